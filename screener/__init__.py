@@ -1,0 +1,1 @@
+"""The daemon of the parotid screener: everything but the accelerator."""

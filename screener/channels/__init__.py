@@ -1,0 +1,1 @@
+"""One way of telling someone per file, all the same shape."""

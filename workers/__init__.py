@@ -1,0 +1,1 @@
+"""The Celery side of the parotid screener: stages that read, segment and encode."""

@@ -1,0 +1,1 @@
+"""One stage of the CT journey per file."""

@@ -1,0 +1,1 @@
+"""Networks, their weights and the bundles that ship."""

@@ -1,0 +1,1 @@
+"""Encoding results as DICOM and sending them."""

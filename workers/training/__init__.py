@@ -1,0 +1,1 @@
+"""Data sets, synthetic masses, training and evaluation."""

@@ -1,0 +1,1 @@
+"""One stage of the ultrasound journey per file."""
