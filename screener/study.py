@@ -13,6 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+MANUFACTURER = "Parotid Screener Project"
+"""Manufacturer (0008,0070) of every result; with Contributing Equipment it tells our objects from others'."""
+MODEL_NAME_CT = "Parotid Screener CT"
+"""Manufacturer's Model Name (0008,1090) of every result made from CT."""
+
+
 class Side(StrEnum):
     """The patient's side."""
 
