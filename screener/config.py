@@ -1,0 +1,371 @@
+"""config.toml as typed settings: the only reader of the file and of the environment.
+
+An unknown key, a wrong type or a missing secret stops the start and names the
+key. The string below each field is the sentence above the key in config.toml;
+a test holds the two together.
+"""
+
+import hashlib
+import ipaddress
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from screener.study import Thresholds
+
+BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" / "bundles"
+PASSWORD_VARIABLE = "SCREENER_EMAIL_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
+CONFIG_VARIABLE = "SCREENER_CONFIG"
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; each line names a key and what is wrong with it."""
+
+
+def _is_ae_title(value: str) -> str:
+    """PS3.5 6.2: 1 to 16 characters, no backslash, no control character, not only spaces."""
+    if not 1 <= len(value) <= 16 or "\\" in value or not value.isprintable() or not value.isascii() or not value.strip():
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return value
+
+
+def _is_network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_is_ae_title)]
+Network = Annotated[str, AfterValidator(_is_network)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of config.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Peer(Section):
+    """One sender."""
+
+    ae_title: AETitle
+    """Calling AE title of the sender; "*" stands for any."""
+    hosts: list[Network]
+    """Addresses or networks (CIDR) the sender may call from."""
+    sends_documents: bool = False
+    """Whether this sender may also store structured reports and segmentations, kept as documents and never screened."""
+
+    def admits(self, ae_title: str, host: str) -> bool:
+        """True: this entry lets a caller with this AE title and address in."""
+        address = ipaddress.ip_address(host)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        named = self.ae_title in {"*", ae_title.strip()}
+        return named and any(address in ipaddress.ip_network(network, strict=False) for network in self.hosts)
+
+
+def _loopback() -> list[Peer]:
+    return [Peer(ae_title="*", hosts=["127.0.0.0/8", "::1"])]
+
+
+class Listener(Section):
+    """The door: C-ECHO and C-STORE."""
+
+    ae_title: AETitle = "PAROTID"
+    """AE title under which modalities and the PACS send to the screener."""
+    host: str = "127.0.0.1"
+    """Address to listen on; "127.0.0.1" is this machine only, "0.0.0.0" every network card."""
+    port: Port = 11112
+    """TCP port to listen on."""
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Associations open at the same time; the next one is refused for the moment."""
+    network_timeout_seconds: Positive = 60
+    """Seconds of silence after which an association is closed."""
+    peers: list[Peer] = Field(default_factory=_loopback)
+    """Who may send: one [[listener.peers]] table per sender; all others are refused."""
+
+
+class Storage(Section):
+    """The disk."""
+
+    folder: str = "var"
+    """Folder for received files, results and the embedded database; relative to this file."""
+    reserve_mib: Annotated[int, Field(ge=0)] = 2048
+    """Free disk space in MiB that is never touched: below it new images are refused with 0xA700."""
+
+
+class Database(Section):
+    """Where the truth is kept."""
+
+    url: str = ""
+    """SQLAlchemy URL, such as "postgresql+psycopg://screener@db/screener"; empty means SQLite in the storage folder."""
+
+
+class Queue(Section):
+    """Who works on what, and for how long."""
+
+    broker: str = ""
+    """Celery broker URL, such as "redis://127.0.0.1:6379/0"; empty means a folder in the storage folder, without a server."""
+    lease_seconds: Positive = 120
+    """Seconds that a worker's claim on a study holds without renewal; after them another worker takes the study."""
+    time_limit_seconds: Annotated[int, Field(ge=1)] = 900
+    """Seconds after which a study's screening is stopped by force."""
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    """Times that a study is tried before a person must look."""
+    retry_seconds: Positive = 30
+    """Seconds before a study is tried again; each further wait is twice as long."""
+
+
+class Completeness(Section):
+    """When a study counts as whole."""
+
+    quiet_seconds: Positive = 60
+    """Seconds without a new image after which a study counts as whole."""
+    max_wait_seconds: Positive = 3600
+    """Seconds after its first new image at which a study goes on even though images still arrive."""
+
+
+class Decision(Section):
+    """What is flagged."""
+
+    min_voxels: Annotated[int, Field(ge=1)] = 500
+    """Smallest mass that is flagged, in voxels of 1 mm^3; 500 is a sphere of 9.85 mm."""
+    min_probability: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Mass probability from which a voxel belongs to a candidate."""
+
+
+class Models(Section):
+    """The networks."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Where the networks run: "auto" (CUDA when present), "cpu", "cuda" or "cuda:1"."""
+    folder: str = ""
+    """Folder with the model bundles; empty means those that ship with the screener."""
+    localizer: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "parotid_localizer"
+    """Bundle that finds the two parotid glands."""
+    segmenter: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "parotid_mass_segmenter"
+    """Bundle that segments masses inside a gland."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the processor used by one worker; 0 leaves the choice to the library."""
+
+
+class Destination(Section):
+    """One PACS that receives results."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    """Short name that `screener explain` and the logs use."""
+    ae_title: AETitle
+    """Called AE title of the PACS."""
+    host: str
+    """Address of the PACS."""
+    port: Port
+    """TCP port of the PACS."""
+
+
+class Results(Section):
+    """Sending SEG and SR."""
+
+    ae_title: AETitle = "PAROTID"
+    """AE title under which the screener sends its results."""
+    retry_seconds: Positive = 30
+    """Seconds before a failed delivery is tried again; each further wait is twice as long."""
+    max_retry_seconds: Positive = 3600
+    """Longest wait in seconds between two tries of a delivery."""
+    give_up_hours: Positive = 72
+    """Hours after which a delivery that never succeeded is given up and the study is marked failed."""
+    destinations: list[Destination] = Field(default_factory=list)
+    """Where SEG and SR go: one [[results.destinations]] table per PACS."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Results":
+        names = [destination.name for destination in self.destinations]
+        if len(names) != len(set(names)):
+            raise ValueError("two destinations have the same name")
+        return self
+
+
+class Email(Section):
+    """Telling people by mail."""
+
+    host: str = ""
+    """SMTP server; empty means that no mail is sent."""
+    port: Port = 25
+    """TCP port of the SMTP server."""
+    security: Literal["none", "starttls", "tls"] = "none"
+    """How the connection is protected: "none", "starttls" or "tls"."""
+    username: str = ""
+    """User name at the SMTP server; its password comes from SCREENER_EMAIL_PASSWORD or the file named by SCREENER_EMAIL_PASSWORD_FILE."""
+    sender: str = "parotid-screener@localhost"
+    """Address that notices come from."""
+    recipients: list[str] = Field(default_factory=list)
+    """Addresses that are told about a flagged study."""
+    _password: SecretStr | None = PrivateAttr(default=None)
+
+    @property
+    def password(self) -> SecretStr | None:
+        """The secret that belongs to `username`; None when no user name is set."""
+        return self._password
+
+
+class Notices(Section):
+    """Telling people."""
+
+    link: str = ""
+    """Address of the case page that a notice links to, "{study}" standing for our study number; empty means no link."""
+    include_patient_identity: bool = False
+    """Whether notices name the patient (name, ID, accession number); false unless your mail is as safe as your PACS."""
+    retry_seconds: Positive = 30
+    """Seconds before a failed notice is tried again; each further wait is twice as long."""
+    max_retry_seconds: Positive = 900
+    """Longest wait in seconds between two tries of a notice."""
+    email: Email = Field(default_factory=Email)
+    """Telling people by mail."""
+
+
+class Log(Section):
+    """What is logged."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least important lines that are logged: "DEBUG", "INFO", "WARNING" or "ERROR"."""
+
+
+class Config(Section):
+    """All settings of the screener."""
+
+    listener: Listener = Field(default_factory=Listener)
+    """The door: C-ECHO and C-STORE."""
+    storage: Storage = Field(default_factory=Storage)
+    """The disk."""
+    database: Database = Field(default_factory=Database)
+    """Where the truth is kept."""
+    queue: Queue = Field(default_factory=Queue)
+    """Who works on what, and for how long."""
+    completeness: Completeness = Field(default_factory=Completeness)
+    """When a study counts as whole."""
+    decision: Decision = Field(default_factory=Decision)
+    """What is flagged."""
+    models: Models = Field(default_factory=Models)
+    """The networks."""
+    results: Results = Field(default_factory=Results)
+    """Sending SEG and SR."""
+    notices: Notices = Field(default_factory=Notices)
+    """Telling people."""
+    log: Log = Field(default_factory=Log)
+    """What is logged."""
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def storage_folder(self) -> Path:
+        """Absolute path of `[storage] folder`."""
+        return (self._base / self.storage.folder).resolve()
+
+    @property
+    def database_url(self) -> str:
+        """`[database] url`, or the embedded SQLite file."""
+        return self.database.url or f"sqlite:///{self.storage_folder / 'screener.sqlite'}"
+
+    @property
+    def broker_url(self) -> str:
+        """`[queue] broker`, or the embedded folder transport."""
+        return self.queue.broker or "filesystem://"
+
+    @property
+    def bundles_folder(self) -> Path:
+        """`[models] folder`, or the bundles that ship."""
+        return (self._base / self.models.folder).resolve() if self.models.folder else BUNDLES_FOLDER
+
+    def thresholds(self) -> Thresholds:
+        """The decision settings with their revision: a digest that changes with any of them."""
+        settings = json.dumps(self.decision.model_dump(), sort_keys=True)
+        return Thresholds(
+            min_voxels=self.decision.min_voxels,
+            min_probability=self.decision.min_probability,
+            config_revision=hashlib.sha256(settings.encode()).hexdigest()[:12],
+        )
+
+
+def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read `path`; raise ConfigError with one line per wrong key."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return make_config(tables, base=path.resolve().parent, environment=environment)
+
+
+def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[str, str]) -> Config:
+    """Check `tables` as read from a config.toml that lies in `base`."""
+    try:
+        config = Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(item) for item in error.errors(include_url=False))) from None
+    config._base = base
+    if config.notices.email.username:
+        config.notices.email._password = _read_secret(PASSWORD_VARIABLE, "notices.email.username", environment)
+    return config
+
+
+def find_config(environment: Mapping[str, str] = os.environ) -> Path:
+    """The file a worker reads: SCREENER_CONFIG, or config.toml in the working directory."""
+    return Path(environment.get(CONFIG_VARIABLE, "config.toml"))
+
+
+def show_config(config: Config) -> str:
+    """The settings in force, one `table.key = value` per line; secrets are masked."""
+    lines = list(_flatten("", config.model_dump()))
+    if config.notices.email.password is not None:
+        lines.append('notices.email.password = "********"')
+    return "\n".join(lines)
+
+
+def _flatten(prefix: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [line for key, inner in value.items() for line in _flatten(f"{prefix}.{key}".lstrip("."), inner)]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [line for number, inner in enumerate(value) for line in _flatten(f"{prefix}[{number}]", inner)]
+    if prefix in {"database.url", "queue.broker"}:
+        value = _mask_password(value)
+    return [f"{prefix} = {json.dumps(value)}"]
+
+
+def _mask_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}:********@{host}" if at and ":" in user else url
+
+
+def _sentence(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "config.toml"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if item["type"] == "missing":
+        return f"{key}: this key is required"
+    return f"{key}: {item['msg']}, got {item['input']!r}"
+
+
+def _read_secret(variable: str, key: str, environment: Mapping[str, str]) -> SecretStr:
+    if variable in environment:
+        return SecretStr(environment[variable])
+    if f"{variable}_FILE" in environment:
+        try:
+            return SecretStr(Path(environment[f"{variable}_FILE"]).read_text(encoding="utf-8").rstrip("\n"))
+        except OSError as error:
+            raise ConfigError(f"{key}: {variable}_FILE cannot be read: {error.strerror}") from None
+    raise ConfigError(f"{key}: set, but neither {variable} nor {variable}_FILE is")

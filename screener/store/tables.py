@@ -1,0 +1,215 @@
+"""The tables; migrations/ builds them, a test holds the two together."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """A time zone aware instant, kept in UTC on every database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+UID = sa.String(64)  # PS3.5 9.1: 64 characters at most
+
+studies = sa.Table(
+    "studies",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, comment="our study number: the only name of a study in logs and notices"),
+    sa.Column("study_instance_uid", UID, nullable=False, unique=True),
+    sa.Column("stage", sa.String(16), nullable=False, comment="journey.Stage reached"),
+    sa.Column("ending", sa.String(16), index=True, comment="journey.Ending; null while in flight"),
+    sa.Column("code", sa.String(64), nullable=False, default="", comment="a short word for the ending's reason"),
+    sa.Column("reason", sa.Text, nullable=False, default="", comment="a sentence for the operator"),
+    sa.Column("received_at", Instant, nullable=False, comment="first instance"),
+    sa.Column("news_since_at", Instant, index=True, comment="first image that no run has seen; null when there is none"),
+    sa.Column("news_at", Instant, comment="newest image that no run has seen"),
+    sa.Column("reprocess_number", sa.Integer, nullable=False, default=0, comment="raised by a person's `screener reprocess`"),
+)
+
+instances = sa.Table(
+    "instances",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("sop_instance_uid", UID, nullable=False, unique=True),
+    sa.Column("sop_class_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("modality", sa.String(16), nullable=False),
+    sa.Column("transfer_syntax_uid", UID, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False, comment="image, document or own"),
+    sa.Column("path", sa.String(255), nullable=False, comment="relative to the storage folder"),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("calling_ae_title", sa.String(16), nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+)
+
+oddities = sa.Table(
+    "oddities",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), index=True),
+    sa.Column("sop_instance_uid", UID, nullable=False, index=True),
+    sa.Column("code", sa.String(64), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("path", sa.String(255), nullable=False, comment="the bytes kept aside, relative to the storage folder; empty when none"),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    comment="instances that were refused or kept aside, with the reason",
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, comment="1, 2, ... within the study"),
+    sa.Column("queue", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="waiting, running, ended or superseded"),
+    sa.Column("run_key", sa.String(64), index=True, comment="digest of what is screened and how; known once a series is selected"),
+    sa.Column("min_voxels", sa.Integer, nullable=False),
+    sa.Column("min_probability", sa.Float, nullable=False),
+    sa.Column("config_revision", sa.String(16), nullable=False),
+    sa.Column("reprocess_number", sa.Integer, nullable=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("owner", sa.String(128), comment="the worker that holds the lease"),
+    sa.Column("lease_until", Instant, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("not_before", Instant, nullable=False),
+    sa.Column("hinted_at", Instant, comment="when the broker was last told"),
+    sa.Column("ended_at", Instant),
+    sa.Column("ending", sa.String(16)),
+    sa.Column("code", sa.String(64), nullable=False, default=""),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("is_flagged", sa.Boolean),
+    sa.Column("model_identity", sa.String(128), nullable=False, default="", comment="Device UID of the models used"),
+    sa.UniqueConstraint("study_id", "number"),
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id")),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("stage", sa.String(16), nullable=False, comment="a journey.Stage, or what happened instead"),
+    sa.Column("seconds", sa.Float),
+    sa.Column("sentence", sa.Text, nullable=False),
+    comment="what happened to a study, in order; `screener explain` prints it",
+)
+
+series_choices = sa.Table(
+    "series_choices",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("modality", sa.String(16), nullable=False),
+    sa.Column("instance_count", sa.Integer, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("is_chosen", sa.Boolean, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+)
+
+glands = sa.Table(
+    "glands",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("side", sa.String(8), nullable=False),
+    sa.Column("is_assessed", sa.Boolean, nullable=False),
+    sa.Column("assessment_reason", sa.Text, nullable=False),
+    sa.Column("volume_mm3", sa.Float, nullable=False),
+    sa.Column("mean_hu", sa.Float),
+    sa.Column("presence", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("side", sa.String(8), nullable=False),
+    sa.Column("is_above_threshold", sa.Boolean, nullable=False),
+    sa.Column("voxels", sa.Integer, nullable=False),
+    sa.Column("features", sa.JSON, nullable=False, comment="study.Candidate as a JSON object"),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("role", sa.String(16), nullable=False, comment="seg, sr or key_image"),
+    sa.Column("sop_class_uid", UID, nullable=False, comment="empty for a key image"),
+    sa.Column("sop_instance_uid", UID, nullable=False, index=True),
+    sa.Column("path", sa.String(255), nullable=False, comment="relative to the storage folder"),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="owed, sent or given up"),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("owed_since", Instant, nullable=False),
+    sa.Column("not_before", Instant, nullable=False),
+    sa.Column("owner", sa.String(128)),
+    sa.Column("lease_until", Instant),
+    sa.Column("hinted_at", Instant),
+    sa.Column("sent_at", Instant),
+    sa.Column("last_error", sa.Text, nullable=False, default=""),
+    sa.UniqueConstraint("run_id", "destination"),
+    comment="results owed to a destination: written with the decision, marked after the effect",
+)
+
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("channel", sa.String(16), nullable=False),
+    sa.Column("recipient", sa.String(255), nullable=False),
+    sa.Column("finding_key", sa.String(64), nullable=False, comment="the same finding never alerts twice"),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="owed or sent"),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("owed_since", Instant, nullable=False),
+    sa.Column("not_before", Instant, nullable=False),
+    sa.Column("sent_at", Instant),
+    sa.Column("last_error", sa.Text, nullable=False, default=""),
+    sa.UniqueConstraint("study_id", "channel", "recipient", "finding_key"),
+    comment="notices owed to a person: written with the decision, marked after the effect",
+)

@@ -1,0 +1,269 @@
+"""What goes into the store and comes out of it: frozen values, no SQL."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from screener.journey import Ending, Queue
+from screener.study import Candidate, GlandAssessment, GlandVerdict, Presence, Side, Thresholds, Verdict
+
+
+class Kind(StrEnum):
+    """What a received instance is to us."""
+
+    IMAGE = "image"
+    DOCUMENT = "document"
+    """A structured report or segmentation of somebody else: kept, never screened."""
+    OWN = "own"
+    """One of our results that a PACS forwarded back: never opens a run."""
+
+
+class Receipt(StrEnum):
+    """What recording an instance came to."""
+
+    NEW = "new"
+    RESENT = "resent"
+    """Same SOP Instance UID, same bytes: stored once."""
+    CONFLICT = "conflict"
+    """Same SOP Instance UID, other bytes: not recorded as an instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedInstance:
+    """One instance as the listener wrote it."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    transfer_syntax_uid: str
+    kind: Kind
+    path: str
+    """Relative to the storage folder."""
+    sha256: str
+    """Of the data set as received, in hexadecimal."""
+    size_bytes: int
+    calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietStudy:
+    """A study with images that no run has seen, ready to be dispatched."""
+
+    study_id: int
+    modalities: frozenset[str]
+    """Of its images."""
+    signal: str
+    """The sentence that says why it counts as whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One screening of one study state, as a worker claimed it."""
+
+    run_id: int
+    study_id: int
+    study_instance_uid: str
+    number: int
+    queue: Queue
+    owner: str
+    attempts: int
+    """This one included."""
+    thresholds: Thresholds
+    reprocess_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screening:
+    """Everything a finished CT run leaves, written in one transaction."""
+
+    assessments: tuple[GlandAssessment, ...]
+    candidates: tuple[Candidate, ...]
+    verdict: Verdict
+    results: tuple["Result", ...]
+    model_identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One file that a run made."""
+
+    role: str
+    """seg, sr or key_image."""
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: str
+    """Relative to the storage folder."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedDelivery:
+    """Results owed to a destination, as a worker claimed them."""
+
+    delivery_id: int
+    study_id: int
+    run_id: int
+    destination: str
+    attempts: int
+    """This one included."""
+    owed_since: datetime
+    paths: tuple[str, ...]
+    """SEG before SR, relative to the storage folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedNotice:
+    """A notice owed to a person."""
+
+    notice_id: int
+    study_id: int
+    run_id: int
+    channel: str
+    recipient: str
+    attempts: int
+    """Those already made."""
+    owed_since: datetime
+    glands: tuple[GlandVerdict, ...]
+    candidates: tuple[Candidate, ...]
+    """Those above the threshold, largest first."""
+    example_path: str
+    """One archived image of the study; used only where notices may name the patient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """The equation, in studies, and what else an operator asks first."""
+
+    received: int
+    done: int
+    set_aside: int
+    failed: int
+    in_flight: int
+    stages: dict[str, int]
+    """In-flight studies by the stage they have reached."""
+    flagged: int
+    deliveries_owed: int
+    notices_owed: int
+    oddities: int
+
+    @property
+    def is_balanced(self) -> bool:
+        """True: received = done + set aside + failed + in flight."""
+        return self.received == self.done + self.set_aside + self.failed + self.in_flight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLine:
+    """One line of a study's history."""
+
+    at: datetime
+    run_number: int | None
+    stage: str
+    seconds: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesLine:
+    """One series of a run, chosen or refused."""
+
+    series_instance_uid: str
+    modality: str
+    instance_count: int
+    score: float
+    is_chosen: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlandLine:
+    """One gland of a run."""
+
+    side: Side
+    is_assessed: bool
+    volume_mm3: float
+    mean_hu: float | None
+    presence: Presence
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLine:
+    """One destination of a run."""
+
+    destination: str
+    state: str
+    attempts: int
+    sent_at: datetime | None
+    not_before: datetime
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeLine:
+    """One notice of a run."""
+
+    channel: str
+    recipient: str
+    state: str
+    attempts: int
+    sent_at: datetime | None
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """One run, whole."""
+
+    number: int
+    queue: str
+    state: str
+    ending: Ending | None
+    reason: str
+    attempts: int
+    is_flagged: bool | None
+    thresholds: Thresholds
+    model_identity: str
+    series: tuple[SeriesLine, ...]
+    glands: tuple[GlandLine, ...]
+    candidates: tuple[tuple[Candidate, bool], ...]
+    """Each candidate and whether it is above the threshold."""
+    results: tuple[Result, ...]
+    deliveries: tuple[DeliveryLine, ...]
+    notices: tuple[NoticeLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyReport:
+    """One study, whole: what `screener explain` prints."""
+
+    study_id: int
+    study_instance_uid: str
+    stage: str
+    ending: Ending | None
+    code: str
+    reason: str
+    received_at: datetime
+    images: int
+    documents: int
+    own: int
+    steps: tuple[StepLine, ...]
+    runs: tuple[RunReport, ...]
+    oddities: tuple["OddityLine", ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OddityLine:
+    """One instance that was refused or kept aside."""
+
+    sop_instance_uid: str
+    code: str
+    reason: str
+    at: datetime
+    path: str
+
+
+Json = dict[str, Any]
