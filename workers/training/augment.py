@@ -1,0 +1,84 @@
+"""Change how a training crop looks: scanner, contrast agent, slice thickness, and a coverage that ends early."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+def change_look(hu: Floats, gland: Bools, rng: np.random.Generator) -> Floats:
+    """Return `hu` (z, y, x) as another scanner might show it; `gland` says where tissue may turn fatty or dense."""
+    hu = hu.copy()
+    if gland.any() and rng.random() < 0.5:
+        soft = ndimage.gaussian_filter(gland.astype(np.float32), 0.6)
+        hu += soft * np.float32(rng.normal(15, 35))
+    if rng.random() < 0.25:
+        hu = simplify_tissue(hu, gland, rng)
+    if rng.random() < 0.4:
+        # Enhanced or native: soft tissue alone gains or loses, fat and bone stay.
+        weight = np.exp(-(((hu - 60) / 90) ** 2)).astype(np.float32)
+        hu += weight * np.float32(rng.normal(0, 25))
+    if rng.random() < 0.5:
+        hu = blur(hu, rng)
+    if rng.random() < 0.2:
+        hu = hu + np.float32(rng.uniform(0.2, 1.0)) * (hu - ndimage.gaussian_filter(hu, 0.8))
+    if rng.random() < 0.5:
+        hu = (hu + 1000) * np.float32(rng.normal(1, 0.02)) - 1000 + np.float32(rng.normal(0, 12))
+    if rng.random() < 0.6:
+        noise = rng.standard_normal(hu.shape, dtype=np.float32)
+        if rng.random() < 0.5:
+            noise = ndimage.gaussian_filter(noise, 0.6) * 2.2
+        hu = hu + np.where(hu > -900, noise, 0) * np.float32(rng.uniform(2, 40))
+    if rng.random() < 0.15:
+        hu = add_streaks(hu, rng)
+    return hu.astype(np.float32)
+
+
+def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator) -> Floats:
+    """Return `hu` with its texture flattened into a handful of tissues, glands included.
+
+    It keeps the networks from leaning on texture, which differs between kernels, doses and reconstructions.
+    """
+    smooth = ndimage.median_filter(hu, 3) if rng.random() < 0.5 else hu
+    edges = np.array([-700, -250, rng.normal(-65, 10), rng.normal(0, 12), rng.normal(110, 25), rng.normal(350, 60)])
+    values = np.array(
+        [-1000, rng.normal(-800, 60), rng.normal(-100, 8), rng.normal(-40, 15), rng.normal(50, 15),
+         rng.normal(180, 40), rng.normal(800, 200)],
+    )
+    flat = values[np.digitize(smooth, edges)].astype(np.float32)
+    if rng.random() < 0.7:
+        flat[gland] = rng.normal(-15, 25)
+    flat[hu < -950] = hu[hu < -950]
+    keep = np.float32(rng.uniform(0, 0.35))
+    return (keep * hu + (1 - keep) * flat).astype(np.float32)
+
+
+def blur(hu: Floats, rng: np.random.Generator) -> Floats:
+    """Return `hu` blurred unequally along its axes, as thick slices and soft kernels do."""
+    return ndimage.gaussian_filter(hu, (rng.uniform(0, 0.9), *[rng.uniform(0, 0.6)] * 2))
+
+
+def add_streaks(hu: Floats, rng: np.random.Generator) -> Floats:
+    """Return `hu` with dark and bright rays from a point in a few slices, as dental metal throws them."""
+    depth, rows, columns = hu.shape
+    z_center, y_center, x_center = rng.uniform(0.2, 0.8, 3) * (depth, rows, columns)
+    y, x = np.mgrid[:rows, :columns]
+    angle = np.arctan2(y - y_center, x - x_center)
+    distance = np.hypot(y - y_center, x - x_center)
+    rays = sum(rng.normal(0, 1) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (3, 5, 8, 13, 19))
+    reach = np.exp(-(((np.arange(depth) - z_center) / rng.uniform(1, 4)) ** 2))
+    fall = np.minimum(1, 4 / (distance + 1))
+    streaks = reach[:, None, None] * (rays * fall)[None] * rng.uniform(30, 200)
+    return np.where(hu > -900, hu + streaks, hu).astype(np.float32)
+
+
+def cut_coverage(shape: tuple[int, int, int], anchor: int, rng: np.random.Generator) -> slice:
+    """Return the slices that a shorter scan would hold: it ends at a random place above or below `anchor`."""
+    low, high = 0, shape[0]
+    if rng.random() < 0.5:
+        low = int(np.clip(anchor + rng.integers(-20, 6), 0, shape[0] - 4))
+    else:
+        high = int(np.clip(anchor + rng.integers(-6, 20), 4, shape[0]))
+    return slice(low, high)

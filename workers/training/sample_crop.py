@@ -1,0 +1,39 @@
+"""Cut a turned, scaled, resampled cube out of a patient."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+
+def random_transform(rng: np.random.Generator, *, max_degrees: float, scales: tuple[float, float]) -> NDArray[np.float64]:
+    """Return a random 3 x 3 turn and scaling for offsets (z, y, x) in millimeters."""
+    turn = Rotation.from_euler("zyx", rng.uniform(-max_degrees, max_degrees, 3), degrees=True).as_matrix()
+    stretch = rng.uniform(*scales) * rng.uniform(0.94, 1.06, 3)
+    return np.asarray(turn * (1 / stretch)[None, :])
+
+
+def sample_crop(
+    channels: torch.Tensor,
+    spacing_mm: tuple[float, float, float],
+    center_voxel: NDArray[np.float64],
+    transform: NDArray[np.float64],
+    *,
+    size: int,
+    step_mm: float,
+    outside: tuple[float, ...],
+) -> NDArray[np.float32]:
+    """Return (channels, size, size, size) sampled linearly every `step_mm` around `center_voxel` (z, y, x).
+
+    Where the patient's array ends, each channel holds its value of `outside`.
+    """
+    offsets = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step_mm
+    z, y, x = torch.meshgrid(offsets, offsets, offsets, indexing="ij")
+    matrix = torch.from_numpy(np.asarray(transform, dtype=np.float32))
+    points = torch.stack((z, y, x), -1).reshape(-1, 3) @ matrix.T
+    points = points / torch.tensor(spacing_mm) + torch.from_numpy(np.asarray(center_voxel, dtype=np.float32))
+    lengths = torch.tensor(channels.shape[1:], dtype=torch.float32)
+    grid = ((points + 0.5) / lengths * 2 - 1).flip(-1).reshape(1, size, size, size, 3)  # grid_sample wants (x, y, z)
+    base = torch.tensor(outside).reshape(-1, 1, 1, 1)
+    taken = torch.nn.functional.grid_sample((channels - base)[None], grid, align_corners=False)[0]
+    return (taken + base).numpy()
