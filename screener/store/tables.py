@@ -39,16 +39,22 @@ UID = sa.String(64)  # PS3.5 9.1: 64 characters at most
 studies = sa.Table(
     "studies",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, comment="our study number: the only name of a study in logs and notices"),
+    sa.Column(
+        "id", sa.Integer, primary_key=True, comment="our study number: the only name of a study in logs and notices"
+    ),
     sa.Column("study_instance_uid", UID, nullable=False, unique=True),
     sa.Column("stage", sa.String(16), nullable=False, comment="journey.Stage reached"),
     sa.Column("ending", sa.String(16), index=True, comment="journey.Ending; null while in flight"),
     sa.Column("code", sa.String(64), nullable=False, default="", comment="a short word for the ending's reason"),
     sa.Column("reason", sa.Text, nullable=False, default="", comment="a sentence for the operator"),
     sa.Column("received_at", Instant, nullable=False, comment="first instance"),
-    sa.Column("news_since_at", Instant, index=True, comment="first image that no run has seen; null when there is none"),
+    sa.Column(
+        "news_since_at", Instant, index=True, comment="first image that no run has seen; null when there is none"
+    ),
     sa.Column("news_at", Instant, comment="newest image that no run has seen"),
-    sa.Column("reprocess_number", sa.Integer, nullable=False, default=0, comment="raised by a person's `screener reprocess`"),
+    sa.Column(
+        "reprocess_number", sa.Integer, nullable=False, default=0, comment="raised by a person's `screener reprocess`"
+    ),
 )
 
 instances = sa.Table(
@@ -77,7 +83,12 @@ oddities = sa.Table(
     sa.Column("sop_instance_uid", UID, nullable=False, index=True),
     sa.Column("code", sa.String(64), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("path", sa.String(255), nullable=False, comment="the bytes kept aside, relative to the storage folder; empty when none"),
+    sa.Column(
+        "path",
+        sa.String(255),
+        nullable=False,
+        comment="the bytes kept aside, relative to the storage folder; empty when none",
+    ),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("at", Instant, nullable=False),
     comment="instances that were refused or kept aside, with the reason",
@@ -91,7 +102,12 @@ runs = sa.Table(
     sa.Column("number", sa.Integer, nullable=False, comment="1, 2, ... within the study"),
     sa.Column("queue", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False, index=True, comment="waiting, running, ended or superseded"),
-    sa.Column("run_key", sa.String(64), index=True, comment="digest of what is screened and how; known once a series is selected"),
+    sa.Column(
+        "run_key",
+        sa.String(64),
+        index=True,
+        comment="digest of what is screened and how; known once a series is selected",
+    ),
     sa.Column("min_voxels", sa.Integer, nullable=False),
     sa.Column("min_probability", sa.Float, nullable=False),
     sa.Column("config_revision", sa.String(16), nullable=False),

@@ -53,8 +53,10 @@ class QuietStudy:
     """A study with images that no run has seen, ready to be dispatched."""
 
     study_id: int
-    modalities: frozenset[str]
-    """Of its images."""
+    sop_class_uids: frozenset[str]
+    """Of its images; empty when it holds documents only."""
+    news_at: datetime
+    """When its newest image came; a later one means that it is not quiet after all."""
     signal: str
     """The sentence that says why it counts as whole."""
 

@@ -1,0 +1,86 @@
+"""What the parts of the store share: the engine and the writing of one step."""
+
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from screener.journey import Ending, Stage
+from screener.store import tables as t
+
+
+class LeaseLostError(Exception):
+    """The run is no longer this worker's: its lease ran out or a newer run superseded it."""
+
+
+class Base:
+    """One engine; every operation is one transaction."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    def _begin(self) -> AbstractContextManager[sa.Connection]:
+        return self.engine.begin()
+
+
+def add_step(
+    connection: sa.Connection,
+    *,
+    study_id: int,
+    run_id: int | None,
+    at: datetime,
+    stage: str,
+    sentence: str,
+    seconds: float | None = None,
+) -> None:
+    """Append one line to a study's history."""
+    connection.execute(
+        t.steps.insert().values(
+            study_id=study_id, run_id=run_id, at=at, stage=stage, seconds=seconds, sentence=sentence
+        )
+    )
+
+
+def end_study(
+    connection: sa.Connection, *, study_id: int, ending: Ending, code: str, reason: str, stage: Stage | None = None
+) -> None:
+    """Give a study its ending, unless images that no run has seen keep it in flight."""
+    values: dict[str, object] = {"ending": ending, "code": code, "reason": reason}
+    if stage is not None:
+        values["stage"] = stage
+    connection.execute(
+        t.studies.update().where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None)).values(**values)
+    )
+
+
+def lock_study(connection: sa.Connection, study_id: int) -> sa.Row[Any]:
+    """Hold the study's row until the transaction ends, so that two writers never decide on the same state."""
+    return connection.execute(t.studies.select().where(t.studies.c.id == study_id).with_for_update()).one()
+
+
+def settle(connection: sa.Connection, study_id: int, now: datetime) -> None:
+    """End the study as done once its newest run is screened and nothing is owed any more."""
+    run = connection.execute(
+        sa.select(t.runs).where(t.runs.c.study_id == study_id).order_by(t.runs.c.number.desc()).limit(1)
+    ).one_or_none()
+    if run is None or run.state != "ended" or run.ending != Ending.DONE:
+        return
+    states = {
+        table.name: set(connection.execute(sa.select(table.c.state).where(table.c.study_id == study_id)).scalars())
+        for table in (t.deliveries, t.notices)
+    }
+    if "given up" in states["deliveries"]:
+        reason = (
+            "results could not be delivered; see the deliveries below and `screener reprocess` once the PACS answers"
+        )
+        end_study(connection, study_id=study_id, ending=Ending.FAILED, code="delivery_given_up", reason=reason)
+        return
+    stage = Stage.ENCODED
+    if "owed" not in states["deliveries"]:
+        stage = Stage.SENT if "owed" in states["notices"] else Stage.NOTIFIED
+    connection.execute(
+        t.studies.update().where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None)).values(stage=stage)
+    )
+    if stage is Stage.NOTIFIED:
+        end_study(connection, study_id=study_id, ending=Ending.DONE, code=run.code, reason=run.reason)

@@ -1,0 +1,252 @@
+"""Instances come in, studies become quiet and are dispatched."""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from screener.journey import Ending, Queue, Stage
+from screener.store import tables as t
+from screener.store.base import Base, add_step, end_study, lock_study
+from screener.store.values import Kind, QuietStudy, Receipt, ReceivedInstance
+from screener.study import Thresholds
+
+
+def _insert_new(connection: sa.Connection, table: sa.Table, **values: object) -> bool:
+    """Insert a row unless a unique key forbids it; True: inserted."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+class Intake(Base):
+    """From the listener to a waiting run."""
+
+    def record_instance(self, received: ReceivedInstance, now: datetime) -> Receipt:
+        """Commit the row of an instance whose file is durable.
+
+        A new image reopens its study. Documents and our own results never do;
+        they only begin a study that nobody knew.
+        """
+        with self._begin() as connection:
+            is_new_study = _insert_new(
+                connection,
+                t.studies,
+                study_instance_uid=received.study_instance_uid,
+                stage=Stage.RECEIVED,
+                received_at=now,
+                news_since_at=now,
+                news_at=now,
+                code="",
+                reason="",
+                reprocess_number=0,
+            )
+            study = connection.execute(
+                t.studies.select()
+                .where(t.studies.c.study_instance_uid == received.study_instance_uid)
+                .with_for_update()
+            ).one()
+            if not _insert_new(connection, t.instances, **_instance_values(received, study.id, now)):
+                held = connection.execute(
+                    sa.select(t.instances.c.sha256, t.instances.c.study_id).where(
+                        t.instances.c.sop_instance_uid == received.sop_instance_uid
+                    )
+                ).one()
+                if is_new_study:  # the UID belongs to another study: this row must not begin one
+                    connection.execute(t.studies.delete().where(t.studies.c.id == study.id))
+                return Receipt.RESENT if held.sha256 == received.sha256 else Receipt.CONFLICT
+            if is_new_study:
+                sentence = f"first instance, from {received.calling_ae_title}"
+                add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
+            elif received.kind is Kind.IMAGE:
+                if study.news_since_at is None:
+                    sentence = "an image arrived after the study had been dispatched: it will be screened again"
+                    add_step(
+                        connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence
+                    )
+                connection.execute(
+                    t.studies.update()
+                    .where(t.studies.c.id == study.id)
+                    .values(
+                        news_since_at=study.news_since_at or now,
+                        news_at=now,
+                        stage=Stage.RECEIVED,
+                        ending=None,
+                        code="",
+                        reason="",
+                    )
+                )
+        return Receipt.NEW
+
+    def record_oddity(
+        self,
+        *,
+        study_instance_uid: str | None,
+        sop_instance_uid: str,
+        code: str,
+        reason: str,
+        path: str,
+        sha256: str,
+        now: datetime,
+    ) -> None:
+        """Remember an instance that was refused or kept aside, with the reason; the same one is remembered once."""
+        with self._begin() as connection:
+            study_id = None
+            if study_instance_uid:
+                study_id = connection.execute(
+                    sa.select(t.studies.c.id).where(t.studies.c.study_instance_uid == study_instance_uid)
+                ).scalar()
+            same = sa.select(t.oddities.c.id).where(
+                t.oddities.c.sop_instance_uid == sop_instance_uid[:64],
+                t.oddities.c.code == code,
+                t.oddities.c.sha256 == sha256,
+            )
+            if connection.execute(same).first() is None:
+                connection.execute(
+                    t.oddities.insert().values(
+                        study_id=study_id,
+                        sop_instance_uid=sop_instance_uid[:64],
+                        code=code,
+                        reason=reason,
+                        path=path,
+                        sha256=sha256,
+                        at=now,
+                    )
+                )
+
+    def is_our_result(self, sop_instance_uid: str) -> bool:
+        """True: a run of ours made the instance with this UID."""
+        with self._begin() as connection:
+            query = sa.select(t.results.c.id).where(t.results.c.sop_instance_uid == sop_instance_uid)
+            return connection.execute(query).first() is not None
+
+    def quiet_studies(self, now: datetime, *, quiet: timedelta, max_wait: timedelta) -> list[QuietStudy]:
+        """Studies whose new images have stopped arriving, or have waited long enough; oldest first."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                t.studies.select()
+                .where(
+                    t.studies.c.news_since_at.is_not(None),
+                    sa.or_(t.studies.c.news_at <= now - quiet, t.studies.c.news_since_at <= now - max_wait),
+                )
+                .order_by(t.studies.c.news_since_at, t.studies.c.id)
+            ).all()
+            return [
+                QuietStudy(
+                    study_id=row.id,
+                    news_at=row.news_at,
+                    sop_class_uids=frozenset(
+                        connection.execute(
+                            sa.select(t.instances.c.sop_class_uid)
+                            .where(t.instances.c.study_id == row.id, t.instances.c.kind == Kind.IMAGE)
+                            .distinct()
+                        ).scalars()
+                    ),
+                    signal=(
+                        f"no new image for {quiet.total_seconds():g} s"
+                        if row.news_at <= now - quiet
+                        else f"images still arrive, but the first is {max_wait.total_seconds():g} s old"
+                    ),
+                )
+                for row in rows
+            ]
+
+    def open_run(self, study: QuietStudy, queue: Queue, thresholds: Thresholds, now: datetime) -> int | None:
+        """Begin a numbered run of the study's present state; runs not yet finished are superseded.
+
+        Returns its number, or None when an image came meanwhile.
+        """
+        with self._begin() as connection:
+            row = lock_study(connection, study.study_id)
+            if row.news_at != study.news_at:
+                return None
+            number = 1 + (
+                connection.execute(
+                    sa.select(sa.func.max(t.runs.c.number)).where(t.runs.c.study_id == study.study_id)
+                ).scalar()
+                or 0
+            )
+            connection.execute(
+                t.runs.update()
+                .where(t.runs.c.study_id == study.study_id, t.runs.c.state.in_(["waiting", "running"]))
+                .values(state="superseded", ended_at=now, reason=f"superseded by run {number}", owner=None)
+            )
+            run_id = connection.execute(
+                t.runs.insert().values(
+                    study_id=study.study_id,
+                    number=number,
+                    queue=queue,
+                    state="waiting",
+                    min_voxels=thresholds.min_voxels,
+                    min_probability=thresholds.min_probability,
+                    config_revision=thresholds.config_revision,
+                    reprocess_number=row.reprocess_number,
+                    opened_at=now,
+                    not_before=now,
+                    attempts=0,
+                    code="",
+                    reason="",
+                    model_identity="",
+                )
+            ).inserted_primary_key[0]
+            self._without_news(connection, study, now, run_id, f"{study.signal}; run {number} waits on queue {queue}")
+        return number
+
+    def set_aside_study(self, study: QuietStudy, *, code: str, reason: str, now: datetime) -> bool:
+        """End a study that no queue reads; False when an image came meanwhile."""
+        with self._begin() as connection:
+            if lock_study(connection, study.study_id).news_at != study.news_at:
+                return False
+            self._without_news(connection, study, now, None, study.signal)
+            add_step(connection, study_id=study.study_id, run_id=None, at=now, stage=Ending.SET_ASIDE, sentence=reason)
+            end_study(connection, study_id=study.study_id, ending=Ending.SET_ASIDE, code=code, reason=reason)
+        return True
+
+    def _without_news(
+        self, connection: sa.Connection, study: QuietStudy, now: datetime, run_id: int | None, sentence: str
+    ) -> None:
+        connection.execute(
+            t.studies.update()
+            .where(t.studies.c.id == study.study_id)
+            .values(news_since_at=None, news_at=None, stage=Stage.COMPLETE, ending=None, code="", reason="")
+        )
+        add_step(connection, study_id=study.study_id, run_id=run_id, at=now, stage=Stage.COMPLETE, sentence=sentence)
+
+    def reprocess(self, study_id: int, now: datetime) -> int:
+        """Ask for another run of a study at a person's word; returns the reprocess number."""
+        with self._begin() as connection:
+            row = lock_study(connection, study_id)
+            number: int = row.reprocess_number + 1
+            connection.execute(
+                t.studies.update()
+                .where(t.studies.c.id == study_id)
+                .values(
+                    reprocess_number=number,
+                    news_since_at=row.received_at,
+                    news_at=row.received_at,
+                    stage=Stage.RECEIVED,
+                    ending=None,
+                    code="",
+                    reason="",
+                )
+            )
+            sentence = "a person asked for another run"
+            add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
+        return number
+
+
+def _instance_values(received: ReceivedInstance, study_id: int, now: datetime) -> dict[str, object]:
+    return {
+        "study_id": study_id,
+        "sop_instance_uid": received.sop_instance_uid,
+        "sop_class_uid": received.sop_class_uid,
+        "series_instance_uid": received.series_instance_uid,
+        "modality": received.modality[:16],
+        "transfer_syntax_uid": received.transfer_syntax_uid,
+        "kind": received.kind,
+        "path": received.path,
+        "sha256": received.sha256,
+        "size_bytes": received.size_bytes,
+        "calling_ae_title": received.calling_ae_title[:16],
+        "received_at": now,
+    }

@@ -1,0 +1,206 @@
+"""Results owed to a destination and notices owed to a person: marked after the effect, never before."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from screener.journey import Stage
+from screener.store import tables as t
+from screener.store.base import Base, add_step, settle
+from screener.store.values import Kind, OwedDelivery, OwedNotice
+from screener.study import Candidate, GlandVerdict, Presence, Side
+
+
+class Outbox(Base):
+    """Deliveries and notices."""
+
+    def claim_delivery(self, owner: str, now: datetime, lease: timedelta) -> OwedDelivery | None:
+        """Take the oldest due delivery; None when there is none. One whose lease expired is due again."""
+        with self._begin() as connection:
+            is_free = sa.or_(t.deliveries.c.owner.is_(None), t.deliveries.c.lease_until < now)
+            due = (
+                sa.select(t.deliveries.c.id)
+                .where(t.deliveries.c.state == "owed", t.deliveries.c.not_before <= now, is_free)
+                .order_by(t.deliveries.c.not_before, t.deliveries.c.id)
+            )
+            for delivery_id in connection.execute(due).scalars().all():
+                taken = connection.execute(
+                    t.deliveries.update()
+                    .where(t.deliveries.c.id == delivery_id, t.deliveries.c.state == "owed", is_free)
+                    .values(owner=owner, lease_until=now + lease, attempts=t.deliveries.c.attempts + 1)
+                )
+                if taken.rowcount == 1:
+                    return _delivery(connection, delivery_id)
+        return None
+
+    def delivery_sent(self, delivery: OwedDelivery, *, seconds: float, now: datetime) -> None:
+        """Mark a delivery whose every object the destination has answered with Success."""
+        with self._begin() as connection:
+            marked = connection.execute(
+                t.deliveries.update()
+                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
+                .values(state="sent", sent_at=now, owner=None, lease_until=None, last_error="")
+            )
+            if marked.rowcount == 1:
+                sentence = f"{delivery.destination} has answered Success for {len(delivery.paths)} object(s)"
+                _outbox_step(connection, delivery, Stage.SENT, sentence, seconds, now)
+                settle(connection, delivery.study_id, now)
+
+    def delivery_failed(
+        self, delivery: OwedDelivery, *, error: str, not_before: datetime | None, now: datetime
+    ) -> None:
+        """Put a delivery back until `not_before`; None gives it up and leaves the study to a person."""
+        with self._begin() as connection:
+            values: dict[str, object] = {"owner": None, "lease_until": None, "last_error": error, "hinted_at": None}
+            values |= {"state": "given up"} if not_before is None else {"not_before": not_before}
+            marked = connection.execute(
+                t.deliveries.update()
+                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
+                .values(**values)
+            )
+            if marked.rowcount == 1:
+                then = "given up" if not_before is None else f"next try at {not_before:%Y-%m-%d %H:%M:%S} UTC"
+                sentence = f"{delivery.destination}, attempt {delivery.attempts}: {error}; {then}"
+                _outbox_step(connection, delivery, "not sent", sentence, None, now)
+                settle(connection, delivery.study_id, now)
+
+    def owed_delivery_hints(self, now: datetime, repeat_after: timedelta) -> list[int]:
+        """Due deliveries that the broker was not told of lately."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                sa.select(t.deliveries.c.id).where(
+                    t.deliveries.c.state == "owed",
+                    t.deliveries.c.not_before <= now,
+                    sa.or_(t.deliveries.c.owner.is_(None), t.deliveries.c.lease_until < now),
+                    sa.or_(t.deliveries.c.hinted_at.is_(None), t.deliveries.c.hinted_at <= now - repeat_after),
+                )
+            ).scalars()
+            return list(rows)
+
+    def delivery_hinted(self, delivery_ids: Sequence[int], now: datetime) -> None:
+        """Remember that the broker has been told of these deliveries."""
+        with self._begin() as connection:
+            connection.execute(t.deliveries.update().where(t.deliveries.c.id.in_(delivery_ids)).values(hinted_at=now))
+
+    def owed_notices(self, now: datetime) -> list[OwedNotice]:
+        """Notices that are due, oldest first."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                t.notices.select()
+                .where(t.notices.c.state == "owed", t.notices.c.not_before <= now)
+                .order_by(t.notices.c.owed_since, t.notices.c.id)
+            ).all()
+            return [_notice(connection, row) for row in rows]
+
+    def notice_sent(self, notice_id: int, now: datetime) -> None:
+        """Mark a notice that its channel has taken."""
+        with self._begin() as connection:
+            row = connection.execute(t.notices.select().where(t.notices.c.id == notice_id)).one()
+            connection.execute(
+                t.notices.update()
+                .where(t.notices.c.id == notice_id)
+                .values(state="sent", sent_at=now, attempts=t.notices.c.attempts + 1, last_error="")
+            )
+            add_step(
+                connection,
+                study_id=row.study_id,
+                run_id=row.run_id,
+                at=now,
+                stage=Stage.NOTIFIED,
+                sentence=f"{row.channel} to {row.recipient} was taken by the mail server",
+            )
+            settle(connection, row.study_id, now)
+
+    def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
+        """Put a notice back until `not_before`."""
+        with self._begin() as connection:
+            row = connection.execute(t.notices.select().where(t.notices.c.id == notice_id)).one()
+            connection.execute(
+                t.notices.update()
+                .where(t.notices.c.id == notice_id, t.notices.c.state == "owed")
+                .values(attempts=t.notices.c.attempts + 1, not_before=not_before, last_error=error)
+            )
+            add_step(
+                connection,
+                study_id=row.study_id,
+                run_id=row.run_id,
+                at=now,
+                stage="not notified",
+                sentence=f"{row.channel} to {row.recipient}, attempt {row.attempts + 1}: {error}",
+            )
+
+
+def _outbox_step(
+    connection: sa.Connection, delivery: OwedDelivery, stage: str, sentence: str, seconds: float | None, now: datetime
+) -> None:
+    add_step(
+        connection,
+        study_id=delivery.study_id,
+        run_id=delivery.run_id,
+        at=now,
+        stage=stage,
+        seconds=seconds,
+        sentence=sentence,
+    )
+
+
+def _delivery(connection: sa.Connection, delivery_id: int) -> OwedDelivery:
+    row = connection.execute(t.deliveries.select().where(t.deliveries.c.id == delivery_id)).one()
+    paths = connection.execute(
+        sa.select(t.results.c.path)
+        .where(t.results.c.run_id == row.run_id, t.results.c.sop_class_uid != "")
+        .order_by(t.results.c.role)  # "seg" before "sr": the report refers to the segmentation
+    ).scalars()
+    return OwedDelivery(
+        delivery_id=row.id,
+        study_id=row.study_id,
+        run_id=row.run_id,
+        destination=row.destination,
+        attempts=row.attempts,
+        owed_since=row.owed_since,
+        paths=tuple(paths),
+    )
+
+
+def candidate_of(features: dict[str, object]) -> Candidate:
+    """A stored candidate as the value it was."""
+    values = dict(features)
+    values["side"] = Side(str(values["side"]))
+    values["center_mm"] = tuple(values["center_mm"])  # type: ignore[arg-type]
+    return Candidate(**values)  # type: ignore[arg-type]
+
+
+def _notice(connection: sa.Connection, row: sa.Row[object]) -> OwedNotice:
+    above = connection.execute(
+        t.candidates.select()
+        .where(t.candidates.c.run_id == row.run_id, t.candidates.c.is_above_threshold)
+        .order_by(t.candidates.c.number)
+    ).all()
+    glands = connection.execute(t.glands.select().where(t.glands.c.run_id == row.run_id).order_by(t.glands.c.id)).all()
+    example = connection.execute(
+        sa.select(t.instances.c.path)
+        .where(t.instances.c.study_id == row.study_id, t.instances.c.kind == Kind.IMAGE)
+        .order_by(t.instances.c.id)
+        .limit(1)
+    ).scalar_one()
+    return OwedNotice(
+        notice_id=row.id,
+        study_id=row.study_id,
+        run_id=row.run_id,
+        channel=row.channel,
+        recipient=row.recipient,
+        attempts=row.attempts,
+        owed_since=row.owed_since,
+        glands=tuple(
+            GlandVerdict(
+                side=Side(gland.side),
+                presence=Presence(gland.presence),
+                reason=gland.reason,
+                candidate_numbers=tuple(found.number for found in above if found.side == gland.side),
+            )
+            for gland in glands
+        ),
+        candidates=tuple(candidate_of(found.features) for found in above),
+        example_path=example,
+    )

@@ -1,0 +1,215 @@
+"""Questions about the whole: the equation, and one study's history."""
+
+import sqlalchemy as sa
+
+from screener.journey import Ending
+from screener.store import tables as t
+from screener.store.base import Base
+from screener.store.outbox import candidate_of
+from screener.store.values import (
+    Counts,
+    DeliveryLine,
+    GlandLine,
+    Kind,
+    NoticeLine,
+    OddityLine,
+    Result,
+    RunReport,
+    SeriesLine,
+    StepLine,
+    StudyReport,
+)
+from screener.study import Presence, Side, Thresholds
+
+
+class Questions(Base):
+    """Reading only."""
+
+    def counts(self) -> Counts:
+        """Studies by ending and stage, each counted from the rows: the equation is checked, not assumed."""
+        with self._begin() as connection:
+            endings = dict(
+                connection.execute(sa.select(t.studies.c.ending, sa.func.count()).group_by(t.studies.c.ending)).all()
+            )
+            stages = dict(
+                connection.execute(
+                    sa.select(t.studies.c.stage, sa.func.count())
+                    .where(t.studies.c.ending.is_(None))
+                    .group_by(t.studies.c.stage)
+                ).all()
+            )
+            flagged = sa.select(sa.func.count(t.runs.c.study_id.distinct())).where(
+                t.runs.c.is_flagged, t.runs.c.state == "ended"
+            )
+            return Counts(
+                received=_count(connection, t.studies),
+                done=endings.get(Ending.DONE, 0),
+                set_aside=endings.get(Ending.SET_ASIDE, 0),
+                failed=endings.get(Ending.FAILED, 0),
+                in_flight=endings.get(None, 0),
+                stages=stages,
+                flagged=connection.execute(flagged).scalar_one(),
+                deliveries_owed=_count(connection, t.deliveries, t.deliveries.c.state == "owed"),
+                notices_owed=_count(connection, t.notices, t.notices.c.state == "owed"),
+                oddities=_count(connection, t.oddities),
+            )
+
+    def find_study(self, reference: str) -> int | None:
+        """Our study number for a Study Instance UID, or for the number itself; None when there is no such study."""
+        is_number = reference.isascii() and reference.isdigit() and len(reference) < 10
+        column = t.studies.c.id if is_number else t.studies.c.study_instance_uid
+        with self._begin() as connection:
+            query = sa.select(t.studies.c.id).where(column == (int(reference) if is_number else reference))
+            return connection.execute(query).scalar()
+
+    def study_numbers(self) -> list[int]:
+        """Every study number, oldest first."""
+        with self._begin() as connection:
+            return list(connection.execute(sa.select(t.studies.c.id).order_by(t.studies.c.id)).scalars())
+
+    def oddities_of(self, sop_instance_uid: str) -> list[OddityLine]:
+        """What was refused or kept aside under a SOP Instance UID."""
+        with self._begin() as connection:
+            return _oddities(connection, t.oddities.c.sop_instance_uid == sop_instance_uid)
+
+    def latest_oddities(self, limit: int = 20) -> list[OddityLine]:
+        """What was last refused or kept aside, newest first."""
+        with self._begin() as connection:
+            return _oddities(connection, sa.true())[::-1][:limit]
+
+    def study_report(self, study_id: int) -> StudyReport:
+        """One study, whole; raises sqlalchemy.exc.NoResultFound when there is no such number."""
+        with self._begin() as connection:
+            study = connection.execute(t.studies.select().where(t.studies.c.id == study_id)).one()
+            runs = connection.execute(
+                t.runs.select().where(t.runs.c.study_id == study_id).order_by(t.runs.c.number)
+            ).all()
+            numbers = {run.id: run.number for run in runs}
+            kinds = dict(
+                connection.execute(
+                    sa.select(t.instances.c.kind, sa.func.count())
+                    .where(t.instances.c.study_id == study_id)
+                    .group_by(t.instances.c.kind)
+                ).all()
+            )
+            steps = connection.execute(
+                t.steps.select().where(t.steps.c.study_id == study_id).order_by(t.steps.c.id)
+            ).all()
+            return StudyReport(
+                study_id=study.id,
+                study_instance_uid=study.study_instance_uid,
+                stage=study.stage,
+                ending=Ending(study.ending) if study.ending else None,
+                code=study.code,
+                reason=study.reason,
+                received_at=study.received_at,
+                images=kinds.get(Kind.IMAGE, 0),
+                documents=kinds.get(Kind.DOCUMENT, 0),
+                own=kinds.get(Kind.OWN, 0),
+                steps=tuple(
+                    StepLine(
+                        at=step.at,
+                        run_number=numbers.get(step.run_id),
+                        stage=step.stage,
+                        seconds=step.seconds,
+                        sentence=step.sentence,
+                    )
+                    for step in steps
+                ),
+                runs=tuple(_run_report(connection, run) for run in runs),
+                oddities=tuple(_oddities(connection, t.oddities.c.study_id == study_id)),
+            )
+
+
+def _count(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one()
+
+
+def _oddities(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[OddityLine]:
+    rows = connection.execute(t.oddities.select().where(where).order_by(t.oddities.c.id)).all()
+    return [
+        OddityLine(sop_instance_uid=row.sop_instance_uid, code=row.code, reason=row.reason, at=row.at, path=row.path)
+        for row in rows
+    ]
+
+
+def _rows(connection: sa.Connection, table: sa.Table, run_id: int) -> list[sa.Row[tuple[object, ...]]]:
+    return list(connection.execute(table.select().where(table.c.run_id == run_id).order_by(table.c.id)).all())
+
+
+def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> RunReport:
+    row = run._mapping
+    run_id = row["id"]
+    return RunReport(
+        number=row["number"],
+        queue=row["queue"],
+        state=row["state"],
+        ending=Ending(row["ending"]) if row["ending"] else None,
+        reason=row["reason"],
+        attempts=row["attempts"],
+        is_flagged=row["is_flagged"],
+        thresholds=Thresholds(
+            min_voxels=row["min_voxels"],
+            min_probability=row["min_probability"],
+            config_revision=row["config_revision"],
+        ),
+        model_identity=row["model_identity"],
+        series=tuple(
+            SeriesLine(
+                series_instance_uid=series["series_instance_uid"],
+                modality=series["modality"],
+                instance_count=series["instance_count"],
+                score=series["score"],
+                is_chosen=series["is_chosen"],
+                reasons=tuple(series["reasons"]),
+            )
+            for series in (found._mapping for found in _rows(connection, t.series_choices, run_id))
+        ),
+        glands=tuple(
+            GlandLine(
+                side=Side(gland["side"]),
+                is_assessed=gland["is_assessed"],
+                volume_mm3=gland["volume_mm3"],
+                mean_hu=gland["mean_hu"],
+                presence=Presence(gland["presence"]),
+                reason=gland["reason"],
+            )
+            for gland in (found._mapping for found in _rows(connection, t.glands, run_id))
+        ),
+        candidates=tuple(
+            (candidate_of(found._mapping["features"]), found._mapping["is_above_threshold"])
+            for found in _rows(connection, t.candidates, run_id)
+        ),
+        results=tuple(
+            Result(
+                role=result["role"],
+                sop_class_uid=result["sop_class_uid"],
+                sop_instance_uid=result["sop_instance_uid"],
+                path=result["path"],
+                sha256=result["sha256"],
+            )
+            for result in (found._mapping for found in _rows(connection, t.results, run_id))
+        ),
+        deliveries=tuple(
+            DeliveryLine(
+                destination=delivery["destination"],
+                state=delivery["state"],
+                attempts=delivery["attempts"],
+                sent_at=delivery["sent_at"],
+                not_before=delivery["not_before"],
+                last_error=delivery["last_error"],
+            )
+            for delivery in (found._mapping for found in _rows(connection, t.deliveries, run_id))
+        ),
+        notices=tuple(
+            NoticeLine(
+                channel=notice["channel"],
+                recipient=notice["recipient"],
+                state=notice["state"],
+                attempts=notice["attempts"],
+                sent_at=notice["sent_at"],
+                last_error=notice["last_error"],
+            )
+            for notice in (found._mapping for found in _rows(connection, t.notices, run_id))
+        ),
+    )

@@ -1,0 +1,384 @@
+"""Runs are claimed by a lease, worked on stage by stage, and ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from screener.journey import Ending, Queue, Stage
+from screener.store import tables as t
+from screener.store.base import Base, LeaseLostError, add_step, end_study, settle
+from screener.store.values import Kind, Run, Screening
+from screener.study import Instance, SeriesChoice, Thresholds
+
+
+class Runs(Base):
+    """From a waiting run to a decided one."""
+
+    def claim_run(self, queue: Queue, owner: str, now: datetime, lease: timedelta) -> Run | None:
+        """Take the oldest due run of a queue; None when there is none. Order comes from here, not from the broker."""
+        with self._begin() as connection:
+            due = (
+                sa.select(t.runs.c.id)
+                .where(t.runs.c.queue == queue, t.runs.c.state == "waiting", t.runs.c.not_before <= now)
+                .order_by(t.runs.c.opened_at, t.runs.c.id)
+            )
+            for run_id in connection.execute(due).scalars().all():
+                taken = connection.execute(
+                    t.runs.update()
+                    .where(t.runs.c.id == run_id, t.runs.c.state == "waiting")
+                    .values(state="running", owner=owner, lease_until=now + lease, attempts=t.runs.c.attempts + 1)
+                )
+                if taken.rowcount == 1:
+                    return _run(connection, run_id)
+        return None
+
+    def renew_lease(self, run: Run, until: datetime) -> bool:
+        """Hold the claim longer; False: it was lost and the work must stop."""
+        with self._begin() as connection:
+            renewed = connection.execute(_held(run).values(lease_until=until))
+            return renewed.rowcount == 1
+
+    def images_of(self, study_id: int, folder: Path) -> list[Instance]:
+        """The study's images, by SOP Instance UID; `folder` is the storage folder."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                t.instances.select()
+                .where(t.instances.c.study_id == study_id, t.instances.c.kind == Kind.IMAGE)
+                .order_by(t.instances.c.sop_instance_uid)
+            ).all()
+        return [
+            Instance(
+                sop_instance_uid=row.sop_instance_uid,
+                sop_class_uid=row.sop_class_uid,
+                series_instance_uid=row.series_instance_uid,
+                path=folder / row.path,
+                sha256=row.sha256,
+            )
+            for row in rows
+        ]
+
+    def reached(self, run: Run, stage: Stage, *, sentence: str, seconds: float, now: datetime) -> None:
+        """Record that the run has reached a stage; raises LeaseLostError when it is no longer ours."""
+        with self._begin() as connection:
+            self._must_hold(connection, run)
+            _step(connection, run, stage, sentence=sentence, seconds=seconds, now=now)
+
+    def record_series(self, run: Run, choices: Sequence[SeriesChoice], run_key: str | None) -> int | None:
+        """Store each series' reasons and the run's key.
+
+        Returns the number of an earlier run of this study with the same key
+        that was screened: the same images, models and settings never run twice.
+        """
+        with self._begin() as connection:
+            self._must_hold(connection, run)
+            connection.execute(t.series_choices.delete().where(t.series_choices.c.run_id == run.run_id))
+            for choice in choices:
+                values: Mapping[str, object] = {**asdict(choice), "reasons": list(choice.reasons)}
+                connection.execute(t.series_choices.insert().values(run_id=run.run_id, **values))
+            connection.execute(t.runs.update().where(t.runs.c.id == run.run_id).values(run_key=run_key))
+            if run_key is None:
+                return None
+            same = sa.select(t.runs.c.number).where(
+                t.runs.c.study_id == run.study_id,
+                t.runs.c.run_key == run_key,
+                t.runs.c.id != run.run_id,
+                t.runs.c.state == "ended",
+                t.runs.c.ending == Ending.DONE,
+            )
+            return connection.execute(same.order_by(t.runs.c.number.desc()).limit(1)).scalar()
+
+    def finish_run(
+        self,
+        run: Run,
+        screening: Screening,
+        *,
+        destinations: Sequence[str],
+        recipients: Sequence[tuple[str, str]],
+        seconds: float,
+        now: datetime,
+    ) -> None:
+        """Write the decision, what was measured, and what is owed, in one transaction.
+
+        `destinations` are names from the settings; `recipients` are
+        (channel, address) pairs, told only when the study is flagged.
+        """
+        verdict = screening.verdict
+        above = {number for gland in verdict.glands for number in gland.candidate_numbers}
+        assessments = {assessment.side: assessment for assessment in screening.assessments}
+        reason = " ".join(gland.reason for gland in verdict.glands)
+        code = "flagged" if verdict.is_flagged else "not_flagged"
+        with self._begin() as connection:
+            self._must_hold(connection, run)
+            for gland in verdict.glands:
+                assessment = assessments[gland.side]
+                connection.execute(
+                    t.glands.insert().values(
+                        run_id=run.run_id,
+                        side=gland.side,
+                        is_assessed=assessment.is_assessed,
+                        assessment_reason=assessment.reason,
+                        volume_mm3=assessment.volume_mm3,
+                        mean_hu=assessment.mean_hu,
+                        presence=gland.presence,
+                        reason=gland.reason,
+                    )
+                )
+            for candidate in screening.candidates:
+                connection.execute(
+                    t.candidates.insert().values(
+                        run_id=run.run_id,
+                        number=candidate.number,
+                        side=candidate.side,
+                        is_above_threshold=candidate.number in above,
+                        voxels=candidate.voxels,
+                        features=asdict(candidate),
+                    )
+                )
+            for result in screening.results:
+                connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
+            self._supersede_earlier(connection, run, now)
+            for destination in destinations:
+                connection.execute(
+                    t.deliveries.insert().values(
+                        study_id=run.study_id,
+                        run_id=run.run_id,
+                        destination=destination,
+                        state="owed",
+                        attempts=0,
+                        owed_since=now,
+                        not_before=now,
+                        last_error="",
+                    )
+                )
+            told = self._owe_notices(connection, run, screening, recipients, now) if verdict.is_flagged else 0
+            _step(connection, run, Stage.DECIDED, sentence=reason, seconds=None, now=now)
+            owed = f"results owed to {len(destinations)} destination(s), notices to {told} recipient(s)"
+            _step(connection, run, Stage.ENCODED, sentence=owed, seconds=seconds, now=now)
+            connection.execute(
+                t.runs.update()
+                .where(t.runs.c.id == run.run_id)
+                .values(
+                    state="ended",
+                    ending=Ending.DONE,
+                    code=code,
+                    reason=reason,
+                    ended_at=now,
+                    owner=None,
+                    lease_until=None,
+                    is_flagged=verdict.is_flagged,
+                    model_identity=screening.model_identity,
+                )
+            )
+            settle(connection, run.study_id, now)
+
+    def _owe_notices(
+        self,
+        connection: sa.Connection,
+        run: Run,
+        screening: Screening,
+        recipients: Sequence[tuple[str, str]],
+        now: datetime,
+    ) -> int:
+        flagged = sorted(gland.side for gland in screening.verdict.glands if gland.candidate_numbers)
+        finding_key = "+".join(flagged)  # the same glands of the same study never alert twice
+        if run.reprocess_number:
+            finding_key += f"#{run.reprocess_number}"
+        told = 0
+        for channel, recipient in recipients:
+            mine = (
+                t.notices.c.study_id == run.study_id,
+                t.notices.c.channel == channel,
+                t.notices.c.recipient == recipient,
+                t.notices.c.finding_key == finding_key,
+            )
+            state = connection.execute(sa.select(t.notices.c.state).where(*mine)).scalar()
+            if state == "sent":
+                continue
+            if state is not None:  # owed by an earlier run: this run's figures are told instead
+                connection.execute(
+                    t.notices.update().where(*mine).values(state="owed", run_id=run.run_id, not_before=now)
+                )
+                told += 1
+                continue
+            told += 1
+            connection.execute(
+                t.notices.insert().values(
+                    study_id=run.study_id,
+                    run_id=run.run_id,
+                    channel=channel,
+                    recipient=recipient,
+                    finding_key=finding_key,
+                    state="owed",
+                    attempts=0,
+                    owed_since=now,
+                    not_before=now,
+                    last_error="",
+                )
+            )
+        return told
+
+    def _supersede_earlier(self, connection: sa.Connection, run: Run, now: datetime) -> None:
+        """Earlier runs keep their results, but what they still owe is not sent any more."""
+        earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
+        for table in (t.deliveries, t.notices):
+            connection.execute(
+                table.update()
+                .where(table.c.run_id.in_(earlier), table.c.state.in_(["owed", "given up"]))
+                .values(state="superseded", last_error=f"superseded by run {run.number}")
+            )
+        connection.execute(
+            t.runs.update().where(t.runs.c.id.in_(earlier), t.runs.c.state == "ended").values(state="superseded")
+        )
+
+    def end_run_as(self, run: Run, number: int, now: datetime) -> None:
+        """End a run whose key an earlier run had: nothing new is made, sent or told."""
+        with self._begin() as connection:
+            self._must_hold(connection, run)
+            reason = f"nothing new: the same images, models and settings as run {number}"
+            _step(connection, run, Stage.SELECTED, sentence=reason, seconds=None, now=now)
+            connection.execute(
+                t.runs.update()
+                .where(t.runs.c.id == run.run_id)
+                .values(
+                    state="ended",
+                    ending=Ending.DONE,
+                    code="nothing_new",
+                    reason=reason,
+                    ended_at=now,
+                    owner=None,
+                    lease_until=None,
+                )
+            )
+            settle(connection, run.study_id, now)
+
+    def end_run(self, run: Run, ending: Ending, *, code: str, reason: str, now: datetime) -> None:
+        """End a run, and with it the study, as set aside or failed."""
+        with self._begin() as connection:
+            self._must_hold(connection, run)
+            _end(connection, run.run_id, run.study_id, ending, code=code, reason=reason, now=now)
+
+    def try_again(self, run: Run, *, reason: str, not_before: datetime, now: datetime) -> None:
+        """Put a run back; a worker takes it again from `not_before` on."""
+        with self._begin() as connection:
+            self._must_hold(connection, run)
+            _put_back(connection, run.run_id, run.study_id, reason=reason, not_before=not_before, now=now)
+
+    def recover_runs(self, now: datetime, max_attempts: int) -> list[tuple[int, str]]:
+        """Put runs whose lease expired back, or fail those that ended their worker too often.
+
+        Returns (study number, sentence) per run.
+        """
+        recovered = []
+        with self._begin() as connection:
+            expired = connection.execute(
+                t.runs.select()
+                .where(t.runs.c.state == "running", t.runs.c.lease_until < now)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for row in expired:
+                stage = connection.execute(
+                    sa.select(t.steps.c.stage).where(t.steps.c.run_id == row.id).order_by(t.steps.c.id.desc()).limit(1)
+                ).scalar()
+                reason = f"attempt {row.attempts}: the worker stopped without an answer after stage '{stage}'"
+                if row.attempts >= max_attempts:
+                    _end(
+                        connection,
+                        row.id,
+                        row.study_id,
+                        Ending.FAILED,
+                        code="worker_died",
+                        reason=f"{reason}; tried {row.attempts} times",
+                        now=now,
+                    )
+                else:
+                    _put_back(connection, row.id, row.study_id, reason=reason, not_before=now, now=now)
+                recovered.append((row.study_id, reason))
+        return recovered
+
+    def owed_hints(self, now: datetime, repeat_after: timedelta) -> list[tuple[int, Queue]]:
+        """(run id, queue) of due runs that the broker was not told of lately."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                sa.select(t.runs.c.id, t.runs.c.queue)
+                .where(
+                    t.runs.c.state == "waiting",
+                    t.runs.c.not_before <= now,
+                    sa.or_(t.runs.c.hinted_at.is_(None), t.runs.c.hinted_at <= now - repeat_after),
+                )
+                .order_by(t.runs.c.opened_at, t.runs.c.id)
+            ).all()
+        return [(row.id, Queue(row.queue)) for row in rows]
+
+    def hinted(self, run_ids: Sequence[int], now: datetime) -> None:
+        """Remember that the broker has been told of these runs."""
+        with self._begin() as connection:
+            connection.execute(t.runs.update().where(t.runs.c.id.in_(run_ids)).values(hinted_at=now))
+
+    def _must_hold(self, connection: sa.Connection, run: Run) -> None:
+        held = connection.execute(_held(run).values(owner=run.owner))
+        if held.rowcount != 1:
+            raise LeaseLostError(f"run {run.run_id} is no longer held by {run.owner}")
+
+
+def _held(run: Run) -> sa.Update:
+    return t.runs.update().where(t.runs.c.id == run.run_id, t.runs.c.state == "running", t.runs.c.owner == run.owner)
+
+
+def _run(connection: sa.Connection, run_id: int) -> Run:
+    row = connection.execute(
+        sa.select(t.runs, t.studies.c.study_instance_uid)
+        .join(t.studies, t.studies.c.id == t.runs.c.study_id)
+        .where(t.runs.c.id == run_id)
+    ).one()
+    return Run(
+        run_id=row.id,
+        study_id=row.study_id,
+        study_instance_uid=row.study_instance_uid,
+        number=row.number,
+        queue=Queue(row.queue),
+        owner=row.owner,
+        attempts=row.attempts,
+        thresholds=Thresholds(
+            min_voxels=row.min_voxels, min_probability=row.min_probability, config_revision=row.config_revision
+        ),
+        reprocess_number=row.reprocess_number,
+    )
+
+
+def _step(
+    connection: sa.Connection, run: Run, stage: Stage, *, sentence: str, seconds: float | None, now: datetime
+) -> None:
+    add_step(
+        connection, study_id=run.study_id, run_id=run.run_id, at=now, stage=stage, seconds=seconds, sentence=sentence
+    )
+    connection.execute(
+        t.studies.update()
+        .where(t.studies.c.id == run.study_id, t.studies.c.news_since_at.is_(None))
+        .values(stage=stage)
+    )
+
+
+def _end(
+    connection: sa.Connection, run_id: int, study_id: int, ending: Ending, *, code: str, reason: str, now: datetime
+) -> None:
+    add_step(connection, study_id=study_id, run_id=run_id, at=now, stage=ending, sentence=reason)
+    connection.execute(
+        t.runs.update()
+        .where(t.runs.c.id == run_id)
+        .values(state="ended", ending=ending, code=code, reason=reason, ended_at=now, owner=None, lease_until=None)
+    )
+    end_study(connection, study_id=study_id, ending=ending, code=code, reason=reason)
+
+
+def _put_back(
+    connection: sa.Connection, run_id: int, study_id: int, *, reason: str, not_before: datetime, now: datetime
+) -> None:
+    add_step(connection, study_id=study_id, run_id=run_id, at=now, stage="tried again", sentence=reason)
+    connection.execute(
+        t.runs.update()
+        .where(t.runs.c.id == run_id)
+        .values(state="waiting", owner=None, lease_until=None, not_before=not_before, hinted_at=None)
+    )
