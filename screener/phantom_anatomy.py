@@ -12,19 +12,24 @@ from screener.phantom_canvas import BONE, LEFT_PAROTID, RIGHT_PAROTID, Canvas, L
 
 # fmt: off
 # One height after another reads better than one number a line.
-BODY = Loft(
+NECK = Loft(
     (
         (-260.0, 0, 45, 185, 120, 78), (-180.0, 0, 45, 180, 85, 76), (-150.0, 0, 50, 165, 62, 70),
         (-130.0, 0, 50, 138, 60, 63), (-115.0, 0, 40, 108, 58, 65), (-100.0, 0, 32, 86, 56, 66),
-        (-90.0, 0, 27, 76, 57, 66), (-80.0, 0, 25, 69, 62, 63), (-70.0, 0, 25, 65, 72, 59), (-60.0, 0, 25, 65, 84, 56),
-        (-50.0, 0, 24, 66, 101, 54), (-42.0, 0, 23, 68, 112, 54), (-30.0, 0, 22, 71, 118, 57),
-        (-20.0, 0, 22, 74, 119, 60),
-        (-10.0, 0, 22, 77, 118, 67), (0.0, 0, 22, 79, 116, 73), (10.0, 0, 22, 80, 113, 79), (20.0, 0, 22, 79, 110, 83),
-        (30.0, 0, 22, 78, 107, 85), (40.0, 0, 22, 77, 106, 85), (55.0, 0, 22, 76, 105, 85), (70.0, 0, 22, 76, 108, 85),
-        (90.0, 0, 24, 75, 106, 82), (110.0, 0, 24, 69, 95, 75), (128.0, 0, 24, 54, 74, 58), (140.0, 0, 24, 32, 44, 34),
-        (147.0, 0, 24, 6, 8, 6),
+        (-90.0, 0, 27, 76, 57, 66), (-80.0, 0, 25, 69, 62, 63), (-70.0, 0, 25, 65, 72, 59),
+        (-60.0, 0, 25, 65, 84, 56), (-50.0, 0, 24, 66, 101, 54), (-42.0, 0, 23, 69, 112, 54),
+        (-30.0, 0, 22, 72, 118, 57),
     ),
-    exponent=1.95,
+    exponent=1.85,
+)
+HEAD = Loft(
+    (
+        (-32.0, 0, 22, 70, 115, 55), (-20.0, 0, 22, 73, 118, 60), (-10.0, 0, 22, 76, 117, 67),
+        (0.0, 0, 22, 78, 115, 73), (10.0, 0, 22, 79, 112, 79), (20.0, 0, 22, 79, 109, 83), (30.0, 0, 22, 78, 107, 85),
+        (40.0, 0, 22, 77, 106, 85), (55.0, 0, 22, 76, 105, 85), (70.0, 0, 22, 76, 108, 85), (90.0, 0, 24, 75, 106, 82),
+        (110.0, 0, 24, 69, 95, 75), (128.0, 0, 24, 54, 74, 58), (140.0, 0, 24, 32, 44, 34), (147.0, 0, 24, 6, 8, 6),
+    ),
+    exponent=2.15,
 )
 NOSE = Loft(((14.0, 0, -86, 14, 13), (22.0, 0, -88, 13, 19), (34.0, 0, -85, 10, 15), (50.0, 0, -82, 8, 6)))
 EAR = Loft(((8.0, 79, 14, 3, 7), (16.0, 82, 17, 3, 13), (40.0, 83, 20, 3.5, 16), (52.0, 81, 20, 3, 7)),
@@ -69,8 +74,8 @@ MUSCLES = (
     Loft(((-24.0, 38, -20, 4, 8), (0.0, 32, -21, 5.5, 12), (18.0, 26, -22, 4.5, 10)),
           is_paired=True, angle_degrees=-22),
     Loft(((12.0, 35, -15, 6, 9), (24.0, 36, -14, 8, 12), (33.0, 36, -12, 5, 8)), is_paired=True),
-    Loft(((14.0, 52, -40, 3, 7), (35.0, 60, -42, 8, 17), (50.0, 63, -38, 8, 24), (75.0, 68, -20, 5, 28),
-          (90.0, 68, -5, 3, 20)), is_paired=True, angle_degrees=-14),
+    Loft(((14.0, 52, -40, 3, 7), (30.0, 55, -40, 7, 16), (42.0, 55, -38, 7, 20), (52.0, 56, -36, 5, 22),
+          (70.0, 65, -12, 4, 26), (90.0, 66, 0, 2, 20)), is_paired=True, angle_degrees=-20),
 )
 SHOULDER = Loft(((-260.0, 0, 70, 150, 70, 45), (-160.0, 0, 68, 148, 66, 40), (-130.0, 0, 62, 110, 48, 38),
                  (-110.0, 0, 50, 60, 45, 40)))
@@ -85,19 +90,19 @@ FAT_SPACES = (
     Loft(((-18.0, 26, -8, 5, 8), (18.0, 26, -9, 7, 10)), is_paired=True),  # parapharyngeal
     Loft(((-8.0, 44, -50, 8, 10), (12.0, 45, -50, 9, 14), (26.0, 46, -46, 7, 9)), is_paired=True),  # buccal
     Loft(((-60.0, 32, -32, 9, 14), (-36.0, 33, -36, 10, 18), (-22.0, 33, -32, 7, 12)), is_paired=True),  # submandibular
-    Loft(((-66.0, 0, -42, 20, 8), (-50.0, 0, -56, 26, 14), (-42.0, 0, -68, 18, 8))),  # submental
+    Loft(((-66.0, 0, -44, 16, 6), (-52.0, 0, -58, 20, 9), (-44.0, 0, -68, 14, 6))),  # submental
 )
 
 SKULL = Loft(
     (
-        (-9.0, 0, 70, 16, 6, 8), (0.0, 0, 64, 42, 18, 24), (10.0, 0, 52, 57, 36, 44), (20.0, 0, 45, 64, 42, 55),
+        (-4.0, 0, 68, 20, 8, 10), (2.0, 0, 63, 44, 20, 26), (10.0, 0, 52, 57, 36, 44), (20.0, 0, 45, 64, 42, 55),
         (30.0, 0, 38, 68, 42, 63), (40.0, 0, 30, 70, 60, 71), (50.0, 0, 25, 70, 80, 76), (62.0, 0, 24, 70, 98, 77),
         (80.0, 0, 24, 70, 101, 77), (100.0, 0, 24, 67, 94, 72), (120.0, 0, 24, 53, 76, 58), (134.0, 0, 24, 33, 48, 36),
         (142.0, 0, 24, 8, 10, 8),
     ),
     exponent=2.15,
 )
-BRAIN = Loft((*((z + 5.0, *row) for z, *row in SKULL.table[1:7]), *SKULL.table[7:-2], (133.0, 0, 24, 28, 42, 30)),
+BRAIN = Loft((*((z + 4.0, *row) for z, *row in SKULL.table[1:7]), *SKULL.table[7:-2], (133.0, 0, 24, 28, 42, 30)),
              exponent=2.15)
 
 MANDIBLE = Loft(((-46.0, 0, -30, 30, 50, 12), (-38.0, 0, -22, 43, 63, 12), (-28.0, 0, -18, 50, 67, 12),
@@ -146,7 +151,7 @@ MAXILLA = Loft(((-3.0, 0, -46, 27, 34, 16), (6.0, 0, -48, 36, 34, 20), (24.0, 0,
                exponent=2.3)
 ZYGOMA = Loft(((18.0, 44, -60, 4, 5), (28.0, 48, -60, 8, 5), (40.0, 48, -58, 7, 5), (58.0, 50, -54, 3, 5)),
               is_paired=True, angle_degrees=35)
-ZYGOMATIC_ARCH = Loft(((26.0, 66, -34, 2, 22), (34.0, 67, -32, 2, 22)), is_paired=True, angle_degrees=-14)
+ZYGOMATIC_ARCH = Loft(((27.0, 62, -34, 1.8, 22), (34.0, 63, -32, 1.8, 22)), is_paired=True, angle_degrees=-17)
 ORBIT = Loft(((41.0, 31, -62, 6, 8), (47.0, 31, -58, 15, 17, 18), (62.0, 31, -58, 15, 17, 18), (69.0, 31, -62, 6, 8)),
              is_paired=True, angle_degrees=-18)
 MASTOID = Loft(((-9.0, 57, 20, 3, 4), (2.0, 58, 22, 7, 9), (14.0, 60, 22, 9.5, 13), (28.0, 61, 20, 10, 14),
@@ -190,9 +195,9 @@ def paint_patient(canvas: Canvas, random: np.random.Generator) -> None:
     muscle_hu, fat_hu = random.uniform(48.0, 66.0), random.uniform(-112.0, -95.0)
     canvas.paint(EAR, 10.0, roughness_hu=40.0)
     canvas.paint(NOSE, 20.0)
-    canvas.paint(BODY, 20.0)
-    canvas.paint(BODY, fat_hu, inset_mm=2.0, roughness_hu=8.0)
-    canvas.paint(BODY, muscle_hu, inset_mm=2.0 + fat_mm, roughness_hu=8.0)
+    for hu, inset_mm, roughness_hu in ((20.0, 0.0, 0.0), (fat_hu, 2.0, 8.0), (muscle_hu, 2.0 + fat_mm, 8.0)):
+        canvas.paint(NECK, hu, inset_mm=inset_mm, roughness_hu=roughness_hu)
+        canvas.paint(HEAD, hu, inset_mm=inset_mm, roughness_hu=roughness_hu)
     _paint_soft_tissue(canvas, muscle_hu, fat_hu)
     _paint_glands(canvas, random)
     for muscle in MUSCLES:
@@ -213,7 +218,7 @@ def _paint_soft_tissue(canvas: Canvas, muscle_hu: float, fat_hu: float) -> None:
 
 def _paint_glands(canvas: Canvas, random: np.random.Generator) -> None:
     """Parotids between fat and muscle, as fatty as `random` says; submandibular glands denser."""
-    gland_hu = random.uniform(-40.0, 18.0)
+    gland_hu = random.uniform(-45.0, 12.0)
     growth_mm = random.uniform(-1.0, 1.0)
     for lobe in PAROTID:
         canvas.paint(lobe, gland_hu, roughness_hu=18.0, inset_mm=-growth_mm, owners=(RIGHT_PAROTID, LEFT_PAROTID))
