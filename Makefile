@@ -1,0 +1,61 @@
+# Every command that this project knows. A target's line ends in the sentence that `make help` prints.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+  command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' && { echo $$name; break; }; \
+  done)
+CONFIG ?= config.toml
+STUDY ?=
+
+# Left out of the package lists on purpose: nothing here is needed at run time.
+TEST_PROGRAMS := Orthanc storescu dciodvfy redis-server chromium
+TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium
+
+.PHONY: help demo run test lint check-peers clean
+
+help: ## Print this list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: .venv/.ready-to-run ## Install, then send two phantom studies through the whole journey; STUDY=folder sends a study of yours.
+	@.venv/bin/screener demo $(if $(STUDY),--study '$(STUDY)')
+
+run: .venv/.ready-to-run ## Install, then run the daemon with its embedded workers; CONFIG=file, default config.toml.
+	@exec .venv/bin/screener run --config '$(CONFIG)'
+
+test: lint check-peers ## Install everything that the tests need, then lint and run all tests.
+	@.venv/bin/python -m pytest tests
+
+lint: .venv/.ready-to-test ## Check style, types and imports.
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+check-peers:
+	@missing=; for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	if [[ -n $$missing ]]; then deploy/install-debian.sh "for the tests ($${missing# })" $(TEST_PACKAGES); fi
+
+clean: ## Remove the virtual environment, the caches and what the demo left; received studies in var/ stay.
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info demo-results
+	@find screener workers tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps make a second call cost nothing; a changed pyproject.toml or constraints.txt installs anew.
+.venv/bin/pip:
+	@[[ -n "$(PYTHON)" ]] || { echo "Python 3.11 to 3.13 is needed and none was found; name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/install-debian.sh "for a virtual environment" python3-venv
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+
+.venv/.ready-to-run: .venv/bin/pip pyproject.toml constraints.txt
+	@echo "Installing the daemon and the workers (the first time takes minutes)"
+	@.venv/bin/pip install --quiet --disable-pip-version-check -e '.[daemon,worker]' -c constraints.txt
+	@touch $@
+
+.venv/.ready-to-test: .venv/bin/pip pyproject.toml constraints.txt
+	@echo "Installing the daemon, the workers, the training and the test tools (the first time takes minutes)"
+	@.venv/bin/pip install --quiet --disable-pip-version-check -e '.[daemon,worker,train,dev]' -c constraints.txt
+	@touch $@ .venv/.ready-to-run
