@@ -46,16 +46,17 @@ clean: ## Remove the virtual environment, the caches and what the demo left; rec
 # The stamps make a second call cost nothing; a changed pyproject.toml or constraints.txt installs anew.
 .venv/bin/pip:
 	@[[ -n "$(PYTHON)" ]] || { echo "Python 3.11 to 3.13 is needed and none was found; name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/install-debian.sh "for a virtual environment" python3-venv
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/install-debian.sh "for a virtual environment" \
+	  "$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 	@echo "Making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
 
-.venv/.ready-to-run: .venv/bin/pip pyproject.toml constraints.txt
+.venv/.ready-to-run: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the daemon and the workers (the first time takes minutes)"
-	@.venv/bin/pip install --quiet --disable-pip-version-check -e '.[daemon,worker]' -c constraints.txt
+	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker]' -c constraints.txt
 	@touch $@
 
-.venv/.ready-to-test: .venv/bin/pip pyproject.toml constraints.txt
+.venv/.ready-to-test: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the daemon, the workers, the training and the test tools (the first time takes minutes)"
-	@.venv/bin/pip install --quiet --disable-pip-version-check -e '.[daemon,worker,train,dev]' -c constraints.txt
+	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,train,dev]' -c constraints.txt
 	@touch $@ .venv/.ready-to-run
