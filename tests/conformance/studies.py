@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from screener.study import (
     AlgorithmIdentity,
@@ -135,7 +135,9 @@ def dress(
     unassessed: tuple[Side, ...] = (),
 ) -> Study:
     """Lay glands and masses over a volume; the right gland lies at the patient's right, smaller LPS x."""
-    parotids, masses, glands = [], [], []
+    parotids: list[Parotid] = []
+    masses: list[Mass] = []
+    glands: list[GlandVerdict] = []
     for side in Side:
         if side in unassessed:
             parotids.append(_missing(side))
@@ -182,7 +184,7 @@ def make_slice(hu: NDArray[np.int16], affine: NDArray[np.float64], z: int, numbe
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = _slice_uid(z)
+    meta.MediaStorageSOPInstanceUID = UID(_slice_uid(z))
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
     row, column = (affine[:3, axis] / spacing_mm[axis] for axis in (0, 1))
@@ -214,14 +216,15 @@ def make_slice(hu: NDArray[np.int16], affine: NDArray[np.float64], z: int, numbe
 
 
 def place(volume: Volume, side: Side, *, share: float) -> NDArray[np.bool_]:
-    """A ball on the patient's `side` of the volume's middle; `share` of the half's smallest half-width is its radius."""
+    """A ball on the patient's `side` of the volume's middle; its radius is `share` of the half's half-width."""
     places = world_of(volume)  # (z, y, x, 3)
     low, high = places.reshape(-1, 3).min(axis=0), places.reshape(-1, 3).max(axis=0)
     center = (low + high) / 2
     quarter = (high[0] - low[0]) / 4
     center[0] += -quarter if side is Side.RIGHT else quarter
     radius = share * min(2 * quarter, (high[1] - low[1]) / 2, (high[2] - low[2]) / 2)
-    return np.linalg.norm(places - center, axis=-1) <= radius
+    ball: NDArray[np.bool_] = np.linalg.norm(places - center, axis=-1) <= radius
+    return ball
 
 
 def world_of(volume: Volume) -> NDArray[np.float64]:

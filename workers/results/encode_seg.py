@@ -17,6 +17,7 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
 from screener.outcomes import NeedsPerson
 from screener.study import AlgorithmIdentity, Mass, Parotid, Side, Volume
@@ -68,7 +69,7 @@ def encode_seg(
     structures = list_structures(parotids, masses, run_key=run_key)
     if not structures:
         return None
-    sources = read_sources(source_paths, volume)
+    sources, patient_name = read_sources(source_paths, volume)
     started_at = localize_instant(started_at, sources[0])
     seg = hd.seg.Segmentation(
         source_images=sources,
@@ -96,6 +97,7 @@ def encode_seg(
     )
     _derive_dimension_uid(seg, run_key)
     stamp_identity(seg, sources[0], identity, started_at=started_at)
+    seg.PatientName = patient_name
     return seg
 
 
@@ -116,10 +118,12 @@ def list_structures(parotids: Sequence[Parotid], masses: Sequence[Mass], *, run_
     return [structure for structure in structures if structure.mask.any()]
 
 
-def read_sources(source_paths: Sequence[Path], volume: Volume) -> list[Dataset]:
-    """Read and repair the headers of the volume's slices, in its z order; pixel data are not read.
+def read_sources(source_paths: Sequence[Path], volume: Volume) -> tuple[list[Dataset], PersonName | str]:
+    """Read and repair the headers of the volume's slices, in its z order, and the patient's name apart from them.
 
-    The slices of one volume share its frame of reference, whatever each header says of it.
+    The slices of one volume share its frame of reference, whatever each header
+    says of it. The name is kept from the encoding library, which puts a name
+    that it finds odd into a warning, and warnings end in logs.
     """
     sources = [repair_source(dcmread(path, stop_before_pixels=True)) for path in source_paths]
     found = tuple(str(source.SOPInstanceUID) for source in sources)
@@ -130,7 +134,10 @@ def read_sources(source_paths: Sequence[Path], volume: Volume) -> list[Dataset]:
     for source in sources:
         if volume.frame_of_reference_uid:
             source.FrameOfReferenceUID = volume.frame_of_reference_uid
-    return sources
+    patient_name = sources[0].PatientName
+    for source in sources:
+        source.PatientName = ""
+    return sources, patient_name
 
 
 def _structure(label: str, side: Side, mask: NDArray[np.bool_], run_key: str, *, is_mass: bool) -> Structure:

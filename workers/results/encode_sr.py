@@ -91,7 +91,7 @@ def encode_sr(
     preliminary, since no person has read it (IHE AIR 6.5.3; PS3.3 C.17.2).
     Raises NeedsPerson where the sources cannot be referred to.
     """
-    sources = read_sources(source_paths, volume)
+    sources, patient_name = read_sources(source_paths, volume)
     started_at = localize_instant(started_at, sources[0])
     algorithm = _identify_algorithm(identity, thresholds)
     writer = _GroupWriter(seg=seg, sources=sources, run_key=run_key, algorithm=algorithm)
@@ -129,6 +129,7 @@ def encode_sr(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     stamp_identity(sr, sources[0], identity, started_at=started_at)
+    sr.PatientName = patient_name
     return sr
 
 

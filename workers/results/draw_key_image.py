@@ -1,0 +1,237 @@
+"""DECIDED -> ENCODED: draw the picture that shows a person what was found and where.
+
+Two planes through the largest mass, else through the glands, in radiological
+convention: the patient's right stands at the image's left.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from screener.study import Mass, Parotid, Presence, Verdict, Volume
+from workers.results.identity import RESEARCH_USE
+
+_WINDOW_CENTER_HU = 50.0
+_WINDOW_WIDTH_HU = 350.0
+_PANEL_HEIGHT_PIXELS = 560
+_MAX_PANEL_WIDTH_PIXELS = 760
+_CORONAL_HEIGHT_MM = 220.0
+_MARGIN_MM = 8.0
+_OUTLINE_PIXELS = 2
+_GLAND_COLOR = (0, 190, 255)
+_MASS_COLOR = (255, 176, 0)
+_TEXT_COLOR = (235, 235, 235)
+_FAINT_COLOR = (160, 160, 160)
+_ANSWERS = {
+    Presence.PRESENT: "mass above threshold",
+    Presence.ABSENT: "no mass above threshold",
+    Presence.UNDETERMINED: "not assessed",
+}
+
+Rgb = tuple[int, int, int]
+Pixel = TypeVar("Pixel", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One plane of the volume, turned the way a reader expects, with the size of its pixels."""
+
+    hu: NDArray[np.int16]
+    glands: NDArray[np.bool_]
+    masses: NDArray[np.bool_]
+    pixel_mm: tuple[float, float]
+    """Between columns, between rows."""
+    title: str
+    edges: tuple[str, str, str, str]
+    """Which side of the patient lies at the left, right, top and bottom."""
+
+
+def draw_key_image(volume: Volume, parotids: Sequence[Parotid], masses: Sequence[Mass], verdict: Verdict) -> bytes:
+    """Draw an axial and a coronal plane as PNG; nothing in it names the patient."""
+    glands_mask = _union(volume, [parotid.mask for parotid in parotids if parotid.mask is not None])
+    masses_mask = _union(volume, [mass.mask for mass in masses])
+    z, y = _choose_planes(volume, parotids, masses)
+    planes = _axial_plane(volume, glands_mask, masses_mask, z), _coronal_plane(volume, glands_mask, masses_mask, y, z)
+    panels = [_draw_panel(plane) for plane in planes]
+    return _compose(panels, _caption_lines(masses, verdict))
+
+
+def _choose_planes(volume: Volume, parotids: Sequence[Parotid], masses: Sequence[Mass]) -> tuple[int, int]:
+    """Choose the slice (z) and the row (y) to show: those of the largest mass, else of the glands, else the middle."""
+    shape = volume.hu.shape
+    if masses:
+        largest = max(masses, key=lambda mass: mass.candidate.volume_mm3)
+        if largest.mask.any():
+            return _fullest(largest.mask, 0), _fullest(largest.mask, 1)
+    centers_mm = [parotid.center_mm for parotid in parotids if parotid.center_mm is not None]
+    if not centers_mm:
+        return shape[0] // 2, shape[1] // 2
+    index = np.linalg.inv(volume.affine) @ np.append(np.mean(centers_mm, axis=0), 1.0)  # (x, y, z, 1)
+    z, y = (int(np.clip(round(index[axis]), 0, size - 1)) for axis, size in ((2, shape[0]), (1, shape[1])))
+    return z, y
+
+
+def _fullest(mask: NDArray[np.bool_], axis: int) -> int:
+    others = tuple(other for other in range(3) if other != axis)
+    return int(mask.sum(axis=others).argmax())
+
+
+def _axial_plane(volume: Volume, glands: NDArray[np.bool_], masses: NDArray[np.bool_], z: int) -> _Plane:
+    flips = _flips(volume)
+    keep = _crop_to(volume.body[z], (volume.spacing_mm[1], volume.spacing_mm[0]))
+    show = (slice(z, z + 1), *keep)
+    return _Plane(
+        hu=_turn(volume.hu[show][0], rows=flips[1], columns=flips[0]),
+        glands=_turn(glands[show][0], rows=flips[1], columns=flips[0]),
+        masses=_turn(masses[show][0], rows=flips[1], columns=flips[0]),
+        pixel_mm=(volume.spacing_mm[0], volume.spacing_mm[1]),
+        title=f"Axial, slice {z + 1} of {volume.hu.shape[0]} from the feet",
+        edges=("R", "L", "A", "P"),
+    )
+
+
+def _coronal_plane(volume: Volume, glands: NDArray[np.bool_], masses: NDArray[np.bool_], y: int, z: int) -> _Plane:
+    """Cut through row `y` around slice `z`; with a tilted gantry the cut follows the rows, not the horizontal."""
+    flips = _flips(volume)
+    step_mm = volume.spacing_mm[2]
+    half = round(_CORONAL_HEIGHT_MM / 2 / step_mm)
+    low, high = max(0, z - half), min(volume.hu.shape[0], z + half + 1)
+    columns = _crop_to(volume.body[low:high, y], (step_mm, volume.spacing_mm[0]))[1]
+    show = (slice(low, high), slice(y, y + 1), columns)
+    is_head_up = volume.affine[2, 2] < 0  # rows are drawn downwards; z grows towards the head
+    return _Plane(
+        hu=_turn(volume.hu[show][:, 0], rows=not is_head_up, columns=flips[0]),
+        glands=_turn(glands[show][:, 0], rows=not is_head_up, columns=flips[0]),
+        masses=_turn(masses[show][:, 0], rows=not is_head_up, columns=flips[0]),
+        pixel_mm=(volume.spacing_mm[0], step_mm),
+        title="Coronal",
+        edges=("R", "L", "H", "F"),
+    )
+
+
+def _flips(volume: Volume) -> tuple[bool, bool]:
+    """Tell whether columns, rows must be reversed so that the patient's left lies right and the back lies down."""
+    return bool(volume.affine[0, 0] < 0), bool(volume.affine[1, 1] < 0)
+
+
+def _turn(plane: NDArray[Pixel], *, rows: bool, columns: bool) -> NDArray[Pixel]:
+    return plane[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def _crop_to(body: NDArray[np.bool_], step_mm: tuple[float, float]) -> tuple[slice, slice]:
+    """Bounds of the patient in a plane, with a margin; the whole plane where there is none."""
+    if not body.any():
+        return slice(0, body.shape[0]), slice(0, body.shape[1])
+    bounds = []
+    for axis in (0, 1):
+        where = np.flatnonzero(body.any(axis=1 - axis))
+        margin = round(_MARGIN_MM / step_mm[axis])
+        bounds.append(slice(max(0, int(where[0]) - margin), min(body.shape[axis], int(where[-1]) + margin + 1)))
+    return bounds[0], bounds[1]
+
+
+def _draw_panel(plane: _Plane) -> Image.Image:
+    """Draw one plane in its true proportions, gray, with outlines and markers."""
+    rows, columns = plane.hu.shape
+    width_mm, height_mm = columns * plane.pixel_mm[0], rows * plane.pixel_mm[1]
+    scale = min(_PANEL_HEIGHT_PIXELS / height_mm, _MAX_PANEL_WIDTH_PIXELS / width_mm)  # pixels per mm
+    size = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+    gray = (plane.hu.astype(np.float32) - _WINDOW_CENTER_HU) / _WINDOW_WIDTH_HU + 0.5
+    levels = (np.clip(gray, 0.0, 1.0) * 255).astype(np.uint8)
+    enlarged = Image.fromarray(np.ascontiguousarray(levels)).resize(size, Image.Resampling.BICUBIC)
+    picture = np.stack([np.asarray(enlarged)] * 3, axis=-1)  # (row, column, rgb)
+    for mask, color in ((plane.glands, _GLAND_COLOR), (plane.masses, _MASS_COLOR)):
+        picture[_outline(mask, size)] = color
+    panel = Image.fromarray(picture)
+    _draw_markers(panel, plane)
+    return panel
+
+
+def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask's border at the panel's size: its smoothed enlargement less the same eroded."""
+    weights = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8) * np.uint8(255))
+    filled = np.asarray(weights.resize(size, Image.Resampling.BILINEAR)) >= 128
+    inner = filled
+    for _ in range(_OUTLINE_PIXELS):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+    border: NDArray[np.bool_] = filled & ~inner
+    return border
+
+
+def _draw_markers(panel: Image.Image, plane: _Plane) -> None:
+    draw = ImageDraw.Draw(panel)
+    letters = ImageFont.load_default(size=22)
+    width, height = panel.size
+    left, right, top, bottom = plane.edges
+    places = (
+        (left, (8.0, height / 2), "lm"),
+        (right, (width - 8.0, height / 2), "rm"),
+        (top, (width / 2, 6.0), "ma"),
+        (bottom, (width / 2, height - 6.0), "md"),
+    )
+    for letter, place, anchor in places:
+        draw.text(place, letter, fill=_TEXT_COLOR, font=letters, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+    small = ImageFont.load_default(size=14)
+    draw.text((8, 6), plane.title, fill=_FAINT_COLOR, font=small, stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+def _caption_lines(masses: Sequence[Mass], verdict: Verdict) -> list[tuple[str, Rgb]]:
+    """Say each gland's answer and each mass's size in words; no identity of the patient."""
+    lines: list[tuple[str, Rgb]] = []
+    for gland in verdict.glands:
+        found = [mass.candidate for mass in masses if mass.candidate.number in gland.candidate_numbers]
+        sizes = "; ".join(f"{one.volume_mm3:.0f} mm3, longest {one.longest_diameter_mm:.0f} mm" for one in found)
+        text = f"{gland.side.value.capitalize()} parotid: {_ANSWERS[gland.presence]}"
+        if sizes:
+            text += f" ({sizes})"
+        elif gland.presence is Presence.UNDETERMINED and gland.reason:
+            text += f" ({gland.reason.rstrip('.')})"
+        lines.append((text, _MASS_COLOR if gland.presence is Presence.PRESENT else _TEXT_COLOR))
+    lines.append(("Blue: parotid gland. Amber: mass. R, L: the patient's right and left.", _FAINT_COLOR))
+    lines.append((f"{RESEARCH_USE}.", _TEXT_COLOR))
+    return lines
+
+
+def _compose(panels: Sequence[Image.Image], lines: Sequence[tuple[str, Rgb]]) -> bytes:
+    """Set the panels side by side on black, the caption below."""
+    gap = 10
+    width = sum(panel.width for panel in panels) + gap * (len(panels) + 1)
+    height = max(panel.height for panel in panels) + 2 * gap
+    font = ImageFont.load_default(size=17)
+    wrapped = [(part, color) for text, color in lines for part in _wrap(text, font, width - 2 * gap)]
+    canvas = Image.new("RGB", (width, height + 24 * len(wrapped) + gap))
+    x = gap
+    for panel in panels:
+        canvas.paste(panel, (x, gap + (height - 2 * gap - panel.height) // 2))
+        x += panel.width + gap
+    draw = ImageDraw.Draw(canvas)
+    for number, (text, color) in enumerate(wrapped):
+        draw.text((gap, height + 24 * number), text, fill=color, font=font)
+    file = io.BytesIO()
+    canvas.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    """Break `text` at blanks so that each line is at most `width` pixels long."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _union(volume: Volume, masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    union = np.zeros(volume.hu.shape, dtype=np.bool_)  # (z, y, x)
+    for mask in masks:
+        union |= mask
+    return union
