@@ -6,7 +6,7 @@ _MOST_DOUBLINGS = 60  # keeps the power inside a float however long a peer is aw
 
 
 def next_delay(attempts: int, first_seconds: float, longest_seconds: float) -> timedelta:
-    """Give the wait after the failed try number `attempts` (1, 2, ...): doubling from the first, never above the longest.
+    """Give the wait after failed try number `attempts` (1, 2, ...): doubling from the first, never above the longest.
 
     No jitter: a few rows per hospital cannot make a stampede, and an operator
     can foretell the next try.

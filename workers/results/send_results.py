@@ -103,7 +103,7 @@ def _associate(ae: AE, destination: Destination) -> Association:
         raise TryAgain(f"{where} accepts none of the results' SOP classes: {names}", code="no_context_accepted")
     if not has_connected:
         raise TryAgain(f"{where} cannot be reached: no connection", code="no_connection")
-    raise TryAgain(f"{where} ended the association, or did not answer, before it was established", code="no_association")
+    raise TryAgain(f"{where} answered no association request, or broke it off", code="no_association")
 
 
 def _store(assoc: Association, result: _ResultFile, destination: Destination) -> str:

@@ -1,0 +1,92 @@
+"""SENT -> NOTIFIED: tell every person to whom a notice is owed, at least once.
+
+A notice is marked after its channel has taken it, never before: a crash
+between the two tells a person twice, under the same Message-ID, and never not
+at all. What fails is tried again for as long as it is owed.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from screener.channels.message import Channel, compose_message
+from screener.config import Notices
+from screener.delays import next_delay
+from screener.outcomes import NeedsPerson, TryAgain
+from screener.store.values import OwedNotice
+
+log = logging.getLogger(__name__)
+
+
+class NoticeOutbox(Protocol):
+    """What this stage needs of the store."""
+
+    def owed_notices(self, now: datetime) -> list[OwedNotice]:
+        """Those that are due, oldest first."""
+
+    def notice_sent(self, notice_id: int, now: datetime) -> None:
+        """Mark a notice that its channel has taken."""
+
+    def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
+        """Put a notice back until `not_before`."""
+
+
+def send_owed_notices(
+    store: NoticeOutbox, channels: Iterable[Channel], settings: Notices, now: datetime, *, storage_folder: Path
+) -> int:
+    """Send every notice that is due; give how many were taken.
+
+    A failure is stored with its sentence and concerns its own notice only. One
+    that a person must mend is tried again after the longest delay, and stays
+    in sight in `screener explain` as long as it is owed. May be called at any
+    time, by one caller at a time.
+    """
+    by_name = {channel.name: channel for channel in channels}
+    taken = 0
+    for notice in store.owed_notices(now):
+        attempt = notice.attempts + 1
+        try:
+            _send(notice, by_name.get(notice.channel), settings, storage_folder)
+        except TryAgain as outcome:
+            delay = next_delay(attempt, settings.retry_seconds, settings.max_retry_seconds)
+            _put_back(store, notice, outcome.reason, delay, now)
+        except NeedsPerson as outcome:
+            _put_back(store, notice, outcome.reason, timedelta(seconds=settings.max_retry_seconds), now)
+        else:
+            store.notice_sent(notice.notice_id, now)
+            taken += 1
+            log.info(
+                "study=%d stage=notified channel=%s recipient=%s attempt=%d",
+                notice.study_id,
+                notice.channel,
+                notice.recipient,
+                attempt,
+            )
+    return taken
+
+
+def _send(notice: OwedNotice, channel: Channel | None, settings: Notices, storage_folder: Path) -> None:
+    if channel is None:
+        raise NeedsPerson(f"the channel {notice.channel} is no longer set up in config.toml", code="no_channel")
+    message = compose_message(
+        notice,
+        link=settings.link,
+        include_patient_identity=settings.include_patient_identity,
+        storage_folder=storage_folder,
+    )
+    channel.send(message, notice.recipient)
+
+
+def _put_back(store: NoticeOutbox, notice: OwedNotice, reason: str, delay: timedelta, now: datetime) -> None:
+    log.warning(
+        "study=%d stage=notified channel=%s recipient=%s attempt=%d, again in %.0f s: %s",
+        notice.study_id,
+        notice.channel,
+        notice.recipient,
+        notice.attempts + 1,
+        delay.total_seconds(),
+        reason,
+    )
+    store.notice_failed(notice.notice_id, reason, now + delay, now)
