@@ -1,0 +1,200 @@
+"""Received files and results on disk: whole or absent, under names made of digests."""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+RECEIVED = "received"
+ASIDE = "aside"
+RESULTS = "results"
+_UNFINISHED = ".part"
+_FILE_MODE = 0o640  # images of patients: nothing for other users of the machine
+_FOLDER_MODE = 0o750
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A file that is durable."""
+
+    path: str
+    """Relative to the archive's folder."""
+    sha256: str
+    """Of the data set without preamble and file meta information, in hexadecimal."""
+    size_bytes: int
+    """Of the whole file."""
+
+
+class Archive:
+    """The storage folder; `reserve_bytes` of its disk are never touched."""
+
+    def __init__(self, folder: Path, reserve_bytes: int) -> None:
+        self.folder = folder.resolve()
+        self._reserve_bytes = reserve_bytes
+        _make_folder(self.folder)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether the reserve stays free after another `size_bytes`."""
+        return shutil.disk_usage(self.folder).free - size_bytes >= self._reserve_bytes
+
+    def path(self, relative: str) -> Path:
+        """Give the absolute path of a file that a row names; ValueError where it leaves the folder."""
+        path = (self.folder / relative).resolve()
+        if not path.is_relative_to(self.folder):
+            raise ValueError("a path outside the storage folder")
+        return path
+
+    def write_received(
+        self,
+        data_set: bytes | memoryview,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+    ) -> Kept:
+        """Make a received instance durable; the same instance again gives the same file.
+
+        `data_set` is kept as it came, byte for byte. The name holds a digest of
+        the SOP Instance UID and of the data set, so that other content under the
+        same UID never overwrites what is there.
+        """
+        meta = encode_file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title)
+        return self._keep(RECEIVED, sop_instance_uid, meta, data_set)
+
+    def keep_aside(
+        self,
+        data_set: bytes | memoryview,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+    ) -> Kept:
+        """Make bytes durable that no stage will read, for a person to look at."""
+        meta = encode_file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title)
+        return self._keep(ASIDE, sop_instance_uid, meta, data_set)
+
+    def move_aside(self, relative: str) -> str:
+        """Take a received file out of the way of the stages; returns its new relative path."""
+        source = self.path(relative)
+        target = self.folder / ASIDE / source.parent.name / source.name
+        _make_folder(target.parent)
+        source.replace(target)
+        _sync_folder(target.parent)
+        _sync_folder(source.parent)
+        return str(target.relative_to(self.folder))
+
+    def write_result(self, run_id: int, role: str, content: bytes | memoryview, *, suffix: str = ".dcm") -> str:
+        """Make one result of a run durable, `role` being seg, sr, key_image ...; returns its relative path."""
+        if not re.fullmatch(r"[a-z0-9_]+", role) or not re.fullmatch(r"\.[a-z0-9]+", suffix):
+            raise ValueError("a role and a suffix consist of lower case letters, digits and underscores")
+        path = self.folder / RESULTS / f"{run_id:d}" / f"{role}{suffix}"
+        _write_whole(path, content)
+        return str(path.relative_to(self.folder))
+
+    def remove_unfinished(self, older_than_seconds: float = 3600) -> int:
+        """Remove what a crash left half written; returns the number of files.
+
+        A worker may be writing a result while the daemon starts, hence the age.
+        """
+        limit = time.time() - older_than_seconds
+        removed = 0
+        for part in (RECEIVED, ASIDE, RESULTS):
+            for path in (self.folder / part).rglob(f"*{_UNFINISHED}"):
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime <= limit:
+                        path.unlink()
+                        removed += 1
+        return removed
+
+    def _keep(self, part: str, sop_instance_uid: str, meta: bytes, data_set: bytes | memoryview) -> Kept:
+        sha256 = hashlib.sha256(data_set).hexdigest()
+        name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
+        path = self.folder / part / name[:2] / f"{name}-{sha256[:16]}.dcm"
+        size_bytes = _write_whole(path, meta, data_set)
+        return Kept(path=str(path.relative_to(self.folder)), sha256=sha256, size_bytes=size_bytes)
+
+
+def encode_file_meta(
+    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae_title: str
+) -> bytes:
+    """Encode preamble, prefix and file meta information (PS3.10 7.1), to stand before a data set.
+
+    By hand, because a general encoder costs as much as the rest of a C-STORE.
+    """
+    elements = b"".join(
+        (
+            struct.pack("<HH2s2xL", 0x0002, 0x0001, b"OB", 2) + b"\0\1",
+            _encode_text(0x0002, b"UI", sop_class_uid),
+            _encode_text(0x0003, b"UI", sop_instance_uid),
+            _encode_text(0x0010, b"UI", transfer_syntax_uid),
+            _encode_text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _encode_text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+            _encode_text(0x0016, b"AE", calling_ae_title),
+        )
+    )
+    group_length = struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, len(elements))
+    return bytes(128) + b"DICM" + group_length + elements
+
+
+def _encode_text(element: int, value_representation: bytes, text: str) -> bytes:
+    value = text.encode("ascii")
+    if len(value) % 2:  # PS3.5 6.2: UI is padded with a null, text with a space
+        value += b"\0" if value_representation == b"UI" else b" "
+    return struct.pack("<HH2sH", 0x0002, element, value_representation, len(value)) + value
+
+
+def _write_whole(path: Path, *parts: bytes | memoryview) -> int:
+    """Write `parts` so that `path` either holds all of them or does not exist; returns the number of bytes.
+
+    A crash between two answers must never leave half a slice for the loader
+    to find, so the bytes are synced before the name appears, and the name
+    before anybody is told.
+    """
+    _make_folder(path.parent)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            size_bytes = sum(_write_all(file.fileno(), memoryview(part).cast("B")) for part in parts)
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return size_bytes
+
+
+def _write_all(descriptor: int, part: memoryview) -> int:
+    written = 0
+    while written < len(part):  # one write takes 2 GiB at most, and less on a disk that fills up
+        written += os.write(descriptor, part[written:])
+    return written
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and what leads to it; each new name is durable on return."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(_FOLDER_MODE)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

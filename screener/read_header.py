@@ -1,0 +1,162 @@
+"""Read the few elements of an encoded data set that its row needs, without touching pixels or the patient."""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from pydicom import Dataset
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag
+
+from screener.study import MANUFACTURER, MODEL_NAME_CT
+
+_IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}  # PS3.5 A.5, A.7, A.13
+_MAX_INFLATED_BYTES = 256 << 20  # a few kilobytes can inflate to gigabytes
+
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+_MODALITY = 0x00080060
+_MANUFACTURER = 0x00080070
+_MODEL_NAME = 0x00081090
+_CONTRIBUTING_EQUIPMENT = 0x0018A001
+_STUDY_INSTANCE_UID = 0x0020000D
+_SERIES_INSTANCE_UID = 0x0020000E
+_WANTED: list[BaseTag | int] = [
+    _SOP_CLASS_UID, _SOP_INSTANCE_UID, _MODALITY, _MANUFACTURER, _MODEL_NAME,
+    _CONTRIBUTING_EQUIPMENT, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID,
+]  # fmt: skip
+_FIRST_BULK_TAG = 0x52000000  # per-frame groups, waveforms and pixels follow
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_PROCESSING_EQUIPMENT = "109102"  # PS3.16 CID 7005, DCM
+
+# What the parser raises on bytes that are no data set: it was written for files that are.
+_NOT_READABLE = (
+    ArithmeticError, AttributeError, EOFError, InvalidDicomError, LookupError, NotImplementedError,
+    OSError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
+
+_Elements = dict[int, RawDataElement | DataElement]
+
+
+class UnreadableDataSetError(ValueError):
+    """The bytes are not a data set that we can keep a row of; the message is a sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What the row of an instance needs; every UID is checked."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    """Empty where the data set has none that could be one."""
+    is_ours: bool
+    """True: its equipment says that a screener made it, of whatever version."""
+    is_truncated: bool
+    """True: its last element, the pixel data, ends before its declared length."""
+
+
+def is_uid(text: str) -> bool:
+    """Tell whether `text` may be used as a UID (PS3.5 9.1); leading zeros, a common fault, are let pass."""
+    return len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is not None
+
+
+def read_header(encoded: BytesIO, transfer_syntax_uid: str) -> Header:
+    """Read the header of a data set without file meta information; UnreadableDataSetError says what is wrong."""
+    size_bytes = encoded.getbuffer().nbytes
+    if size_bytes == 0:
+        raise UnreadableDataSetError("The data set is empty.")
+    try:
+        if transfer_syntax_uid in _DEFLATED:
+            encoded = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded.getbuffer(), _MAX_INFLATED_BYTES))
+            size_bytes = encoded.getbuffer().nbytes
+        elements, is_truncated = _walk(encoded, size_bytes, transfer_syntax_uid)
+    except _NOT_READABLE:
+        raise UnreadableDataSetError("The data set cannot be read: it is damaged or not DICOM.") from None
+    return Header(
+        study_instance_uid=_uid(elements, _STUDY_INSTANCE_UID, "Study Instance UID"),
+        series_instance_uid=_uid(elements, _SERIES_INSTANCE_UID, "Series Instance UID"),
+        sop_instance_uid=_uid(elements, _SOP_INSTANCE_UID, "SOP Instance UID"),
+        sop_class_uid=_uid(elements, _SOP_CLASS_UID, "SOP Class UID"),
+        modality=_modality(elements),
+        is_ours=_is_ours(elements),
+        is_truncated=is_truncated,
+    )
+
+
+def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple[_Elements, bool]:
+    """Collect the wanted elements, stepping over all others; the flag says that the pixel data are cut short."""
+    bulk: tuple[int, int] | None = None  # position and declared length of the value
+
+    def is_bulk(tag: BaseTag, _vr: str | None, length: int) -> bool:
+        nonlocal bulk
+        if tag < _FIRST_BULK_TAG:
+            return False
+        bulk = (encoded.tell(), length)
+        return True
+
+    encoded.seek(0)
+    elements: _Elements = {
+        element.tag: element
+        for element in data_element_generator(
+            encoded,
+            is_implicit_VR=transfer_syntax_uid == _IMPLICIT_VR_LITTLE_ENDIAN,
+            is_little_endian=transfer_syntax_uid != _EXPLICIT_VR_BIG_ENDIAN,
+            stop_when=is_bulk,
+            specific_tags=_WANTED,
+        )
+    }
+    if bulk is None:
+        if encoded.tell() > size_bytes:
+            raise UnreadableDataSetError("The data set ends in the middle of its header.")
+        return elements, False
+    position, length = bulk
+    return elements, length != _UNDEFINED_LENGTH and position + length > size_bytes
+
+
+def _text(elements: _Elements, tag: int) -> str:
+    """Decode a value without the library's checks: those would put it into a warning."""
+    value = elements[tag].value if tag in elements else None
+    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
+
+
+def _uid(elements: _Elements, tag: int, name: str) -> str:
+    text = _text(elements, tag)
+    if not text:
+        raise UnreadableDataSetError(f"The data set has no {name}.")
+    if not is_uid(text):
+        raise UnreadableDataSetError(f"The {name} of the data set is not a valid UID.")
+    return text
+
+
+def _modality(elements: _Elements) -> str:
+    text = _text(elements, _MODALITY)
+    return text if re.fullmatch(r"[A-Z0-9_ ]{1,16}", text) else ""  # PS3.5 6.2, CS
+
+
+def _is_ours(elements: _Elements) -> bool:
+    """As `is_ours` of the results: the contributing equipment, or manufacturer and model where a PACS dropped it."""
+    if _text(elements, _MANUFACTURER) == MANUFACTURER and _text(elements, _MODEL_NAME) == MODEL_NAME_CT:
+        return True
+    if _CONTRIBUTING_EQUIPMENT not in elements:
+        return False
+    try:
+        items = Dataset({BaseTag(_CONTRIBUTING_EQUIPMENT): elements[_CONTRIBUTING_EQUIPMENT]})
+        return any(_names_us(item) for item in items.ContributingEquipmentSequence or ())
+    except _NOT_READABLE:
+        return False
+
+
+def _names_us(equipment: Dataset) -> bool:
+    purposes = equipment.get("PurposeOfReferenceCodeSequence") or ()
+    is_processing = any(purpose.get("CodeValue") == _PROCESSING_EQUIPMENT for purpose in purposes)
+    return is_processing and equipment.get("Manufacturer") == MANUFACTURER
