@@ -24,7 +24,7 @@ def no_patient_in_logs(request: pytest.FixtureRequest, caplog: pytest.LogCapture
         caplog.set_level(logging.DEBUG, logger=logger)
     yield
     records = [record for when in ("setup", "call") for record in caplog.get_records(when)]
-    leaks = [f"{record.name} line {record.lineno}" for record in records if PATIENT.search(caplog.handler.format(record))]
+    leaks = [f"{record.name}:{record.lineno}" for record in records if PATIENT.search(caplog.handler.format(record))]
     files = sorted(folder.rglob("*.log")) if folder else []
     leaks += [str(path) for path in files if path.is_file() and PATIENT.search(path.read_text(errors="replace"))]
     if leaks:
