@@ -102,6 +102,6 @@ class EmailChannel:
 
 
 def _judge(sentence: str, reply_code: int, code: str) -> TryAgain | NeedsPerson:
-    """Tell what may heal (4yz) from what will not (5yz); the server's own words are left out, they may quote the mail."""
+    """Tell what may heal (4yz) from what will not (5yz); the server's own words are left out, as they may quote."""
     kind = NeedsPerson if 500 <= reply_code < 600 else TryAgain
     return kind(f"{sentence} (reply {reply_code})", code=code)

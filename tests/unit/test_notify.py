@@ -230,8 +230,13 @@ def test_a_mark_that_fails_tells_twice_under_one_message_id() -> None:
     assert "CANARY" not in first.as_string()
 
 
-@given(st.integers(1, 10_000), st.floats(0.1, 1e5), st.floats(0.1, 1e5))
-def test_a_delay_never_shrinks_and_never_exceeds_the_longest(attempts: int, first: float, longest: float) -> None:
-    delay, later = next_delay(attempts, first, longest), next_delay(attempts + 1, first, longest)
-    assert delay <= later <= timedelta(seconds=longest)
-    assert later == min(2 * delay, timedelta(seconds=longest)) or attempts > 30
+@given(st.integers(1, 40), st.integers(1, 10_000), st.integers(1, 100_000))
+def test_a_delay_doubles_until_the_longest(attempts: int, first_seconds: int, longest_seconds: int) -> None:
+    longest = timedelta(seconds=longest_seconds)
+    delay = next_delay(attempts, first_seconds, longest_seconds)
+    assert next_delay(1, first_seconds, longest_seconds) == min(timedelta(seconds=first_seconds), longest)
+    assert next_delay(attempts + 1, first_seconds, longest_seconds) == min(2 * delay, longest)
+
+
+def test_a_delay_stays_finite_however_long_a_peer_is_away() -> None:
+    assert next_delay(10**9, 30, 900) == timedelta(seconds=900)
