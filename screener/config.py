@@ -38,7 +38,13 @@ class ConfigError(Exception):
 
 def _is_ae_title(value: str) -> str:
     """PS3.5 6.2: 1 to 16 characters, no backslash, no control character, not only spaces."""
-    if not 1 <= len(value) <= 16 or "\\" in value or not value.isprintable() or not value.isascii() or not value.strip():
+    if (
+        not 1 <= len(value) <= 16
+        or "\\" in value
+        or not value.isprintable()
+        or not value.isascii()
+        or not value.strip()
+    ):
         raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
     return value
 
@@ -282,12 +288,46 @@ class Config(Section):
     @property
     def broker_url(self) -> str:
         """`[queue] broker`, or the embedded folder transport."""
-        return self.queue.broker or "filesystem://"
+        return self.queue.broker or "screenerfolder://"
 
     @property
     def bundles_folder(self) -> Path:
         """`[models] folder`, or the bundles that ship."""
         return (self._base / self.models.folder).resolve() if self.models.folder else BUNDLES_FOLDER
+
+    @property
+    def broker_folder(self) -> Path:
+        """Where the embedded broker keeps its messages; unused when `[queue] broker` names a server."""
+        return self.storage_folder / "broker"
+
+    def celery_settings(self) -> dict[str, Any]:
+        """What the daemon and the workers tell Celery: JSON only, one hint at a time, late acknowledgment."""
+        settings: dict[str, Any] = {
+            "broker_url": self.broker_url,
+            "broker_connection_retry_on_startup": True,
+            "task_serializer": "json",
+            "result_serializer": "json",
+            "accept_content": ["json"],
+            "task_ignore_result": True,
+            "task_acks_late": True,
+            "task_time_limit": self.queue.time_limit_seconds,
+            "worker_prefetch_multiplier": 1,
+            "worker_proc_alive_timeout": 300,  # the models are loaded before a child says that it is up
+            "worker_enable_remote_control": False,
+            "worker_send_task_events": False,
+            "worker_hijack_root_logger": False,
+        }
+        if self.queue.broker:
+            # longer than the hard time limit, or a running study would be delivered a second time
+            settings["broker_transport_options"] = {"visibility_timeout": self.queue.time_limit_seconds + 600}
+        else:
+            settings["broker_transport_options"] = {
+                "data_folder_in": str(self.broker_folder / "messages"),
+                "data_folder_out": str(self.broker_folder / "messages"),
+                "control_folder": str(self.broker_folder / "control"),
+                "polling_interval": 0.2,
+            }
+        return settings
 
     def thresholds(self) -> Thresholds:
         """The decision settings with their revision: a digest that changes with any of them."""

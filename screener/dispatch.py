@@ -27,8 +27,8 @@ US_CLASSES = frozenset(
 )
 HINT_AGAIN_AFTER = timedelta(seconds=60)
 
-Hint = Callable[[Queue], None]
-"""Tell the broker that a queue has work."""
+Hint = Callable[[Queue], bool]
+"""Tell the broker that a queue has work; False where the broker is away."""
 
 
 def dispatch_study(store: Store, study: QuietStudy, thresholds: Thresholds, now: datetime) -> str | None:
@@ -47,17 +47,17 @@ def dispatch_study(store: Store, study: QuietStudy, thresholds: Thresholds, now:
 
 
 def send_hints(store: Store, hint: Hint, now: datetime) -> int:
-    """Tell the broker of every due run and delivery that it was not told of lately; returns how many.
+    """Tell the broker of due work that it was not told of lately; returns how many hints it took.
 
-    Rows are marked after the broker has taken the hint: a hint may be sent
-    twice, which costs a worker one empty look, but is never forgotten.
+    Rows are marked after the broker has taken the hint: one may be sent
+    twice, which costs a worker an empty look, but is never forgotten. Work
+    that was told of before gets one hint per queue and minute, not one per
+    row: a worker that finds something looks again by itself.
     """
-    runs = store.owed_hints(now, HINT_AGAIN_AFTER)
-    for run_id, queue in runs:
-        hint(queue)
-        store.hinted([run_id], now)
-    deliveries = store.owed_delivery_hints(now, HINT_AGAIN_AFTER)
-    for delivery_id in deliveries:
-        hint(Queue.RESULTS)
-        store.delivery_hinted([delivery_id], now)
-    return len(runs) + len(deliveries)
+    taken = 0
+    for owed in store.owed_hints(now, HINT_AGAIN_AFTER):
+        if not hint(owed.queue):
+            break
+        store.hinted(owed, now)
+        taken += 1
+    return taken

@@ -54,14 +54,28 @@ class Step:
 
 
 CT_JOURNEY = (
-    Step(Stage.RECEIVED, "screener/receive.py", "the file is whole on disk and its row committed before C-STORE answers Success"),
+    Step(
+        Stage.RECEIVED,
+        "screener/receive.py",
+        "the file is whole on disk and its row committed before C-STORE answers Success",
+    ),
     Step(Stage.COMPLETE, "screener/complete.py", "the study has been quiet long enough, or has waited long enough"),
-    Step(Stage.SELECTED, "workers/ct/select_series.py", "one series is chosen by score; every refused series has its reason stored"),
-    Step(Stage.LOADED, "workers/ct/load_volume.py", "slices by position, Hounsfield units, one affine, the body masked"),
+    Step(
+        Stage.SELECTED,
+        "workers/ct/select_series.py",
+        "one series is chosen by score; every refused series has its reason stored",
+    ),
+    Step(
+        Stage.LOADED, "workers/ct/load_volume.py", "slices by position, Hounsfield units, one affine, the body masked"
+    ),
     Step(Stage.LOCALIZED, "workers/ct/localize_parotids.py", "right and left parotid found, or the reason why not"),
     Step(Stage.SEGMENTED, "workers/ct/segment_masses.py", "candidates with voxels counted on the 1 mm grid"),
     Step(Stage.DECIDED, "screener/decide.py", "each candidate on its own against the thresholds in force"),
-    Step(Stage.ENCODED, "workers/results/encode_sr.py", "SEG and SR encoded once and kept; results and notices owed are rows"),
+    Step(
+        Stage.ENCODED,
+        "workers/results/encode_results.py",
+        "SEG and SR encoded once and kept; results and notices owed are rows",
+    ),
     Step(Stage.SENT, "workers/results/send_results.py", "every destination has answered Success for every result"),
     Step(Stage.NOTIFIED, "screener/notify.py", "every notice owed has been taken by the mail server"),
 )

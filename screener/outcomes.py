@@ -15,8 +15,11 @@ class Outcome(Exception):  # noqa: N818 - outcomes, not errors: named for what h
         self.code = code or type(self).__name__
         """A short stable word for counting, such as `no_parotid_covered`."""
 
+        self.choices: tuple[object, ...] = ()
+        """What was considered (`screener.study.SeriesChoice`), where no series could be chosen."""
+
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.reason, self.code))
+        return (_rebuild, (type(self), self.reason, self.code), {"choices": self.choices})
 
 
 def _rebuild(kind: type[Outcome], reason: str, code: str) -> Outcome:

@@ -1,11 +1,12 @@
 """Tables and a few named operations: the only SQL of the product.
 
 `tables` is the schema, `values` what goes in and comes out; the operations
-stand by subject in `intake`, `runs`, `outbox` and `questions`.
+stand by subject in `intake`, `runs`, `hints`, `outbox` and `questions`.
 """
 
 from screener.store.base import LeaseLostError
 from screener.store.engine import migrate, open_engine
+from screener.store.hints import Hints
 from screener.store.intake import Intake
 from screener.store.outbox import Outbox
 from screener.store.questions import Questions
@@ -25,7 +26,7 @@ from screener.store.values import (
 )
 
 
-class Store(Intake, Runs, Outbox, Questions):
+class Store(Intake, Runs, Hints, Outbox, Questions):
     """Everything that is known of studies; each method is one transaction."""
 
 

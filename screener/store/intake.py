@@ -171,7 +171,7 @@ class Intake(Base):
                 .where(t.runs.c.study_id == study.study_id, t.runs.c.state.in_(["waiting", "running"]))
                 .values(state="superseded", ended_at=now, reason=f"superseded by run {number}", owner=None)
             )
-            run_id = connection.execute(
+            inserted = connection.execute(
                 t.runs.insert().values(
                     study_id=study.study_id,
                     number=number,
@@ -188,7 +188,8 @@ class Intake(Base):
                     reason="",
                     model_identity="",
                 )
-            ).inserted_primary_key[0]
+            )
+            run_id = inserted.inserted_primary_key[0] if inserted.inserted_primary_key else None
             self._without_news(connection, study, now, run_id, f"{study.signal}; run {number} waits on queue {queue}")
         return number
 

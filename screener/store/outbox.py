@@ -1,6 +1,5 @@
 """Results owed to a destination and notices owed to a person: marked after the effect, never before."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -64,24 +63,6 @@ class Outbox(Base):
                 sentence = f"{delivery.destination}, attempt {delivery.attempts}: {error}; {then}"
                 _outbox_step(connection, delivery, "not sent", sentence, None, now)
                 settle(connection, delivery.study_id, now)
-
-    def owed_delivery_hints(self, now: datetime, repeat_after: timedelta) -> list[int]:
-        """Due deliveries that the broker was not told of lately."""
-        with self._begin() as connection:
-            rows = connection.execute(
-                sa.select(t.deliveries.c.id).where(
-                    t.deliveries.c.state == "owed",
-                    t.deliveries.c.not_before <= now,
-                    sa.or_(t.deliveries.c.owner.is_(None), t.deliveries.c.lease_until < now),
-                    sa.or_(t.deliveries.c.hinted_at.is_(None), t.deliveries.c.hinted_at <= now - repeat_after),
-                )
-            ).scalars()
-            return list(rows)
-
-    def delivery_hinted(self, delivery_ids: Sequence[int], now: datetime) -> None:
-        """Remember that the broker has been told of these deliveries."""
-        with self._begin() as connection:
-            connection.execute(t.deliveries.update().where(t.deliveries.c.id.in_(delivery_ids)).values(hinted_at=now))
 
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
         """Notices that are due, oldest first."""

@@ -28,10 +28,10 @@ class Questions(Base):
     def counts(self) -> Counts:
         """Studies by ending and stage, each counted from the rows: the equation is checked, not assumed."""
         with self._begin() as connection:
-            endings = dict(
+            endings: dict[str | None, int] = dict(
                 connection.execute(sa.select(t.studies.c.ending, sa.func.count()).group_by(t.studies.c.ending)).all()
             )
-            stages = dict(
+            stages: dict[str, int] = dict(
                 connection.execute(
                     sa.select(t.studies.c.stage, sa.func.count())
                     .where(t.studies.c.ending.is_(None))
@@ -85,7 +85,7 @@ class Questions(Base):
                 t.runs.select().where(t.runs.c.study_id == study_id).order_by(t.runs.c.number)
             ).all()
             numbers = {run.id: run.number for run in runs}
-            kinds = dict(
+            kinds: dict[str, int] = dict(
                 connection.execute(
                     sa.select(t.instances.c.kind, sa.func.count())
                     .where(t.instances.c.study_id == study_id)

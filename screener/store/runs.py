@@ -298,25 +298,6 @@ class Runs(Base):
                 recovered.append((row.study_id, reason))
         return recovered
 
-    def owed_hints(self, now: datetime, repeat_after: timedelta) -> list[tuple[int, Queue]]:
-        """(run id, queue) of due runs that the broker was not told of lately."""
-        with self._begin() as connection:
-            rows = connection.execute(
-                sa.select(t.runs.c.id, t.runs.c.queue)
-                .where(
-                    t.runs.c.state == "waiting",
-                    t.runs.c.not_before <= now,
-                    sa.or_(t.runs.c.hinted_at.is_(None), t.runs.c.hinted_at <= now - repeat_after),
-                )
-                .order_by(t.runs.c.opened_at, t.runs.c.id)
-            ).all()
-        return [(row.id, Queue(row.queue)) for row in rows]
-
-    def hinted(self, run_ids: Sequence[int], now: datetime) -> None:
-        """Remember that the broker has been told of these runs."""
-        with self._begin() as connection:
-            connection.execute(t.runs.update().where(t.runs.c.id.in_(run_ids)).values(hinted_at=now))
-
     def _must_hold(self, connection: sa.Connection, run: Run) -> None:
         held = connection.execute(_held(run).values(owner=run.owner))
         if held.rowcount != 1:

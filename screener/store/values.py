@@ -62,6 +62,15 @@ class QuietStudy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwedHint:
+    """One hint that the broker should take, and the rows it stands for."""
+
+    queue: Queue
+    row_ids: tuple[int, ...]
+    """Runs, or on queue results deliveries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One screening of one study state, as a worker claimed it."""
 

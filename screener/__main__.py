@@ -1,0 +1,211 @@
+"""The command line: `screener --help` says what there is."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy.exc
+
+from screener import __version__
+from screener.config import Config, ConfigError, find_config, load_config, show_config
+from screener.explain import describe_counts, describe_oddities, describe_study
+from screener.journey import CT_JOURNEY, US_JOURNEY, Step
+from screener.logs import start_logging
+from screener.store import Store, open_store
+
+PROGRAM = "screener"
+RESEARCH = "Research use, not validated for clinical diagnosis."
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0: done, 1: it went wrong and said why, 2: the command line is wrong."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (ConfigError, UsageError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except sqlalchemy.exc.OperationalError as error:
+        print(f"the database does not answer: {error.orig}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=f"Screens head and neck CT for masses of the parotid glands. {RESEARCH}",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = _add(commands, "run", _run, "listen for studies and screen them until told to stop (SIGTERM or Ctrl-C)")
+    run.add_argument("--no-workers", action="store_true", help="start no workers here: they run on other machines")
+
+    demo = _add(commands, "demo", _demo, "show the whole journey on synthetic patients, or on a study of yours")
+    demo.add_argument("--study", type=Path, metavar="FOLDER", help="a folder with one DICOM study, instead of phantoms")
+    demo.add_argument("--keep", type=Path, metavar="FOLDER", help="where the results stay (default: demo-results)")
+
+    send = _add(commands, "send", _send, "send a folder of DICOM files to the running screener, as a scanner would")
+    send.add_argument("folder", type=Path, metavar="FOLDER", help="searched with its subfolders")
+    send.add_argument("--host", help="address to send to (default: this screener's)")
+    send.add_argument("--port", type=int, help="port to send to (default: this screener's)")
+    send.add_argument("--called", metavar="AE", help="called AE title (default: this screener's)")
+    send.add_argument(
+        "--calling", metavar="AE", default="SCREENER_SEND", help="calling AE title (default: %(default)s)"
+    )
+
+    _add(commands, "status", _status, "count studies by stage and ending, and check that none is missing")
+
+    explain = _add(commands, "explain", _explain, "say what happened to a study, step by step, and why")
+    explain.add_argument("study", metavar="STUDY", help="Study Instance UID, our number, or a refused SOP Instance UID")
+
+    config = commands.add_parser("config", help="check or show the settings", description="Check or show the settings.")
+    parts = config.add_subparsers(required=True, metavar="check|show")
+    _add(parts, "check", _config_check, "read config.toml as the daemon would and name every key that is wrong")
+    _add(parts, "show", _config_show, "print the settings in force, secrets masked")
+
+    _add(commands, "journey", _journey, "list the stages of a study's journey and the module behind each")
+
+    reprocess = _add(commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept")
+    reprocess.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    sentence: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=sentence, description=f"{sentence[0].upper()}{sentence[1:]}.")
+    parser.add_argument("--config", type=Path, help="settings (default: $SCREENER_CONFIG, then ./config.toml)")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _read_config(options: argparse.Namespace) -> tuple[Config, Path]:
+    path: Path = options.config or find_config()
+    return load_config(path), path
+
+
+def _open(options: argparse.Namespace) -> tuple[Config, Store]:
+    config, _ = _read_config(options)
+    if not config.database.url and not (config.storage_folder / "screener.sqlite").exists():
+        raise UsageError(f"no database in {config.storage_folder} yet: start `{PROGRAM} run` once")
+    return config, open_store(config.database_url)
+
+
+def _find(store: Store, reference: str) -> int:
+    study_id = store.find_study(reference)
+    if study_id is None:
+        raise UsageError(f"no study {reference} was received; `{PROGRAM} status` counts those that were")
+    return study_id
+
+
+def _run(options: argparse.Namespace) -> int:
+    from screener.daemon import Daemon  # noqa: PLC0415 - the other commands start faster without it
+
+    config, path = _read_config(options)
+    start_logging(config.log.level)
+    Daemon(config, path, has_workers=not options.no_workers).run()
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from screener.demo import run_demo  # noqa: PLC0415 - the other commands start faster without it
+
+    status: int = run_demo(options.study, keep=options.keep)
+    return status
+
+
+def _send(options: argparse.Namespace) -> int:
+    from rich.progress import Progress  # noqa: PLC0415 - the other commands start faster without it
+
+    from screener.send_folder import send_folder  # noqa: PLC0415
+
+    if not options.folder.is_dir():
+        raise UsageError(f"{options.folder} is no folder")
+    listener = _read_config(options)[0].listener
+    host = options.host or ("127.0.0.1" if listener.host in {"0.0.0.0", "::"} else listener.host)  # noqa: S104
+    with Progress() as progress:
+        bar = progress.add_task("sending", total=None)
+        report = send_folder(
+            options.folder,
+            host=host,
+            port=options.port or listener.port,
+            called_ae_title=options.called or listener.ae_title,
+            calling_ae_title=options.calling,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    print(f"{report.sent} sent, {len(report.refused)} refused, {len(report.not_dicom)} not DICOM")
+    for file, reason in (*report.refused, *report.not_dicom):
+        print(f"  {file}: {reason}")
+    return 0 if report.sent and not report.refused else 1
+
+
+def _status(options: argparse.Namespace) -> int:
+    _, store = _open(options)
+    counts = store.counts()
+    print(describe_counts(counts))
+    if counts.oddities:
+        print(describe_oddities(store.latest_oddities()))
+    return 0 if counts.is_balanced else 1
+
+
+def _explain(options: argparse.Namespace) -> int:
+    _, store = _open(options)
+    study_id = store.find_study(options.study)
+    if study_id is not None:
+        print(describe_study(store.study_report(study_id)))
+        return 0
+    oddities = store.oddities_of(options.study)
+    if oddities:
+        print(describe_oddities(oddities))
+        return 0
+    _find(store, options.study)
+    return 1
+
+
+def _config_check(options: argparse.Namespace) -> int:
+    config, path = _read_config(options)
+    print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
+    return 0
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    config, _ = _read_config(options)
+    print(show_config(config))
+    return 0
+
+
+def _journey(_: argparse.Namespace) -> int:
+    for title, journey in (("CT", CT_JOURNEY), ("Ultrasound", US_JOURNEY)):
+        print(title)
+        for step in journey:
+            print(_describe_step(step))
+    return 0
+
+
+def _describe_step(step: Step) -> str:
+    return f"  {step.stage:<10} {step.module:<34} {step.holds}"
+
+
+def _reprocess(options: argparse.Namespace) -> int:
+    _, store = _open(options)
+    study_id = _find(store, options.study)
+    store.reprocess(study_id, datetime.now(UTC))
+    print(f"study {study_id} will be screened again; `{PROGRAM} explain {study_id}` tells when it is done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Builds every object and passes it in: the only place where things are wired."""
+
+import logging
+import signal
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pydicom.config
+
+from screener.archive import Archive
+from screener.channels.email import EmailChannel
+from screener.channels.message import Channel
+from screener.complete import dispatch_complete_studies
+from screener.config import Config
+from screener.dispatch import send_hints
+from screener.hints import Hints
+from screener.notify import send_owed_notices
+from screener.receive import Listener
+from screener.recover import recover_expired_leases
+from screener.run_workers import Workers
+from screener.schedule import Verb, start_schedule
+from screener.store import open_store
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+RECOVER_SECONDS = 5.0
+
+
+class Daemon:
+    """The screener as one process, with or without workers of its own."""
+
+    def __init__(self, config: Config, config_path: Path, *, has_workers: bool = True) -> None:
+        """True: one worker per queue is started as a child. False: workers run elsewhere."""
+        # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
+        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+        self._config = config
+        self.archive = Archive(config.storage_folder, config.storage.reserve_mib << 20)
+        self.store = open_store(config.database_url, is_migrating=True)
+        self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC))
+        self._hints = Hints(config)
+        self._channels = make_channels(config)
+        self._workers = Workers(config_path) if has_workers else None
+
+    def run(self) -> None:
+        """Listen and work until SIGTERM or SIGINT."""
+        is_over = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: is_over.set())
+        self.start()
+        is_over.wait()
+        self.stop()
+
+    def start(self) -> None:
+        """Open the door and start the clockwork."""
+        self._schedule = start_schedule(self._verbs())
+        self.listener.start()
+        logger.info(
+            "listening as %s on %s:%d", self._config.listener.ae_title, self._config.listener.host, self.listener.port
+        )
+
+    def _verbs(self) -> dict[str, tuple[float, Verb]]:
+        config, store = self._config, self.store
+        verbs: dict[str, tuple[float, Verb]] = {
+            "complete": (LOOK_SECONDS, lambda now: dispatch_complete_studies(store, config, now)),
+            "hint": (LOOK_SECONDS, lambda now: send_hints(store, self._hints.send, now)),
+            "recover": (RECOVER_SECONDS, lambda now: recover_expired_leases(store, config.queue.max_attempts, now)),
+            "notify": (
+                LOOK_SECONDS,
+                lambda now: send_owed_notices(
+                    store, self._channels, config.notices, now, storage_folder=config.storage_folder
+                ),
+            ),
+        }
+        if self._workers is not None:
+            verbs["workers"] = (LOOK_SECONDS, self._workers.watch)
+        return verbs
+
+    def stop(self) -> None:
+        """Close the door first, then let what is in hand finish."""
+        logger.info("stopping")
+        self.listener.stop()
+        self._schedule.shutdown(wait=True)
+        if self._workers is not None:
+            self._workers.stop()
+        self._hints.close()
+        self.store.engine.dispose()
+        logger.info("stopped at %s", datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def make_channels(config: Config) -> list[Channel]:
+    """The ways of telling someone that the settings name."""
+    return [EmailChannel(config.notices.email)] if config.notices.email.host else []

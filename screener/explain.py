@@ -1,0 +1,99 @@
+"""What an operator reads of a study and of the whole, as plain text without any patient's identity."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from screener.journey import Stage
+from screener.store.values import Counts, OddityLine, RunReport, StudyReport
+
+
+def describe_counts(counts: Counts) -> str:
+    """The equation, in studies, then what is under way and owed."""
+    verdict = "" if counts.is_balanced else "   DOES NOT ADD UP: please report this"
+    lines = [
+        f"received {counts.received} = done {counts.done} + set aside {counts.set_aside} + failed {counts.failed} "
+        f"+ in flight {counts.in_flight}{verdict}",
+        f"flagged: {counts.flagged}; deliveries owed: {counts.deliveries_owed}; notices owed: {counts.notices_owed}; "
+        f"instances refused or kept aside: {counts.oddities}",
+    ]
+    under_way = [f"  {stage:<10} {counts.stages[stage]}" for stage in Stage if stage in counts.stages]
+    if under_way:
+        lines += ["in flight, by stage reached:", *under_way]
+    return "\n".join(lines)
+
+
+def describe_oddities(oddities: Iterable[OddityLine]) -> str:
+    """Instances that were refused or kept aside, with the reason."""
+    lines = ["refused or kept aside:"]
+    for oddity in oddities:
+        kept = f"; kept as {oddity.path}" if oddity.path else ""
+        lines.append(f"  {_moment(oddity.at)}  {oddity.sop_instance_uid or '(no UID)'}: {oddity.reason}{kept}")
+    return "\n".join(lines)
+
+
+def describe_study(report: StudyReport) -> str:
+    """Every step with its time and reason, the choice of series, the decision, and what became of results."""
+    ending = report.ending or f"in flight, {report.stage}"
+    lines = [
+        f"study {report.study_id}  {report.study_instance_uid}",
+        f"  {ending}: {report.reason}" if report.reason else f"  {ending}",
+        f"  {report.images} images, {report.documents} documents, {report.own} of our own results received back",
+        "steps:",
+    ]
+    for step in report.steps:
+        run = f"run {step.run_number}" if step.run_number else ""
+        seconds = f"{step.seconds:.1f} s" if step.seconds is not None else ""
+        lines.append(f"  {_moment(step.at)}  {run:<6} {step.stage:<12} {seconds:>7}  {step.sentence}")
+    for run_report in report.runs:
+        lines += _run_lines(run_report)
+    if report.oddities:
+        lines.append(describe_oddities(report.oddities))
+    return "\n".join(lines)
+
+
+def _run_lines(run: RunReport) -> list[str]:
+    thresholds = run.thresholds
+    lines = [
+        f"run {run.number} on queue {run.queue}: {run.ending or run.state}",
+        f"  thresholds: {thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}, "
+        f"config revision {thresholds.config_revision}",
+    ]
+    if run.state == "superseded":
+        lines.append("  superseded by a later run")
+    if run.model_identity:
+        lines.append(f"  models: device UID {run.model_identity}")
+    for series in run.series:
+        taken = "chosen " if series.is_chosen else "refused"
+        lines.append(
+            f"  series {taken} {series.modality:<4} {series.instance_count:>4} images, score {series.score:g}: "
+            f"{_joined(series.reasons)}  [{series.series_instance_uid}]"
+        )
+    lines += [f"  {gland.presence}: {gland.reason}" for gland in run.glands]
+    for candidate, is_above in run.candidates:
+        lines.append(
+            f"  candidate {candidate.number}, {candidate.side}: {candidate.voxels} voxels "
+            f"({'at or above' if is_above else 'below'} the threshold), {candidate.volume_mm3 / 1000:.2f} ml, "
+            f"longest diameter {candidate.longest_diameter_mm:.1f} mm, mean {candidate.mean_hu:.0f} HU, "
+            f"probability up to {candidate.max_probability:.2f}"
+        )
+    lines += [f"  result {result.role}: {result.path}" for result in run.results]
+    for delivery in run.deliveries:
+        when = f" at {_moment(delivery.sent_at)}" if delivery.sent_at else ""
+        error = f": {delivery.last_error}" if delivery.last_error else ""
+        lines.append(
+            f"  delivery to {delivery.destination}: {delivery.state}{when}, {delivery.attempts} attempt(s){error}"
+        )
+    for notice in run.notices:
+        error = f": {notice.last_error}" if notice.last_error else ""
+        lines.append(
+            f"  notice by {notice.channel} to {notice.recipient}: {notice.state}, {notice.attempts} attempt(s){error}"
+        )
+    return lines
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    return "; ".join(reasons)
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

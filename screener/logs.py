@@ -1,0 +1,30 @@
+"""What the log may hold: our study number and stage, never a value of a data set.
+
+The text of a foreign exception may quote what it choked on, a patient's name
+included; so an error is told by its type and the places it passed through.
+"""
+
+import logging
+import sys
+import traceback
+
+QUIET = ("pynetdicom", "pydicom", "apscheduler", "celery", "kombu", "highdicom", "matplotlib", "PIL", "alembic", "mail")
+
+
+def start_logging(level: str) -> None:
+    """Log to standard error, one line per event; libraries are heard from WARNING on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote values
+
+
+def describe_error(error: BaseException) -> str:
+    """Type and places of an error, innermost last; none of its words."""
+    places = [
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return f"{type(error).__name__} at {' > '.join(places) or 'an unknown place'}"

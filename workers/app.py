@@ -1,0 +1,24 @@
+"""The Celery application: queues ct and us (accelerator), results (network).
+
+`python -m workers ct` starts a worker; so does
+`celery -A workers.app worker -Q ct -c 1` on any machine that has the settings
+in SCREENER_CONFIG. Settings are read when Celery first asks, not at import.
+"""
+
+from typing import Any
+
+from celery import Celery
+
+from screener.config import find_config, load_config
+from screener.folder_broker import prepare_broker_folder
+
+
+def _settings() -> dict[str, Any]:
+    config = load_config(find_config())
+    if not config.queue.broker:
+        prepare_broker_folder(config.broker_folder)
+    return config.celery_settings()
+
+
+app = Celery("parotid_screener", include=["workers.tasks"])
+app.add_defaults(_settings)

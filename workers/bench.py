@@ -1,0 +1,93 @@
+"""What one worker process works with: settings, store, archive and, loaded once, the models."""
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from screener.archive import Archive
+from screener.config import Config
+from screener.store import Store
+from screener.study import AlgorithmIdentity
+
+if TYPE_CHECKING:
+    from workers.models.weights import Bundle
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The networks of the CT queue and who they are."""
+
+    localizer: "Bundle"
+    segmenter: "Bundle"
+    identity: AlgorithmIdentity
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """Built once per worker process, after the fork."""
+
+    config: Config
+    store: Store
+    archive: Archive
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    worker: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    _models: Models | None = None
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim holds without renewal."""
+        return timedelta(seconds=self.config.queue.lease_seconds)
+
+    def new_owner(self) -> str:
+        """A name for one claim: two claims of one process differ."""
+        return f"{self.worker}:{uuid.uuid4().hex[:8]}"
+
+    def models(self) -> Models:
+        """The networks, loaded at the first call; torch is imported here, after the fork.
+
+        Raises NeedsPerson where a bundle cannot be loaded.
+        """
+        if self._models is None:
+            self._models = load_models(self.config)
+        return self._models
+
+
+def load_models(config: Config) -> Models:
+    """Load localizer and segmenter from the settings' bundles and name their device in the log, with the reason."""
+    # Imported here so that a worker which never screens CT never loads torch.
+    import torch  # noqa: PLC0415
+
+    from screener import __version__  # noqa: PLC0415
+    from workers.models.device import choose_device  # noqa: PLC0415
+    from workers.models.networks import PREPROCESSING_VERSION  # noqa: PLC0415
+    from workers.models.weights import load_bundle  # noqa: PLC0415
+    from workers.results.identity import make_identity  # noqa: PLC0415
+
+    if config.models.threads:
+        torch.set_num_threads(config.models.threads)
+    device, reason = choose_device(config.models.device)
+    logger.info("device=%s reason=%r", device, reason)
+    localizer = load_bundle(config.models.localizer, device, config.bundles_folder)
+    segmenter = load_bundle(config.models.segmenter, device, config.bundles_folder)
+    identity = make_identity(
+        weight_digests={bundle.name: bundle.digest for bundle in (localizer, segmenter)},
+        preprocessing_version=PREPROCESSING_VERSION,
+        version=__version__,
+        device_serial_number=socket.gethostname()[:64],
+    )
+    logger.info(
+        "models localizer=%s/%s segmenter=%s/%s device_uid=%s",
+        localizer.name,
+        localizer.digest[:12],
+        segmenter.name,
+        segmenter.digest[:12],
+        identity.device_uid,
+    )
+    return Models(localizer=localizer, segmenter=segmenter, identity=identity)

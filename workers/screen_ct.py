@@ -1,0 +1,194 @@
+"""The CT journey from a claimed run to results owed: the list of its stages, in order."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from screener.decide import decide
+from screener.journey import Stage
+from screener.outcomes import SetAside
+from screener.store import Result, Run, Screening
+from screener.study import Candidate, GlandAssessment, Instance, Mass, Parotid, SeriesChoice, Verdict, Volume
+from workers.bench import Bench, Models
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Note:
+    """The sentence that a stage leaves in the study's history."""
+
+    sentence: str = ""
+
+
+def screen_ct(bench: Bench, run: Run) -> None:
+    """Carry one run through the CT journey; leaves by return, an outcome, or a bug."""
+    # The stages are imported after the fork: they bring torch and highdicom.
+    from workers.ct.load_volume import load_volume  # noqa: PLC0415
+    from workers.ct.localize_parotids import localize_parotids  # noqa: PLC0415
+    from workers.ct.segment_masses import segment_masses  # noqa: PLC0415
+
+    models = bench.models()
+    started_at = bench.clock()
+    began = time.monotonic()
+    with _stage(bench, run, Stage.SELECTED) as note:
+        images = bench.store.images_of(run.study_id, bench.config.storage_folder)
+        series_instance_uid, choices = _select(bench, run, images)
+        run_key = make_run_key(run, [i for i in images if i.series_instance_uid == series_instance_uid], models)
+        same = bench.store.record_series(run, choices, run_key)
+        note.sentence = next(_describe(choice) for choice in choices if choice.is_chosen)
+    if same is not None:
+        bench.store.end_run_as(run, same, bench.clock())
+        return
+    with _stage(bench, run, Stage.LOADED) as note:
+        volume = load_volume(images, series_instance_uid)
+        x, y, z = volume.spacing_mm
+        slices, rows, columns = volume.hu.shape
+        note.sentence = f"{slices} slices of {rows} x {columns}, voxels of {x:.2f} x {y:.2f} x {z:.2f} mm"
+    with _stage(bench, run, Stage.LOCALIZED) as note:
+        parotids = localize_parotids(volume, models.localizer)
+        note.sentence = "; ".join(_describe_gland(parotid) for parotid in parotids)
+    with _stage(bench, run, Stage.SEGMENTED) as note:
+        masses = segment_masses(volume, parotids, models.segmenter, min_probability=run.thresholds.min_probability)
+        note.sentence = f"{len(masses)} candidate(s)" + "".join(f"; {_describe_candidate(m.candidate)}" for m in masses)
+    assessments = tuple(assess(parotid) for parotid in parotids)
+    candidates = tuple(mass.candidate for mass in masses)
+    verdict = decide(assessments, candidates, run.thresholds)
+    encoding_began = time.monotonic()
+    results = _encode(
+        bench, run, run_key, images, volume, parotids, masses, verdict, started_at=started_at, models=models
+    )
+    screening = Screening(
+        assessments=assessments,
+        candidates=candidates,
+        verdict=verdict,
+        results=results,
+        model_identity=models.identity.device_uid,
+    )
+    notices = bench.config.notices.email
+    bench.store.finish_run(
+        run,
+        screening,
+        destinations=[destination.name for destination in bench.config.results.destinations],
+        recipients=[("email", address) for address in notices.recipients] if notices.host else [],
+        seconds=time.monotonic() - encoding_began,
+        now=bench.clock(),
+    )
+    logger.info(
+        "study=%d run=%d stage=encoded flagged=%s seconds=%.1f",
+        run.study_id,
+        run.number,
+        verdict.is_flagged,
+        time.monotonic() - began,
+    )
+
+
+def make_run_key(run: Run, images: Sequence[Instance], models: Models) -> str:
+    """Digest of what is screened and how: the same key never runs twice.
+
+    Of the selected images (sorted SOP Instance UIDs and content digests), the
+    models' identity, the decision settings and the reprocess number.
+    """
+    parts = {
+        "images": sorted((image.sop_instance_uid, image.sha256) for image in images),
+        "models": models.identity.device_uid,
+        "decision": [run.thresholds.min_voxels, run.thresholds.min_probability],
+        "reprocess": run.reprocess_number,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def assess(parotid: Parotid) -> GlandAssessment:
+    """What `decide` needs to know of a gland."""
+    return GlandAssessment(
+        side=parotid.side,
+        is_assessed=parotid.is_assessed,
+        reason=parotid.reason,
+        volume_mm3=parotid.volume_mm3,
+        mean_hu=parotid.mean_hu,
+    )
+
+
+def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
+    """Select the series; the reasons are stored also where no series will do."""
+    from workers.ct.select_series import select_series  # noqa: PLC0415 - brings pydicom
+
+    try:
+        return select_series(images)
+    except SetAside as outcome:
+        bench.store.record_series(run, getattr(outcome, "choices", ()), None)
+        raise
+
+
+def _encode(  # noqa: PLR0913 - everything that a result tells
+    bench: Bench,
+    run: Run,
+    run_key: str,
+    images: Sequence[Instance],
+    volume: Volume,
+    parotids: Sequence[Parotid],
+    masses: Sequence[Mass],
+    verdict: Verdict,
+    *,
+    started_at: object,
+    models: Models,
+) -> tuple[Result, ...]:
+    """Encode SEG, SR and key image once, and keep their bytes."""
+    from workers.results.encode_results import encode_results  # noqa: PLC0415 - brings highdicom
+
+    paths = {image.sop_instance_uid: image.path for image in images}
+    above = {number for gland in verdict.glands for number in gland.candidate_numbers}
+    files = encode_results(
+        [paths[uid] for uid in volume.sop_instance_uids],
+        volume,
+        parotids,
+        [mass for mass in masses if mass.candidate.number in above],
+        verdict,
+        identity=models.identity,
+        run_key=run_key,
+        started_at=started_at,  # type: ignore[arg-type]
+        thresholds=run.thresholds,
+        run_number=run.number,
+    )
+    return tuple(
+        Result(
+            role=file.role,
+            sop_class_uid=file.sop_class_uid,
+            sop_instance_uid=file.sop_instance_uid,
+            path=bench.archive.write_result(run.run_id, file.role, file.content),
+            sha256=hashlib.sha256(file.content).hexdigest(),
+        )
+        for file in files
+    )
+
+
+@contextmanager
+def _stage(bench: Bench, run: Run, stage: Stage) -> Iterator[_Note]:
+    """Time a stage and, when it was reached, write its step and one log line."""
+    note = _Note()
+    began = time.monotonic()
+    yield note
+    seconds = time.monotonic() - began
+    bench.store.reached(run, stage, sentence=note.sentence, seconds=seconds, now=bench.clock())
+    logger.info("study=%d run=%d stage=%s seconds=%.1f", run.study_id, run.number, stage, seconds)
+
+
+def _describe(choice: SeriesChoice) -> str:
+    return f"series of {choice.instance_count} images with score {choice.score:g}: {'; '.join(choice.reasons)}"
+
+
+def _describe_gland(parotid: Parotid) -> str:
+    if not parotid.is_assessed:
+        return f"{parotid.side} parotid not assessed: {parotid.reason}"
+    return f"{parotid.side} parotid of {parotid.volume_mm3 / 1000:.1f} ml"
+
+
+def _describe_candidate(candidate: Candidate) -> str:
+    return (
+        f"{candidate.number}: {candidate.side}, {candidate.voxels} voxels, "
+        f"{candidate.longest_diameter_mm:.0f} mm, probability up to {candidate.max_probability:.2f}"
+    )

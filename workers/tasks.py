@@ -1,0 +1,203 @@
+"""The tasks of the three queues; the one place where outcomes become retry, set aside or failure.
+
+A task carries nothing: it is a hint that its queue has work. Which work, the
+store says. A blanket except may stand here: whatever a stage does, the run is
+left in a state that `screener/recover.py` or a person will find.
+"""
+
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pydicom.config
+from celery.signals import setup_logging, worker_process_init
+
+from screener.archive import Archive
+from screener.config import find_config, load_config
+from screener.delays import next_delay
+from screener.journey import Ending, Queue
+from screener.logs import describe_error, start_logging
+from screener.outcomes import NeedsPerson, SetAside, TryAgain
+from screener.store import LeaseLostError, OwedDelivery, Run, open_store
+from workers.app import app
+from workers.bench import Bench
+from workers.results.send_results import send_results
+from workers.screen_ct import screen_ct
+from workers.us.select_frames import select_frames
+
+logger = logging.getLogger(__name__)
+
+MAX_RETRY_SECONDS = 3600.0
+DELIVERY_LEASE = timedelta(minutes=10)
+RENEWALS_PER_LEASE = 4
+
+_bench: list[Bench] = []
+
+
+def bench() -> Bench:
+    """This process's bench, built at the first call."""
+    if not _bench:
+        config = load_config(find_config())
+        archive = Archive(config.storage_folder, config.storage.reserve_mib << 20)
+        _bench.append(Bench(config=config, store=open_store(config.database_url), archive=archive))
+    return _bench[0]
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**_: object) -> None:
+    start_logging(load_config(find_config()).log.level)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _warm_up(**_: object) -> None:
+    """Load the models before the first study comes: only in a child that works on the CT queue."""
+    # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    warnings.filterwarnings("ignore", module=r"pydicom\..*")
+    if Queue.CT in app.amqp.queues.consume_from:
+        try:
+            bench().models()
+        except NeedsPerson as outcome:  # each study says so again, with its own ending
+            logger.error("models cannot be loaded: %s", outcome.reason)
+        logger.info("worker for queue ct is ready")
+
+
+@app.task(name="screener.ct")  # type: ignore[untyped-decorator]
+def work_on_ct() -> None:
+    """Screen the oldest due CT run."""
+    if work_on_run(bench(), Queue.CT, screen_ct):
+        hint_again(Queue.CT)
+
+
+@app.task(name="screener.us")  # type: ignore[untyped-decorator]
+def work_on_us() -> None:
+    """Screen the oldest due ultrasound run."""
+    if work_on_run(bench(), Queue.US, screen_us):
+        hint_again(Queue.US)
+
+
+@app.task(name="screener.results")  # type: ignore[untyped-decorator]
+def work_on_results() -> None:
+    """Send the oldest due delivery."""
+    if deliver(bench()):
+        hint_again(Queue.RESULTS)
+
+
+def hint_again(queue: Queue) -> None:
+    """Look once more: with the daemon's first hint lost, one worker still empties its queue."""
+    app.send_task(f"screener.{queue}", queue=queue.value)
+
+
+def screen_us(bench: Bench, run: Run) -> None:
+    """Carry one run through the ultrasound journey."""
+    select_frames(bench.store.images_of(run.study_id, bench.config.storage_folder))
+
+
+def work_on_run(bench: Bench, queue: Queue, screen: Callable[[Bench, Run], None]) -> bool:
+    """Claim the oldest due run of a queue and screen it; False when there was none."""
+    run = bench.store.claim_run(queue, bench.new_owner(), bench.clock(), bench.lease)
+    if run is None:
+        return False
+    logger.info("study=%d run=%d attempt=%d claimed", run.study_id, run.number, run.attempts)
+    try:
+        with _kept_lease(bench, run):
+            _screen(bench, run, screen)
+    except LeaseLostError:
+        logger.warning("study=%d run=%d lease lost: another run or worker goes on", run.study_id, run.number)
+    return True
+
+
+def _screen(bench: Bench, run: Run, screen: Callable[[Bench, Run], None]) -> None:
+    try:
+        screen(bench, run)
+    except SetAside as outcome:
+        _end(bench, run, Ending.SET_ASIDE, outcome.code, outcome.reason)
+    except NeedsPerson as outcome:
+        _end(bench, run, Ending.FAILED, outcome.code, outcome.reason)
+    except TryAgain as outcome:
+        _try_again(bench, run, outcome.code, outcome.reason)
+    except LeaseLostError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge: a bug in a stage ends one study, never the worker
+        logger.error("study=%d run=%d %s", run.study_id, run.number, describe_error(error))  # noqa: TRY400 - values
+        _try_again(bench, run, "unexpected", f"unexpected {type(error).__name__}; the log has the place")
+
+
+def _try_again(bench: Bench, run: Run, code: str, reason: str) -> None:
+    settings = bench.config.queue
+    if run.attempts >= settings.max_attempts:
+        _end(bench, run, Ending.FAILED, code, f"{reason}; tried {run.attempts} times")
+        return
+    now = bench.clock()
+    wait = next_delay(run.attempts, settings.retry_seconds, MAX_RETRY_SECONDS)
+    bench.store.try_again(run, reason=f"attempt {run.attempts}: {reason}", not_before=now + wait, now=now)
+    logger.warning("study=%d run=%d tried again in %.0f s: %s", run.study_id, run.number, wait.total_seconds(), reason)
+
+
+def _end(bench: Bench, run: Run, ending: Ending, code: str, reason: str) -> None:
+    bench.store.end_run(run, ending, code=code, reason=reason, now=bench.clock())
+    logger.info("study=%d run=%d ending=%r code=%s: %s", run.study_id, run.number, str(ending), code, reason)
+
+
+@contextmanager
+def _kept_lease(bench: Bench, run: Run) -> Iterator[None]:
+    """Renew the run's lease from a thread while the work goes on."""
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(bench.lease.total_seconds() / RENEWALS_PER_LEASE):
+            try:
+                if not bench.store.renew_lease(run, bench.clock() + bench.lease):
+                    return
+            except Exception as error:  # noqa: BLE001 - the database may come back before the lease ends
+                logger.warning("study=%d lease not renewed: %s", run.study_id, describe_error(error))
+
+    thread = threading.Thread(target=renew, name=f"lease of run {run.run_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def deliver(bench: Bench) -> bool:
+    """Claim the oldest due delivery and send it; False when there was none."""
+    delivery = bench.store.claim_delivery(bench.new_owner(), bench.clock(), DELIVERY_LEASE)
+    if delivery is None:
+        return False
+    began = time.monotonic()
+    try:
+        _send(bench, delivery)
+    except (TryAgain, NeedsPerson) as outcome:
+        _delivery_failed(bench, delivery, outcome.reason)
+    except Exception as error:  # noqa: BLE001 - the edge: one delivery never blocks the next
+        logger.error("study=%d %s", delivery.study_id, describe_error(error))  # noqa: TRY400 - values
+        _delivery_failed(bench, delivery, f"unexpected {type(error).__name__}")
+    else:
+        seconds = time.monotonic() - began
+        bench.store.delivery_sent(delivery, seconds=seconds, now=bench.clock())
+        logger.info("study=%d stage=sent destination=%s seconds=%.1f", delivery.study_id, delivery.destination, seconds)
+    return True
+
+
+def _send(bench: Bench, delivery: OwedDelivery) -> None:
+    settings = bench.config.results
+    destination = next((found for found in settings.destinations if found.name == delivery.destination), None)
+    if destination is None:
+        raise TryAgain(f"the settings name no destination {delivery.destination} any more", code="no_destination")
+    files = [bench.archive.path(path) for path in delivery.paths]
+    send_results(files, destination, calling_ae_title=settings.ae_title)
+
+
+def _delivery_failed(bench: Bench, delivery: OwedDelivery, reason: str) -> None:
+    settings = bench.config.results
+    now = bench.clock()
+    not_before = now + next_delay(delivery.attempts, settings.retry_seconds, settings.max_retry_seconds)
+    is_given_up = now - delivery.owed_since >= timedelta(hours=settings.give_up_hours)
+    bench.store.delivery_failed(delivery, error=reason, not_before=None if is_given_up else not_before, now=now)
+    logger.warning("study=%d not sent to %s: %s", delivery.study_id, delivery.destination, reason)
