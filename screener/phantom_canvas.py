@@ -129,8 +129,8 @@ class Canvas:
         lies before that y. `owners` are the labels on the right and left; None leaves them.
         """
         values = np.broadcast_to(np.asarray(hu, np.float32), self.z_mm.shape)
-        for index, rows, columns, depth, sign in self.measure(loft, max(0.0, -inset_mm)):
-            depth = depth - inset_mm
+        for index, rows, columns, whole_depth, sign in self.measure(loft, max(0.0, -inset_mm)):
+            depth = whole_depth - inset_mm
             if front_of_mm is not None:
                 depth = np.minimum(depth, front_of_mm[index] + self.shift_mm[index, 1] - self.y_mm[rows, columns])
             share = np.clip(depth / self.edge_mm + 0.5, 0.0, 1.0)

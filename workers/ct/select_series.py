@@ -1,0 +1,344 @@
+"""COMPLETE -> SELECTED: choose the one series of a study in which the parotid glands can be searched.
+
+Headers lie, so no single element decides: a series is refused only for what
+makes it unreadable or clearly another part of the body; all else moves a score.
+"""
+
+import logging
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from screener.outcomes import NeedsPerson, SetAside
+from screener.study import Instance, SeriesChoice
+from workers.ct.read_kernel import Kernel, read_kernel
+
+logger = logging.getLogger(__name__)
+
+MIN_SLICES = 12
+"""Fewer images cannot cover a gland at a readable thickness."""
+MIN_COVERAGE_MM = 60.0
+"""Both glands, some 50 mm high, with room for a tilted head."""
+
+HEADER_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "BodyPartExamined", "SeriesDescription",
+    "StudyDescription", "ProtocolName", "ConvolutionKernel", "SliceThickness", "ImagePositionPatient",
+    "ImageOrientationPatient", "ContrastBolusAgent",
+]  # fmt: skip
+
+NECK_STEMS = (
+    "HEAD", "NECK", "PAROTI", "SALIVA", "LARYN", "PHARYN", "FACE", "FACIAL", "SINUS", "SKULL", "BRAIN", "CEREB",
+    "CERVIC", "CAROTI", "ORBIT", "MAXILL", "MANDIB", "DENTAL", "TONGUE", "NASO", "HALS", "KOPF", "SCHADEL",
+    "TETE", "CUELLO", "CABEZA", "COLLO", "TESTA", "CSPINE",
+)  # fmt: skip
+"""How a word begins, or what a longer code holds, that speaks of the head or neck; five languages."""
+NECK_WORDS = frozenset({"ORL", "ENT", "HNO", "HN", "COU", "NPC", "JAW", "EAR", "IAC"})
+"""Whole words with the same meaning."""
+OTHER_STEMS = (
+    "CHEST", "THORA", "LUNG", "PULMO", "ABDOM", "PELV", "LIVER", "HEPAT", "CARDIA", "HEART", "CORONARY", "LUMB",
+    "LSPINE", "TSPINE", "EXTREM", "KNEE", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "COLON", "KIDNEY", "RENAL", "UROG",
+    "AORT", "PROSTAT", "FEMUR", "BREAST",
+)  # fmt: skip
+OTHER_WORDS = frozenset({"HIP", "LEG", "ARM", "FOOT", "HAND", "CAP", "KUB"})
+COMPOUNDS = ("NECK", "HEAD")
+"""Short stems that may stand anywhere in a word (`NECKCHESTABDOMEN`); `FACE` may not (`SURFACE`)."""
+PROJECTIONS = frozenset({"MIP", "MINIP", "VRT", "CURVED"})
+"""ImageType or description words of images computed across slices."""
+MAPS = frozenset({"IODINE", "EFFECTIVE", "OVERLAY", "RHO", "PERFUSION", "RCBF", "RCBV", "MTT", "SUBTRACTION"})
+"""ImageType words of values that are not Hounsfield units."""
+REPORTS = frozenset({"DOSE_INFO", "SCREEN SAVE", "SCREENSAVE", "PATIENT_PROTOCOL", "PATIENT PROTOCOL", "DOSE REPORT"})
+REFORMATTED = frozenset({"MPR", "REFORMATTED", "3D"})
+KERNEL_SCORES = {
+    Kernel.SOFT: (20.0, "Reconstructed for soft tissue."),
+    Kernel.UNKNOWN: (5.0, "The reconstruction kernel is not known."),
+    Kernel.SHARP: (-25.0, "Reconstructed sharply, for bone or lung: a lower score."),
+}
+LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
+
+NO_CT, ENHANCED, LOCALIZER, REFORMAT, FEW, WRONG = (
+    "no_ct_series", "enhanced_ct", "only_localizer", "only_reformats", "too_few_slices", "wrong_body_part",
+)  # fmt: skip
+SENTENCES = {
+    WRONG: "The study shows another part of the body than the head and neck.",
+    FEW: "No axial CT series has enough slices to cover a parotid gland.",
+    REFORMAT: "The study holds no axial CT series with Hounsfield units, only computed images.",
+    ENHANCED: "Enhanced multi-frame CT is not read yet.",
+    LOCALIZER: "The study holds only localizers (scouts).",
+    NO_CT: "The study holds no CT images.",
+}
+"""Code to sentence, the most telling first: a study is set aside by its best refused series."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Assessment:
+    """A series' choice in the making, with what decides the study's ending."""
+
+    choice: SeriesChoice
+    refusal: str
+    """A code of `SENTENCES`; empty where the series can be used."""
+    unreadable: tuple[str, ...]
+    """One sentence per file whose header could not be read."""
+
+
+def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
+    """Return the chosen SeriesInstanceUID and one choice per series, best first; headers only are read.
+
+    The order of `instances` does not matter. SetAside where no series suits
+    (codes: the keys of `SENTENCES`); NeedsPerson (`unreadable_file`) where the
+    best series, or the only ones, hold a file that cannot be read. Either
+    carries the choices in its attribute `choices`.
+    """
+    by_series: dict[str, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        by_series[instance.series_instance_uid].append(instance)
+    assessed = [
+        _assess_series(uid, sorted(group, key=lambda one: one.sop_instance_uid))
+        for uid, group in sorted(by_series.items())
+    ]
+    assessed.sort(key=lambda one: (bool(one.refusal), -one.choice.score, -one.choice.instance_count))
+    best = assessed[0] if assessed and not assessed[0].refusal else None
+    choices = tuple(_mark(one.choice, is_chosen=one is best) for one in assessed)
+    broken = best.unreadable if best else tuple(s for one in assessed for s in one.unreadable)
+    if broken:
+        unreadable = NeedsPerson(broken[0], code="unreadable_file")
+        unreadable.choices = choices
+        raise unreadable
+    if best is None:
+        code = next((code for code in SENTENCES if any(one.refusal == code for one in assessed)), NO_CT)
+        aside = SetAside(SENTENCES[code], code=code)
+        aside.choices = choices
+        raise aside
+    return best.choice.series_instance_uid, choices
+
+
+def is_localizer(ds: Dataset) -> bool:
+    """Whether ImageType names a scout (PS3.3 C.8.2.1.1.1)."""
+    return bool(LOCALIZER_TYPES.intersection(_split(ds.get("ImageType"))))
+
+
+def _mark(choice: SeriesChoice, *, is_chosen: bool) -> SeriesChoice:
+    return SeriesChoice(
+        series_instance_uid=choice.series_instance_uid,
+        modality=choice.modality,
+        score=choice.score,
+        is_chosen=is_chosen,
+        reasons=choice.reasons,
+        instance_count=choice.instance_count,
+    )
+
+
+def _assess_series(series_instance_uid: str, instances: list[Instance]) -> _Assessment:
+    is_ct = any(one.sop_class_uid == CTImageStorage for one in instances)
+    headers, unreadable = _read_headers(instances if is_ct else instances[:1])
+    modality = next((str(ds.Modality) for ds in headers if ds.get("Modality")), "")
+    refusal, score, reasons = _judge(instances, headers, modality, is_ct=is_ct)
+    return _Assessment(
+        choice=SeriesChoice(
+            series_instance_uid=series_instance_uid,
+            modality=modality,
+            score=0.0 if refusal else max(1.0, score),
+            is_chosen=False,
+            reasons=(*reasons, *unreadable),
+            instance_count=len(instances),
+        ),
+        refusal=refusal,
+        unreadable=unreadable if is_ct else (),
+    )
+
+
+def _read_headers(instances: Iterable[Instance]) -> tuple[list[Dataset], tuple[str, ...]]:
+    """Read the elements that a choice needs; a file that cannot be read becomes a sentence."""
+    headers: list[Dataset] = []
+    unreadable: list[str] = []
+    for instance in instances:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # flaws of other elements are the sender's, and many
+                ds = dcmread(instance.path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
+                for keyword in HEADER_TAGS:
+                    ds.get(keyword)  # values are decoded on first use: fail here, where the file is known
+        except FileNotFoundError:
+            raise
+        except (InvalidDicomError, EOFError, ValueError, OSError, NotImplementedError, AttributeError) as error:
+            logger.info("stage=selected unreadable=%s", type(error).__name__)
+            unreadable.append(
+                f"The file of SOP Instance UID {instance.sop_instance_uid} cannot be read: "
+                f"{'it is not DICOM' if isinstance(error, InvalidDicomError) else 'its header is cut short or broken'}."
+            )
+        else:
+            headers.append(ds)
+    return headers, tuple(unreadable)
+
+
+def _judge(
+    instances: list[Instance], headers: list[Dataset], modality: str, *, is_ct: bool
+) -> tuple[str, float, list[str]]:
+    """Return refusal code (empty: usable), score and reasons of one series."""
+    slices = [ds for ds in headers if not is_localizer(ds)]
+    kind = _words(*(ds.get("ImageType") for ds in slices[:3]))
+    described = kind | _words(*(ds.get("SeriesDescription") for ds in slices[:1]))
+    classes = {one.sop_class_uid for one in instances}
+    refusal = next(_find_refusals(classes, headers, modality, kind, described, is_ct=is_ct), None)
+    if refusal:
+        return refusal[0], 0.0, [refusal[1]]
+    is_elsewhere, part_score, part_reason = _judge_body_part(slices[0])
+    if is_elsewhere:
+        return WRONG, 0.0, [part_reason]
+    code, score, reasons = _judge_geometry(slices)
+    reasons.append(part_reason)
+    if not code:
+        score += part_score + _judge_reconstruction(slices[0], kind, described, reasons)
+    return code, score, reasons
+
+
+def _find_refusals(
+    classes: set[str], headers: list[Dataset], modality: str, kind: set[str], described: set[str], *, is_ct: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield code and reason of everything that rules a series out before its slices are looked at."""
+    if classes & {EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}:
+        yield ENHANCED, "Enhanced multi-frame CT is not read yet."
+    if not is_ct or (modality and modality != "CT"):
+        what = f"Modality {modality} is" if modality and modality != "CT" else "Its images are"
+        yield NO_CT, f"{what} not CT with Hounsfield units."
+    if not headers:
+        yield NO_CT, "No image of the series can be read."
+    if all(is_localizer(ds) for ds in headers):
+        yield LOCALIZER, "Every image is a localizer (scout)."
+    for found, reason in (
+        (described & REPORTS, "The images are a report or a screen shot, not slices"),
+        (kind & MAPS, "The values are a computed map, not Hounsfield units"),
+        (described & PROJECTIONS, "The images are projections, not slices"),
+    ):
+        if found:
+            yield REFORMAT, f"{reason} ({', '.join(sorted(found))})."
+
+
+def _judge_reconstruction(ds: Dataset, kind: set[str], described: set[str], reasons: list[str]) -> float:
+    """Return the score of how the images were computed, and add to `reasons`."""
+    score = 0.0
+    if "DERIVED" in kind:
+        score -= 15.0
+        reasons.append("Derived, not original: a slightly lower score.")
+    else:
+        reasons.append("Original images.")
+    if described & REFORMATTED:
+        score -= 10.0
+        reasons.append("Reformatted from other slices: a slightly lower score.")
+    kernel = read_kernel(_text(ds.get("ConvolutionKernel")), _text(ds.get("SeriesDescription")))
+    kernel_score, kernel_reason = KERNEL_SCORES[kernel]
+    score += kernel_score
+    reasons.append(kernel_reason)
+    if ds.get("ContrastBolusAgent"):
+        score += 3.0
+        reasons.append("With contrast medium.")
+    return score
+
+
+def _judge_geometry(slices: list[Dataset]) -> tuple[str, float, list[str]]:
+    """Judge orientation, number, extent and distance of the slices; 100 is the base of the score."""
+    if len(slices) < MIN_SLICES:
+        return FEW, 0.0, [f"Only {len(slices)} slices; at least {MIN_SLICES} are needed."]
+    placed = [
+        (np.array(ds.ImageOrientationPatient, float), np.array(ds.ImagePositionPatient, float))
+        for ds in slices
+        if len(ds.get("ImageOrientationPatient") or ()) == 6 and len(ds.get("ImagePositionPatient") or ()) == 3
+    ]
+    if len(placed) < len(slices):
+        missing = len(slices) - len(placed)
+        return "", 50.0, [f"{missing} of {len(slices)} slices do not say where they lie: a much lower score."]
+    normals = np.array([np.cross(orientation[:3], orientation[3:]) for orientation, _ in placed])
+    normal = np.median(normals, axis=0)
+    normal /= max(float(np.linalg.norm(normal)), 1e-9)
+    if abs(normal[2]) < 0.8:  # a gantry tilts by 30 degrees at most
+        plane = "sagittal" if abs(normal[0]) > abs(normal[1]) else "coronal"
+        return REFORMAT, 0.0, [f"The images are {plane}, not axial."]
+    score, reasons = 100.0, [f"{len(slices)} axial slices."]
+    if np.min(normals @ normal) < 0.99:
+        score -= 50.0
+        reasons.append("Images of more than one orientation: a much lower score.")
+    places = np.unique(np.round([position @ normal for _, position in placed], 2))
+    coverage_mm = float(places[-1] - places[0])
+    if coverage_mm < MIN_COVERAGE_MM:
+        return FEW, 0.0, [*reasons, f"They cover only {coverage_mm:.0f} mm; {MIN_COVERAGE_MM:.0f} mm are needed."]
+    score += min(10.0, coverage_mm / 20.0)
+    distance_mm = float(np.median(np.diff(places)))
+    thickness_mm = max(distance_mm, float(slices[0].get("SliceThickness") or 0.0))
+    score += _score_thickness(thickness_mm)
+    reasons.append(f"They cover {coverage_mm:.0f} mm, one every {distance_mm:.2f} mm.")
+    return "", score, reasons
+
+
+def _score_thickness(thickness_mm: float) -> float:
+    """1 to 3 mm is best; thinner is noisy, thicker hides small masses."""
+    for limit_mm, score in ((0.9, 12.0), (3.05, 20.0), (4.05, 8.0), (5.05, -5.0)):
+        if thickness_mm <= limit_mm:
+            return score
+    return -30.0
+
+
+def _judge_body_part(ds: Dataset) -> tuple[bool, float, str]:
+    """Return whether the series is certainly elsewhere, its score, and the reason.
+
+    BodyPartExamined is often missing and sometimes wrong, so a word for the
+    head or neck anywhere keeps a series in; saying nothing counts neither way.
+    """
+    own = _words(ds.get("BodyPartExamined"), ds.get("SeriesDescription"), ds.get("ProtocolName"))
+    study = _words(ds.get("StudyDescription"))
+    is_neck, is_other = _speaks_of(own, NECK_STEMS, NECK_WORDS), _speaks_of(own, OTHER_STEMS, OTHER_WORDS)
+    is_neck_study = _speaks_of(study, NECK_STEMS, NECK_WORDS)
+    is_other_study = _speaks_of(study, OTHER_STEMS, OTHER_WORDS)
+    rules = (
+        (is_neck and is_other, False, 10.0, "Its header names the head or neck, and another part too."),
+        (is_neck, False, 25.0, "Its header names the head or neck."),
+        (is_other and is_neck_study, False, -60.0, "Its header names another part of the body: a much lower score."),
+        (is_other, True, 0.0, "Its header names another part of the body and nowhere the head or neck."),
+        (is_neck_study, False, 15.0, "The study's description names the head or neck."),
+        (is_other_study, True, 0.0, "The study's description names another part of the body, not the head or neck."),
+        (True, False, 0.0, "Its header does not say which part of the body it shows."),
+    )
+    return next((is_elsewhere, score, reason) for holds, is_elsewhere, score, reason in rules if holds)
+
+
+def _speaks_of(words: set[str], stems: tuple[str, ...], whole: frozenset[str]) -> bool:
+    return bool(words & whole) or any(
+        stem in word if len(stem) > 4 or stem in COMPOUNDS else word.startswith(stem)
+        for word in words
+        for stem in stems
+    )
+
+
+def _text(value: object) -> str:
+    """The text of an element of one or several values, empty if absent."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return "\\".join(map(str, value)) if isinstance(value, Iterable) else str(value)
+
+
+def _split(value: object) -> list[str]:
+    return [part.strip().upper() for part in _text(value).split("\\")]
+
+
+def _words(*values: object) -> set[str]:
+    """All words, and all whole values, in upper case without accents of the commonest kind."""
+    words: set[str] = set()
+    for value in values:
+        for part in _split(value):
+            plain = part.translate(str.maketrans("ÄÀÁÂÉÈÊÍÓÖÜÚ", "AAAAEEEIOOUU"))
+            words.update(re.findall(r"[A-Z0-9_]+", plain))
+            words.add(plain)
+    words.discard("")
+    return words
