@@ -1,11 +1,13 @@
 """The two CT networks, and the scaling of Hounsfield units that both were trained with."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import torch
-from monai.networks.nets import UNet
+from monai.networks import nets
 from numpy.typing import NDArray
+from scipy import ndimage
 
 PREPROCESSING_VERSION: Final = "1"
 """Raised whenever resampling, scaling or masking changes what a network sees: it is part of the result identity."""
@@ -30,33 +32,43 @@ def scale_hu(hu: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float
     return np.stack(channels).astype(np.float32)
 
 
-def build_localizer() -> torch.nn.Module:
-    """Return the untrained localizer: (n, 2, z, y, x) at 4 mm to logits (n, 3, z, y, x).
+def smooth_gland(gland: NDArray[np.floating] | NDArray[np.bool_], spacing_mm: float) -> NDArray[np.float32]:
+    """Return the gland's mask (z, y, x) softened by 2 mm: the segmenter's third channel."""
+    return np.asarray(ndimage.gaussian_filter(gland.astype(np.float32), 2.0 / spacing_mm), dtype=np.float32)
 
-    Batch normalization, not instance: its statistics do not depend on how much of the neck the scan covers.
+
+def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
+    """Return the untrained network that a bundle's `network_def` describes.
+
+    Only networks of MONAI named in `ALLOWED_NETWORKS` are built: a bundle is data and may not run code of its own.
+    Raises ValueError for any other.
     """
-    return UNet(
-        spatial_dims=3,
-        in_channels=2,
-        out_channels=len(LOCALIZER_CLASSES),
-        channels=(16, 32, 64, 96),
-        strides=(2, 2, 2),
-        num_res_units=2,
-        norm="batch",
-    )
+    arguments = dict(definition)
+    target = str(arguments.pop("_target_", "")).removeprefix("monai.networks.nets.")
+    if target not in ALLOWED_NETWORKS:
+        message = f"the network {target!r} is not one of {', '.join(sorted(ALLOWED_NETWORKS))}"
+        raise ValueError(message)
+    network = getattr(nets, target)(**arguments)
+    assert isinstance(network, torch.nn.Module)
+    return network
 
 
-def build_segmenter() -> torch.nn.Module:
-    """Return the untrained segmenter: (n, 3, z, y, x) at 2 mm, gland probability last, to logits (n, 2, z, y, x)."""
-    return UNet(
-        spatial_dims=3,
-        in_channels=3,
-        out_channels=2,
-        channels=(16, 32, 64, 96),
-        strides=(2, 2, 2),
-        num_res_units=2,
-        norm="batch",
-    )
+ALLOWED_NETWORKS: Final = frozenset({"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet"})
 
+# Batch normalization, not instance: its statistics do not depend on how much of the neck a scan covers.
+LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 2,
+    "out_channels": len(LOCALIZER_CLASSES),
+    "channels": [16, 32, 64, 96],
+    "strides": [2, 2, 2],
+    "num_res_units": 2,
+    "norm": "batch",
+}
+"""(n, 2, z, y, x) at 4 mm to logits (n, 3, z, y, x) in the order of LOCALIZER_CLASSES."""
 
-BUILDERS: Final = {"parotid_localizer": build_localizer, "parotid_mass_segmenter": build_segmenter}
+SEGMENTER_DEFINITION: Final[dict[str, Any]] = LOCALIZER_DEFINITION | {"in_channels": 3, "out_channels": 2}
+"""(n, 3, z, y, x) at 2 mm, softened gland last, left turned to look right, to logits (n, 2, z, y, x)."""
+
+DEFINITIONS: Final = {"parotid_localizer": LOCALIZER_DEFINITION, "parotid_mass_segmenter": SEGMENTER_DEFINITION}

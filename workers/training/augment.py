@@ -7,15 +7,20 @@ from scipy import ndimage
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
+_LEAST_CONTRAST_HU = 22.0
 
-def change_look(hu: Floats, gland: Bools, rng: np.random.Generator) -> Floats:
-    """Return `hu` (z, y, x) as another scanner might show it; `gland` says where tissue may turn fatty or dense."""
+
+def change_look(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bools | None = None) -> Floats:
+    """Return `hu` (z, y, x) as another scanner might show it; `gland` says where tissue may turn fatty or dense.
+
+    A `mass`, not part of `gland`, keeps at least `_LEAST_CONTRAST_HU` between itself and its gland.
+    """
     hu = hu.copy()
     if gland.any() and rng.random() < 0.5:
         soft = ndimage.gaussian_filter(gland.astype(np.float32), 0.6)
-        hu += soft * np.float32(rng.normal(15, 35))
+        hu += soft * np.float32(_keep_contrast(rng.normal(15, 35), hu, gland, mass))
     if rng.random() < 0.25:
-        hu = simplify_tissue(hu, gland, rng)
+        hu = simplify_tissue(hu, gland, rng, mass)
     if rng.random() < 0.4:
         # Enhanced or native: soft tissue alone gains or loses, fat and bone stay.
         weight = np.exp(-(((hu - 60) / 90) ** 2)).astype(np.float32)
@@ -36,7 +41,17 @@ def change_look(hu: Floats, gland: Bools, rng: np.random.Generator) -> Floats:
     return hu.astype(np.float32)
 
 
-def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator) -> Floats:
+def _keep_contrast(shift_hu: float, hu: Floats, gland: Bools, mass: Bools | None) -> float:
+    """Return as much of `shift_hu` as leaves the mass and its gland apart."""
+    if mass is None or not mass.any():
+        return shift_hu
+    contrast = float(np.median(hu[mass]) - np.median(hu[gland]))
+    if contrast > 0:
+        return min(shift_hu, max(contrast - _LEAST_CONTRAST_HU, 0))
+    return max(shift_hu, min(contrast + _LEAST_CONTRAST_HU, 0))
+
+
+def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bools | None = None) -> Floats:
     """Return `hu` with its texture flattened into a handful of tissues, glands included.
 
     It keeps the networks from leaning on texture, which differs between kernels, doses and reconstructions.
@@ -50,6 +65,8 @@ def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator) -> Float
     flat = values[np.digitize(smooth, edges)].astype(np.float32)
     if rng.random() < 0.7:
         flat[gland] = rng.normal(-15, 25)
+    if mass is not None and mass.any() and gland.any():
+        flat[mass] = float(np.median(flat[gland])) + rng.uniform(_LEAST_CONTRAST_HU + 5, 90)
     flat[hu < -950] = hu[hu < -950]
     keep = np.float32(rng.uniform(0, 0.35))
     return (keep * hu + (1 - keep) * flat).astype(np.float32)

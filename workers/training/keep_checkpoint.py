@@ -1,6 +1,7 @@
 """Keep and resume a training run, and write the averaged weights that ship."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,19 @@ class Averaged:
                 kept.copy_(new)
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
+    """Set the rate of `step`: a linear rise over the first tenth of `steps`, then half a cosine down to zero."""
+    risen = min(1.0, (step + 1) / max(1, steps // 10))
+    fallen = 0.5 * (1 + math.cos(math.pi * max(0.0, step / steps - 0.1) / 0.9))
+    for group in optimizer.param_groups:
+        group["lr"] = peak * risen * fallen
+
+
 def save_checkpoint(
     path: Path,
     step: int,
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
     average: Averaged,
 ) -> None:
     """Write everything needed to go on after `step`, so that `path` holds all of it or the previous one."""
@@ -41,7 +49,6 @@ def save_checkpoint(
         "step": step,
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
         "average": average.network.state_dict(),
         "updates": average.updates,
     }
@@ -54,7 +61,6 @@ def load_checkpoint(
     path: Path,
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
     average: Averaged,
 ) -> int:
     """Load `path` into the given objects and return the next step; 0 where there is no such file."""
@@ -63,7 +69,6 @@ def load_checkpoint(
     state: dict[str, Any] = torch.load(path, weights_only=True)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
     average.network.load_state_dict(state["average"])
     average.updates = state["updates"]
     return int(state["step"])

@@ -11,9 +11,15 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, build_localizer, scale_hu
+from workers.models.networks import AIR_HU, LOCALIZER_DEFINITION, LOCALIZER_SPACING_MM, build_network, scale_hu
 from workers.training.augment import change_look, cut_coverage
-from workers.training.keep_checkpoint import Averaged, load_checkpoint, save_checkpoint, save_weights
+from workers.training.keep_checkpoint import (
+    Averaged,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+    set_learning_rate,
+)
 from workers.training.read_patients import LEFT_LABEL, RIGHT_LABEL, read_patients
 from workers.training.sample_crop import random_transform, sample_crop
 
@@ -116,11 +122,10 @@ def train(data: Path, out: Path, *, steps: int, batch: int, seed: int, checkpoin
     """Train for `steps` steps, going on from `checkpoint` where one exists; weights go to `out`/models."""
     heads = read_heads(data)
     torch.manual_seed(seed)
-    network = build_localizer()
+    network = build_network(LOCALIZER_DEFINITION)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
     average = Averaged(network)
-    first = load_checkpoint(checkpoint, network, optimizer, schedule, average)
+    first = load_checkpoint(checkpoint, network, optimizer, average)
     logger.info("patients=%d first_step=%d steps=%d", len(heads), first, steps)
     started, running = time.monotonic(), 0.0
     network.train()
@@ -128,17 +133,17 @@ def train(data: Path, out: Path, *, steps: int, batch: int, seed: int, checkpoin
         rng = np.random.default_rng((seed, step))  # a step draws the same samples whether or not it was resumed
         images, classes = zip(*[draw_sample(heads, rng) for _ in range(batch)], strict=True)
         loss = dice_and_cross_entropy(network(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(classes)))
+        set_learning_rate(optimizer, learning_rate, step, steps)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5)
         optimizer.step()
-        schedule.step()
         average.update(network)
         running += (loss.item() - running) / min(step - first + 1, 50)
         if (step + 1) % 50 == 0:
             logger.info("step=%d loss=%.3f seconds=%.0f", step + 1, running, time.monotonic() - started)
         if (step + 1) % 250 == 0 or step + 1 == steps:
-            save_checkpoint(checkpoint, step + 1, network, optimizer, schedule, average)
+            save_checkpoint(checkpoint, step + 1, network, optimizer, average)
             save_weights(average, out)
 
 

@@ -1,0 +1,195 @@
+"""LOADED -> LOCALIZED: find the right and the left parotid gland, or say why one cannot be assessed.
+
+"Not covered" is an answer: a chest CT, or a head CT that ends above the gland, must never be reported as "no mass".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from screener.outcomes import SetAside
+from screener.study import Parotid, Side, Volume
+from workers.ct.resample_volume import Grid, affine_zyx, cover_box, put_on_source, take_from_source
+from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, scale_hu
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+Localizer = Callable[[Floats], Floats]
+"""Scaled image (2, z, y, x) at 4 mm to probabilities (background, right, left) of the same grid."""
+
+MIN_VOLUME_MM3: Final = 3_000.0
+"""Below the smallest glands that were contoured (5 ml); a severely atrophic gland is for a person."""
+MAX_VOLUME_MM3: Final = 260_000.0
+"""A large gland, 80 ml, with a 60 mm mass, 113 ml, and room for error."""
+MIN_MEAN_PROBABILITY: Final = 0.6
+MAX_SECTION_MM2: Final = 45_000.0
+"""Body cross-section at the gland: necks and heads measure 10,000 to 35,000, chests and abdomens 50,000 and more."""
+MIN_OFF_CENTER_MM: Final = 22.0
+"""A parotid lies lateral to the ramus of the mandible."""
+MAX_DIFFERENCE_MM: Final = 45.0
+"""Between right and left, in height and in depth: patients lie turned and tilted, but not more."""
+MIN_COVERED_SHARE: Final = 0.4
+"""A gland cut off by the end of the scan is searched only if this share of an ordinary or opposite gland is covered."""
+ORDINARY_VOLUME_MM3: Final = 20_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One plausible component of the gland probability, on the 4 mm grid."""
+
+    voxels: Bools
+    center_mm: NDArray[np.float64]
+    """LPS, as (z, y, x)."""
+    volume_mm3: float
+    mean_probability: float
+    is_cut_below: bool
+    is_cut_above: bool
+
+
+def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
+    """Return the right and the left parotid of `volume`.
+
+    Sides come from where a gland lies relative to the patient's midline, not from the network alone.
+    Raises SetAside where neither gland can be assessed.
+    """
+    grid = body_grid(volume)
+    hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU)
+    body = hu > -500
+    probability = localizer(scale_hu(hu))[1:].sum(axis=0)
+    probability[~covered(volume, grid)] = 0
+    found = find_glands(probability, body, volume, grid)
+    parotids = (
+        describe_gland(Side.RIGHT, found, probability, volume, grid),
+        describe_gland(Side.LEFT, found, probability, volume, grid),
+    )
+    if not any(parotid.is_assessed for parotid in parotids):
+        reason = "Neither parotid gland is covered by this scan: " + " ".join(p.reason for p in parotids)
+        raise SetAside(reason, code="no_parotid_covered")
+    return parotids
+
+
+def body_grid(volume: Volume) -> Grid:
+    """Return the 4 mm grid that covers the body; raises SetAside where there is none."""
+    matrix, offset = affine_zyx(volume)
+    spans = []
+    for axis in range(3):
+        where = np.flatnonzero(volume.body.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not len(where):
+            reason = "The scan shows nothing but air, so no parotid gland is covered."
+            raise SetAside(reason, code="no_parotid_covered")
+        spans.append((where[0], where[-1]))
+    corners = np.array(np.meshgrid(*spans, indexing="ij")).reshape(3, -1)
+    ends = matrix @ corners + offset[:, None]
+    return cover_box(ends.min(axis=1), ends.max(axis=1), LOCALIZER_SPACING_MM)
+
+
+def covered(volume: Volume, grid: Grid) -> Bools:
+    """Return which voxels of `grid` the scan reaches: with gantry tilt, its corners do not."""
+    ones = np.ones(volume.hu.shape, dtype=np.int8)
+    return np.asarray(take_from_source(ones, volume, grid, outside=0, blur_mm=0) > 0.5)
+
+
+def find_glands(probability: Floats, body: Bools, volume: Volume, grid: Grid) -> dict[Side, Found]:
+    """Return the best plausible component of each side; of two that do not match, the surer one."""
+    labels, count = ndimage.label(probability > 0.5)
+    best: dict[Side, Found] = {}
+    for number in range(1, count + 1):
+        candidate = plausible(labels == number, probability, body, volume, grid)
+        if candidate is None:
+            continue
+        side = Side.RIGHT if candidate.center_mm[2] < midline_mm(body, candidate, grid) else Side.LEFT
+        weight = candidate.mean_probability * candidate.volume_mm3
+        if side not in best or weight > best[side].mean_probability * best[side].volume_mm3:
+            best[side] = candidate
+    if len(best) == 2:
+        right, left = best[Side.RIGHT], best[Side.LEFT]
+        apart = np.abs(right.center_mm - left.center_mm)
+        if apart[:2].max() > MAX_DIFFERENCE_MM or not 2 * MIN_OFF_CENTER_MM < apart[2] < 200:
+            del best[Side.LEFT if right.mean_probability >= left.mean_probability else Side.RIGHT]
+    return best
+
+
+def plausible(voxels: Bools, probability: Floats, body: Bools, volume: Volume, grid: Grid) -> Found | None:
+    """Return the component with its measures, or None where it cannot be a parotid."""
+    volume_mm3 = float(voxels.sum()) * grid.step_mm**3
+    mean = float(probability[voxels].mean())
+    if not MIN_VOLUME_MM3 / 3 <= volume_mm3 <= MAX_VOLUME_MM3 or mean < MIN_MEAN_PROBABILITY:
+        return None
+    center = np.array(ndimage.center_of_mass(voxels))
+    level = np.clip(int(round(center[0])), 0, len(body) - 1)
+    if body[level].sum() * grid.step_mm**2 > MAX_SECTION_MM2:
+        return None
+    below, above = scan_ends_mm(volume)
+    heights = np.flatnonzero(voxels.any(axis=(1, 2))) * grid.step_mm + grid.origin_mm[0]
+    found = Found(
+        voxels=voxels,
+        center_mm=grid.origin_mm + center * grid.step_mm,
+        volume_mm3=volume_mm3,
+        mean_probability=mean,
+        is_cut_below=bool(heights[0] - below < 1.5 * grid.step_mm),
+        is_cut_above=bool(above - heights[-1] < 1.5 * grid.step_mm),
+    )
+    if abs(found.center_mm[2] - midline_mm(body, found, grid)) < MIN_OFF_CENTER_MM:
+        return None
+    return found
+
+
+def scan_ends_mm(volume: Volume) -> tuple[float, float]:
+    """Return the height of the first and the last slice at the middle of the image."""
+    matrix, offset = affine_zyx(volume)
+    depth, rows, columns = volume.hu.shape
+    ends = [matrix @ np.array([z, (rows - 1) / 2, (columns - 1) / 2]) + offset for z in (0, depth - 1)]
+    return float(min(e[0] for e in ends)), float(max(e[0] for e in ends))
+
+
+def midline_mm(body: Bools, found: Found, grid: Grid) -> float:
+    """Return where the patient's middle is, left to right, around the height of `found`: half way between the skins."""
+    level = int(round((found.center_mm[0] - grid.origin_mm[0]) / grid.step_mm))
+    slab = body[max(level - 3, 0) : level + 4].any(axis=(0, 1))
+    where = np.flatnonzero(slab)
+    middle = (where[0] + where[-1]) / 2 if len(where) else (grid.shape[2] - 1) / 2
+    return float(grid.origin_mm[2] + middle * grid.step_mm)
+
+
+def describe_gland(
+    side: Side, found: dict[Side, Found], probability: Floats, volume: Volume, grid: Grid
+) -> Parotid:
+    """Return the gland of `side` on the source grid, assessed or with the reason why not."""
+    gland = found.get(side)
+    if gland is None:
+        return Parotid(
+            side=side, is_assessed=False, reason=f"No {side} parotid gland was found.",
+            center_mm=None, mask=None, volume_mm3=0.0, mean_hu=None,
+        )
+    near = ndimage.binary_dilation(gland.voxels)
+    put, where = put_on_source(np.where(near, probability, 0).astype(np.float32), volume, grid)
+    mask = np.zeros(volume.hu.shape, dtype=bool)
+    mask[where] = (put > 0.5) & volume.body[where]
+    volume_mm3 = float(mask.sum()) * volume.voxel_volume_mm3
+    matrix, offset = affine_zyx(volume)
+    center = gland.center_mm
+    if mask.any():
+        center = matrix @ np.array(ndimage.center_of_mass(mask)) + offset
+    reason = why_not_assessed(side, gland, found, volume_mm3)
+    z, y, x = (float(value) for value in center)
+    return Parotid(
+        side=side, is_assessed=not reason, reason=reason, center_mm=(x, y, z), mask=mask,
+        volume_mm3=volume_mm3, mean_hu=float(volume.hu[mask].mean()) if mask.any() else None,
+    )
+
+
+def why_not_assessed(side: Side, gland: Found, found: dict[Side, Found], volume_mm3: float) -> str:
+    """Return the sentence that says why `gland` cannot be searched; empty where it can."""
+    if gland.is_cut_below or gland.is_cut_above:
+        opposite = [other.volume_mm3 for key, other in found.items() if key != side]
+        ordinary = max(opposite + [ORDINARY_VOLUME_MM3])
+        if volume_mm3 < MIN_COVERED_SHARE * ordinary:
+            end = "begins" if gland.is_cut_below else "ends"
+            return f"The scan {end} inside the {side} parotid gland and covers too little of it."
+    if volume_mm3 < MIN_VOLUME_MM3:
+        return f"What was found of the {side} parotid gland, {volume_mm3 / 1000:.1f} ml, is too small to be searched."
+    return ""

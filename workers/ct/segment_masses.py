@@ -1,0 +1,115 @@
+"""LOCALIZED -> SEGMENTED: find candidate masses in and at each assessed parotid gland."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from screener.study import Candidate, Mass, Parotid, Side, Volume
+from workers.ct.measure_candidates import COUNTING_STEP_MM, Component, measure_components
+from workers.ct.resample_volume import Grid, affine_zyx, put_on_source, take_from_source
+from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
+
+Floats = NDArray[np.float32]
+Segmenter = Callable[[Floats], Floats]
+"""Crop (3, z, y, x) at 2 mm: scaled image and softened gland, turned to look right; to (background, mass)."""
+
+CROP_MM: Final = 112.0
+BLUR_MM: Final = 1.5
+"""The training images were coarse: finer scans are smoothed to the same detail."""
+NEAR_GLAND_MM: Final = 6.0
+MIN_NEAR_SHARE: Final = 0.35
+"""A candidate has at least this share of itself within NEAR_GLAND_MM of the gland; a neck node has not."""
+
+
+def segment_masses(
+    volume: Volume, parotids: Sequence[Parotid], segmenter: Segmenter, *, min_probability: float
+) -> tuple[Mass, ...]:
+    """Return every candidate of both glands, largest first, numbered from 1; glands not assessed are passed over."""
+    components: list[Component] = []
+    for parotid in parotids:
+        if parotid.is_assessed and parotid.mask is not None:
+            components += search_gland(volume, parotid, segmenter, min_probability)
+    components.sort(key=lambda component: -component.voxels)
+    return tuple(
+        place_mass(volume, component, number, min_probability) for number, component in enumerate(components, start=1)
+    )
+
+
+def search_gland(volume: Volume, parotid: Parotid, segmenter: Segmenter, min_probability: float) -> list[Component]:
+    """Return the components in one gland's crop that belong to the gland."""
+    assert parotid.mask is not None
+    grid = crop_grid(volume, parotid)
+    hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU, blur_mm=BLUR_MM)
+    gland = take_from_source(parotid.mask, volume, grid, outside=0, blur_mm=0)
+    image = np.concatenate([scale_hu(hu), smooth_gland(gland, grid.step_mm)[None]])
+    if parotid.side is Side.LEFT:
+        probability = segmenter(np.ascontiguousarray(image[..., ::-1]))[1][..., ::-1]
+    else:
+        probability = segmenter(image)[1]
+    probability = np.where(near_enough(probability, gland, grid, min_probability), probability, 0)
+    fine, fine_grid = refine(probability.astype(np.float32), grid)
+    fine_hu = take_from_source(volume.hu, volume, fine_grid, outside=AIR_HU, blur_mm=0)
+    return measure_components(fine, fine_hu, fine_grid, parotid.side, min_probability=min_probability)
+
+
+def crop_grid(volume: Volume, parotid: Parotid) -> Grid:
+    """Return the 2 mm grid of at most 112 mm a side around the middle of the gland's extent."""
+    matrix, offset = affine_zyx(volume)
+    corners = np.array([(part.start, part.stop - 1) for part in ndimage.find_objects(parotid.mask.astype(np.uint8))[0]], dtype=float)
+    middle = matrix @ corners.mean(axis=1) + offset
+    count = int(CROP_MM / SEGMENTER_SPACING_MM)
+    return Grid(
+        origin_mm=middle - (count - 1) / 2 * SEGMENTER_SPACING_MM,
+        step_mm=SEGMENTER_SPACING_MM,
+        shape=(count, count, count),
+    )
+
+
+def near_enough(probability: Floats, gland: Floats, grid: Grid, min_probability: float) -> NDArray[np.bool_]:
+    """Return the voxels to keep: those of components that lie mostly at the gland, and a rim around them."""
+    whole = np.ones((3, 3, 3), dtype=bool)
+    labels, count = ndimage.label(probability >= min_probability, structure=whole)
+    if not count:
+        return np.zeros(probability.shape, dtype=bool)
+    near = ndimage.distance_transform_edt(gland < 0.5) * grid.step_mm <= NEAR_GLAND_MM
+    numbers = np.arange(1, count + 1)
+    shares = ndimage.mean(near, labels, numbers)
+    kept = np.isin(labels, numbers[shares >= MIN_NEAR_SHARE])
+    return np.asarray(ndimage.binary_dilation(kept, structure=whole, iterations=2) & (kept | (labels == 0)))
+
+
+def refine(probability: Floats, grid: Grid) -> tuple[Floats, Grid]:
+    """Return `probability` interpolated on the 1 mm grid on which candidates are counted."""
+    ratio = COUNTING_STEP_MM / grid.step_mm
+    n = [int((length - 1) / ratio) + 1 for length in grid.shape]
+    shape = (n[0], n[1], n[2])
+    fine = ndimage.affine_transform(probability, np.full(3, ratio), output_shape=shape, order=1, mode="nearest")
+    return np.asarray(fine, dtype=np.float32), Grid(origin_mm=grid.origin_mm, step_mm=COUNTING_STEP_MM, shape=shape)
+
+
+def place_mass(volume: Volume, component: Component, number: int, min_probability: float) -> Mass:
+    """Return the component as a mass with its mask on the source grid; no mask is empty, however thick the slices."""
+    put, where = put_on_source(component.probability, volume, component.grid)
+    mask = np.zeros(volume.hu.shape, dtype=bool)
+    mask[where] = put >= min_probability
+    if not mask.any():
+        matrix, offset = affine_zyx(volume)
+        index = np.rint(np.linalg.inv(matrix) @ (np.array(component.center_mm[::-1]) - offset)).astype(int)
+        mask[tuple(np.clip(index, 0, np.array(mask.shape) - 1))] = True
+    return Mass(
+        candidate=Candidate(
+            side=component.side,
+            number=number,
+            voxels=component.voxels,
+            volume_mm3=component.voxels * COUNTING_STEP_MM**3,
+            longest_diameter_mm=component.longest_diameter_mm,
+            mean_hu=component.mean_hu,
+            max_probability=component.max_probability,
+            mean_probability=component.mean_probability,
+            center_mm=component.center_mm,
+        ),
+        mask=mask,
+    )

@@ -1,0 +1,115 @@
+"""Load the shipped networks, or a hospital's own, from MONAI bundles; only data is read, no code."""
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
+
+from screener.outcomes import NeedsPerson
+from workers.models.device import run_within_memory
+from workers.models.networks import PREPROCESSING_VERSION, build_network
+
+BUNDLES_DIR: Final = Path(__file__).parent / "bundles"
+
+_PATCHES_VOXELS: Final = (192, 128, 96, 64)
+_STRIDE_VOXELS: Final = 8
+"""The networks halve their grid three times, so that each side must be a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A network ready to answer, and what identifies it."""
+
+    name: str
+    version: str
+    digest: str
+    """As `bundle_digest` returns it."""
+    network: torch.nn.Module
+    device: torch.device
+
+    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the class probabilities (classes, z, y, x) of `image` (channels, z, y, x).
+
+        Raises NeedsPerson where there is too little memory.
+        """
+        shape = image.shape[1:]
+        padding = [(0, -length % _STRIDE_VOXELS) for length in shape]
+        padded = np.pad(image, [(0, 0), *padding])  # zero is air
+
+        def run(device: torch.device, patch: int) -> NDArray[np.float32]:
+            batch = torch.from_numpy(np.ascontiguousarray(padded))[None].to(device)
+            network = self.network.to(device)
+            with torch.inference_mode():
+                if max(padded.shape[1:]) <= patch:
+                    logits = network(batch)
+                else:
+                    logits = sliding_window_inference(batch, patch, 1, network, overlap=0.3, mode="gaussian")
+                answer: NDArray[np.float32] = logits.float().softmax(1)[0].cpu().numpy()
+            return answer
+
+        answer = run_within_memory(run, self.device, _PATCHES_VOXELS)
+        return answer[:, : shape[0], : shape[1], : shape[2]]
+
+
+def load_bundle(name: str, device: torch.device, bundles_dir: Path | None = None) -> Bundle:
+    """Return the bundle `name` below `bundles_dir` (the shipped ones where None), on `device`.
+
+    Raises NeedsPerson where it is missing or does not fit together.
+    """
+    folder = (bundles_dir or BUNDLES_DIR) / name
+    try:
+        network = build_network(_read_json(folder / "configs" / "inference.json")["network_def"])
+        network.load_state_dict(_read_weights(_find_weights(folder)), strict=True)
+        version = str(_read_json(folder / "configs" / "metadata.json")["version"])
+        digest = bundle_digest(name, bundles_dir)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        reason = f"The model bundle {folder} cannot be loaded: {problem}"
+        raise NeedsPerson(reason, code="bad_bundle") from problem
+    network.eval().to(device)
+    return Bundle(name=name, version=version, digest=digest, network=network, device=device)
+
+
+def bundle_digest(name: str, bundles_dir: Path | None = None) -> str:
+    """Return the SHA-256, in hexadecimal, of the weights, the network's definition and the preprocessing version."""
+    folder = (bundles_dir or BUNDLES_DIR) / name
+    definition = _read_json(folder / "configs" / "inference.json")["network_def"]
+    digest = hashlib.sha256(_find_weights(folder).read_bytes())
+    digest.update(json.dumps(definition, sort_keys=True).encode())
+    digest.update(PREPROCESSING_VERSION.encode())
+    return digest.hexdigest()
+
+
+def _find_weights(folder: Path) -> Path:
+    path = folder / "models" / "model.pt"
+    if not path.is_file():
+        message = f"{path} is missing"
+        raise FileNotFoundError(message)
+    return path
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of `path`; pickled code in it is refused, never run."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, LookupError, AttributeError) as problem:
+        message = f"{path} is not a file of weights alone"
+        raise ValueError(message) from problem
+    if not isinstance(state, dict):
+        message = f"{path} holds no state dictionary"
+        raise TypeError(message)
+    return dict(state)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        message = f"{path} is not a JSON object"
+        raise TypeError(message)
+    return content
