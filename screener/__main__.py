@@ -112,7 +112,7 @@ def _find(store: Store, reference: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from screener.daemon import Daemon  # noqa: PLC0415 - the other commands start faster without it
+    from screener.daemon import Daemon
 
     config, path = _read_config(options)
     start_logging(config.log.level)
@@ -121,16 +121,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from screener.demo import run_demo  # noqa: PLC0415 - the other commands start faster without it
+    from screener.demo import run_demo
 
     status: int = run_demo(options.study, keep=options.keep)
     return status
 
 
 def _send(options: argparse.Namespace) -> int:
-    from rich.progress import Progress  # noqa: PLC0415 - the other commands start faster without it
+    from rich.progress import Progress
 
-    from screener.send_folder import send_folder  # noqa: PLC0415
+    from screener.send_folder import send_folder
 
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder} is no folder")

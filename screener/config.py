@@ -126,7 +126,7 @@ class Queue(Section):
     """Who works on what, and for how long."""
 
     broker: str = ""
-    """Celery broker URL, such as "redis://127.0.0.1:6379/0"; empty means a folder in the storage folder, without a server."""
+    """Celery broker URL, such as "redis://127.0.0.1:6379/0"; empty means a folder, without a server."""
     lease_seconds: Positive = 120
     """Seconds that a worker's claim on a study holds without renewal; after them another worker takes the study."""
     time_limit_seconds: Annotated[int, Field(ge=1)] = 900
@@ -215,7 +215,7 @@ class Email(Section):
     security: Literal["none", "starttls", "tls"] = "none"
     """How the connection is protected: "none", "starttls" or "tls"."""
     username: str = ""
-    """User name at the SMTP server; its password comes from SCREENER_EMAIL_PASSWORD or the file named by SCREENER_EMAIL_PASSWORD_FILE."""
+    """User name at the SMTP server; the password is in SCREENER_EMAIL_PASSWORD, or a file named by ..._FILE."""
     sender: str = "parotid-screener@localhost"
     """Address that notices come from."""
     recipients: list[str] = Field(default_factory=list)

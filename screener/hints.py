@@ -9,7 +9,6 @@ from screener.config import Config
 from screener.folder_broker import prepare_broker_folder
 from screener.journey import Queue
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -38,9 +38,7 @@ CANNOT_UNDERSTAND = 0xC000  # PS3.4 table B.2-1: trying again will not help
 REJECTED_PERMANENT, BY_USER = 1, 1  # PS3.8 table 9-21
 CALLING_AE_TITLE_UNKNOWN, CALLED_AE_TITLE_UNKNOWN = 3, 7
 
-TRANSFER_SYNTAXES = frozenset(ALL_TRANSFER_SYNTAXES) | {
-    f"1.2.840.10008.1.2.4.{process}" for process in range(50, 67)
-}
+TRANSFER_SYNTAXES = frozenset(ALL_TRANSFER_SYNTAXES) | {f"1.2.840.10008.1.2.4.{process}" for process in range(50, 67)}
 """All of PS3.6 A, the retired JPEG processes of old archives included: nothing is decoded here."""
 
 MAXIMUM_PDU_SIZE = 128 << 10  # measured: fewer, larger PDUs; one of unlimited size would have to fit in memory

@@ -46,7 +46,7 @@ class Workers:
         command = [sys.executable, "-m", "workers", queue.value]
         command += ["--config", str(self._config_path), "--parent", str(getpid())]
         # its own group: Ctrl-C in a terminal reaches the daemon alone, which then stops its workers in order
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603 - our own module
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
 
     def stop(self) -> None:
         """Ask every worker to finish what it has in hand; what takes too long is ended and put back by its lease."""

@@ -25,7 +25,7 @@ def main() -> None:
     if options.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(options.parent,), daemon=True).start()
 
-    from workers.app import app  # noqa: PLC0415 - reads SCREENER_CONFIG, which is set above
+    from workers.app import app
 
     app.worker_main(
         [

@@ -62,13 +62,13 @@ class Bench:
 def load_models(config: Config) -> Models:
     """Load localizer and segmenter from the settings' bundles and name their device in the log, with the reason."""
     # Imported here so that a worker which never screens CT never loads torch.
-    import torch  # noqa: PLC0415
+    import torch
 
-    from screener import __version__  # noqa: PLC0415
-    from workers.models.device import choose_device  # noqa: PLC0415
-    from workers.models.networks import PREPROCESSING_VERSION  # noqa: PLC0415
-    from workers.models.weights import load_bundle  # noqa: PLC0415
-    from workers.results.identity import make_identity  # noqa: PLC0415
+    from screener import __version__
+    from workers.models.device import choose_device
+    from workers.models.networks import PREPROCESSING_VERSION
+    from workers.models.weights import load_bundle
+    from workers.results.identity import make_identity
 
     if config.models.threads:
         torch.set_num_threads(config.models.threads)

@@ -28,9 +28,9 @@ class _Note:
 def screen_ct(bench: Bench, run: Run) -> None:
     """Carry one run through the CT journey; leaves by return, an outcome, or a bug."""
     # The stages are imported after the fork: they bring torch and highdicom.
-    from workers.ct.load_volume import load_volume  # noqa: PLC0415
-    from workers.ct.localize_parotids import localize_parotids  # noqa: PLC0415
-    from workers.ct.segment_masses import segment_masses  # noqa: PLC0415
+    from workers.ct.load_volume import load_volume
+    from workers.ct.localize_parotids import localize_parotids
+    from workers.ct.segment_masses import segment_masses
 
     models = bench.models()
     started_at = bench.clock()
@@ -115,7 +115,7 @@ def assess(parotid: Parotid) -> GlandAssessment:
 
 def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
     """Select the series; the reasons are stored also where no series will do."""
-    from workers.ct.select_series import select_series  # noqa: PLC0415 - brings pydicom
+    from workers.ct.select_series import select_series
 
     try:
         return select_series(images)
@@ -124,7 +124,7 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tu
         raise
 
 
-def _encode(  # noqa: PLR0913 - everything that a result tells
+def _encode(
     bench: Bench,
     run: Run,
     run_key: str,
@@ -138,7 +138,7 @@ def _encode(  # noqa: PLR0913 - everything that a result tells
     models: Models,
 ) -> tuple[Result, ...]:
     """Encode SEG, SR and key image once, and keep their bytes."""
-    from workers.results.encode_results import encode_results  # noqa: PLC0415 - brings highdicom
+    from workers.results.encode_results import encode_results
 
     paths = {image.sop_instance_uid: image.path for image in images}
     above = {number for gland in verdict.glands for number in gland.candidate_numbers}

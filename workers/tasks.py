@@ -123,7 +123,7 @@ def _screen(bench: Bench, run: Run, screen: Callable[[Bench, Run], None]) -> Non
     except LeaseLostError:
         raise
     except Exception as error:  # noqa: BLE001 - the edge: a bug in a stage ends one study, never the worker
-        logger.error("study=%d run=%d %s", run.study_id, run.number, describe_error(error))  # noqa: TRY400 - values
+        logger.error("study=%d run=%d %s", run.study_id, run.number, describe_error(error))
         _try_again(bench, run, "unexpected", f"unexpected {type(error).__name__}; the log has the place")
 
 
@@ -176,7 +176,7 @@ def deliver(bench: Bench) -> bool:
     except (TryAgain, NeedsPerson) as outcome:
         _delivery_failed(bench, delivery, outcome.reason)
     except Exception as error:  # noqa: BLE001 - the edge: one delivery never blocks the next
-        logger.error("study=%d %s", delivery.study_id, describe_error(error))  # noqa: TRY400 - values
+        logger.error("study=%d %s", delivery.study_id, describe_error(error))
         _delivery_failed(bench, delivery, f"unexpected {type(error).__name__}")
     else:
         seconds = time.monotonic() - began

@@ -1,6 +1,7 @@
 """Opening the database: SQLite as safe as PostgreSQL, and the schema brought up to date."""
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -22,7 +23,7 @@ def open_engine(url: str) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
-    def _prepare(connection, record) -> None:  # type: ignore[no-untyped-def]
+    def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

@@ -44,7 +44,7 @@ class Outbox(Base):
             if marked.rowcount == 1:
                 sentence = f"{delivery.destination} has answered Success for {len(delivery.paths)} object(s)"
                 _outbox_step(connection, delivery, Stage.SENT, sentence, seconds, now)
-                settle(connection, delivery.study_id, now)
+                settle(connection, delivery.study_id)
 
     def delivery_failed(
         self, delivery: OwedDelivery, *, error: str, not_before: datetime | None, now: datetime
@@ -62,7 +62,7 @@ class Outbox(Base):
                 then = "given up" if not_before is None else f"next try at {not_before:%Y-%m-%d %H:%M:%S} UTC"
                 sentence = f"{delivery.destination}, attempt {delivery.attempts}: {error}; {then}"
                 _outbox_step(connection, delivery, "not sent", sentence, None, now)
-                settle(connection, delivery.study_id, now)
+                settle(connection, delivery.study_id)
 
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
         """Notices that are due, oldest first."""
@@ -91,7 +91,7 @@ class Outbox(Base):
                 stage=Stage.NOTIFIED,
                 sentence=f"{row.channel} to {row.recipient} was taken by the mail server",
             )
-            settle(connection, row.study_id, now)
+            settle(connection, row.study_id)
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
         """Put a notice back until `not_before`."""

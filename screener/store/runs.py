@@ -139,7 +139,7 @@ class Runs(Base):
                 )
             for result in screening.results:
                 connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
-            self._supersede_earlier(connection, run, now)
+            self._supersede_earlier(connection, run)
             for destination in destinations:
                 connection.execute(
                     t.deliveries.insert().values(
@@ -172,7 +172,7 @@ class Runs(Base):
                     model_identity=screening.model_identity,
                 )
             )
-            settle(connection, run.study_id, now)
+            settle(connection, run.study_id)
 
     def _owe_notices(
         self,
@@ -220,7 +220,7 @@ class Runs(Base):
             )
         return told
 
-    def _supersede_earlier(self, connection: sa.Connection, run: Run, now: datetime) -> None:
+    def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
         """Earlier runs keep their results, but what they still owe is not sent any more."""
         earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
         for table in (t.deliveries, t.notices):
@@ -252,7 +252,7 @@ class Runs(Base):
                     lease_until=None,
                 )
             )
-            settle(connection, run.study_id, now)
+            settle(connection, run.study_id)
 
     def end_run(self, run: Run, ending: Ending, *, code: str, reason: str, now: datetime) -> None:
         """End a run, and with it the study, as set aside or failed."""
@@ -305,7 +305,9 @@ class Runs(Base):
 
 
 def _held(run: Run) -> sa.Update:
-    return t.runs.update().where(t.runs.c.id == run.run_id, t.runs.c.state == "running", t.runs.c.owner == run.owner)
+    """Touch the run only where this very claim still holds it."""
+    mine = (t.runs.c.owner == run.owner, t.runs.c.attempts == run.attempts)
+    return t.runs.update().where(t.runs.c.id == run.run_id, t.runs.c.state == "running", *mine)
 
 
 def _run(connection: sa.Connection, run_id: int) -> Run:

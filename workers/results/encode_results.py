@@ -30,7 +30,7 @@ class ResultFile:
     content: bytes
 
 
-def encode_results(  # noqa: PLR0913 - everything that a result tells
+def encode_results(
     source_paths: Sequence[Path],
     volume: Volume,
     parotids: Sequence[Parotid],

@@ -17,11 +17,12 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.valuerep import PersonName
+from pydicom.valuerep import DSfloat, PersonName
 
 from screener.outcomes import NeedsPerson
 from screener.study import AlgorithmIdentity, Mass, Parotid, Side, Volume
 from workers.results.identity import RESEARCH_USE, derive_uid, family_code, stamp_identity
+from workers.results.list_images import slice_distance_mm
 from workers.results.repair_source import localize_instant, repair_source
 
 SERIES_DESCRIPTION = f"Parotids: {RESEARCH_USE}"
@@ -71,6 +72,10 @@ def encode_seg(
         return None
     sources, patient_name = read_sources(source_paths, volume)
     started_at = localize_instant(started_at, sources[0])
+    distance_mm = DSfloat(slice_distance_mm(volume), auto_format=True)
+    for source in sources:
+        if "SliceThickness" not in source:  # Type 2 in CT (PS3.3 C.8.2.1), needed here: a voxel reaches to the next
+            source.SliceThickness = distance_mm
     seg = hd.seg.Segmentation(
         source_images=sources,
         pixel_array=np.stack([structure.mask for structure in structures], axis=-1),  # (z, y, x, segment)
@@ -92,9 +97,12 @@ def encode_seg(
         series_description=SERIES_DESCRIPTION,
         content_date=started_at.date(),
         content_time=started_at.time(),
+        specific_character_set=None,  # set with the identity: the library refuses some that are valid
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=True,
     )
+    # The library leaves this out for a tilted gantry, whose slices do not lie on one normal.
+    seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = distance_mm
     _derive_dimension_uid(seg, run_key)
     stamp_identity(seg, sources[0], identity, started_at=started_at)
     seg.PatientName = patient_name
@@ -121,9 +129,10 @@ def list_structures(parotids: Sequence[Parotid], masses: Sequence[Mass], *, run_
 def read_sources(source_paths: Sequence[Path], volume: Volume) -> tuple[list[Dataset], PersonName | str]:
     """Read and repair the headers of the volume's slices, in its z order, and the patient's name apart from them.
 
-    The slices of one volume share its frame of reference, whatever each header
-    says of it. The name is kept from the encoding library, which puts a name
-    that it finds odd into a warning, and warnings end in logs.
+    The slices of one volume share its frame of reference and, to the last
+    digit, its orientation, whatever each header says of them. The name is kept
+    from the encoding library, which puts a name that it finds odd into a
+    warning, and warnings end in logs.
     """
     sources = [repair_source(dcmread(path, stop_before_pixels=True)) for path in source_paths]
     found = tuple(str(source.SOPInstanceUID) for source in sources)
@@ -131,12 +140,11 @@ def read_sources(source_paths: Sequence[Path], volume: Volume) -> tuple[list[Dat
         raise NeedsPerson(
             "The archived files are not the slices that were screened, or not in their order.", code="sources_differ"
         )
-    for source in sources:
-        if volume.frame_of_reference_uid:
-            source.FrameOfReferenceUID = volume.frame_of_reference_uid
     patient_name = sources[0].PatientName
     for source in sources:
         source.PatientName = ""
+        source.ImageOrientationPatient = sources[0].ImageOrientationPatient
+        source.FrameOfReferenceUID = volume.frame_of_reference_uid or sources[0].FrameOfReferenceUID
     return sources, patient_name
 
 

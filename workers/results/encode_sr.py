@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import highdicom as hd
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
@@ -27,7 +28,6 @@ from highdicom.sr import (
     TrackingIdentifier,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -126,6 +126,7 @@ def encode_sr(
         coding_schemes=[_describe_coding_scheme()],
         content_date=started_at.date(),
         content_time=started_at.time(),
+        specific_character_set=None,  # set with the identity: the library refuses some that are valid
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     stamp_identity(sr, sources[0], identity, started_at=started_at)
@@ -139,7 +140,8 @@ class _GroupWriter:
     def __init__(
         self, *, seg: Dataset | None, sources: Sequence[Dataset], run_key: str, algorithm: AlgorithmIdentification
     ) -> None:
-        self._seg = seg
+        self._seg_class_uid = "" if seg is None else str(seg.SOPClassUID)
+        self._seg_instance_uid = "" if seg is None else str(seg.SOPInstanceUID)
         self._source_series = SourceSeriesForSegmentation(str(sources[0].SeriesInstanceUID))
         self._run_key = run_key
         self._algorithm = algorithm
@@ -177,23 +179,18 @@ class _GroupWriter:
         if segment is None:
             group = MeasurementsAndQualitativeEvaluations(**content)
         else:
-            group = VolumetricROIMeasurementsAndQualitativeEvaluations(
-                referenced_segment=self._refer_to(segment), **content
+            region = ReferencedSegment(
+                sop_class_uid=self._seg_class_uid,
+                sop_instance_uid=self._seg_instance_uid,
+                segment_number=int(segment.SegmentNumber),
+                source_series=self._source_series,
             )
+            group = VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=region, **content)
         for concept, text in texts:
             group[0].ContentSequence.append(
                 TextContentItem(name=concept, value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS)
             )
         return group
-
-    def _refer_to(self, segment: Dataset) -> ReferencedSegment:
-        assert self._seg is not None
-        return ReferencedSegment(
-            sop_class_uid=str(self._seg.SOPClassUID),
-            sop_instance_uid=str(self._seg.SOPInstanceUID),
-            segment_number=int(segment.SegmentNumber),
-            source_series=self._source_series,
-        )
 
 
 def _report_study(writer: _GroupWriter, verdict: Verdict, thresholds: Thresholds, run_number: int) -> Group:
@@ -257,13 +254,9 @@ def _report_mass(writer: _GroupWriter, mass: Mass, thresholds: Thresholds) -> Gr
                 derivation=codes.cid7464.Maximum,
             ),
             _measure_mean_hu(candidate.mean_hu),
-            Measurement(
-                name=MAX_PROBABILITY, value=round(candidate.max_probability, 3), unit=codes.UCUM.NoUnits
-            ),
+            Measurement(name=MAX_PROBABILITY, value=round(candidate.max_probability, 3), unit=codes.UCUM.NoUnits),
         ],
-        evaluations=[
-            QualitativeEvaluation(IS_AT_THRESHOLD, codes.cid230.Yes if is_at_threshold else codes.cid230.No)
-        ],
+        evaluations=[QualitativeEvaluation(IS_AT_THRESHOLD, codes.cid230.Yes if is_at_threshold else codes.cid230.No)],
     )
 
 
@@ -328,5 +321,3 @@ def _describe_coding_scheme() -> CodingSchemeIdentificationItem:
         name="Parotid Screener concepts",
         responsible_organization="Parotid Screener Project",
     )
-
-

@@ -107,8 +107,9 @@ def stamp_identity(ds: Dataset, source: Dataset, identity: AlgorithmIdentity, *,
     ds.InstanceCreationTime = started_at.strftime("%H%M%S.%f")
     ds.SeriesDate = ds.InstanceCreationDate
     ds.SeriesTime = ds.InstanceCreationTime
-    if source.get("TimezoneOffsetFromUTC"):
-        ds.TimezoneOffsetFromUTC = source.TimezoneOffsetFromUTC
+    for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
+        if keyword in source:
+            setattr(ds, keyword, source[keyword].value)
     file_meta = FileMetaDataset()
     file_meta.MediaStorageSOPClassUID = UID(str(ds.SOPClassUID))
     file_meta.MediaStorageSOPInstanceUID = UID(str(ds.SOPInstanceUID))

@@ -49,6 +49,12 @@ def list_images(sources: Sequence[Dataset], volume: Volume) -> ContainerContentI
     return library
 
 
+def slice_distance_mm(volume: Volume) -> float:
+    """Distance between neighboring planes along their normal; with a tilted gantry less than between their corners."""
+    normal = np.cross(volume.affine[:3, 0], volume.affine[:3, 1])
+    return round(float(abs(volume.affine[:3, 2] @ normal) / np.linalg.norm(normal)), 6)
+
+
 def _describe_series(source: Dataset, volume: Volume) -> list[ContentItem]:
     """TID 1602 and 1604: modality, frame of reference, matrix, spacing and orientation."""
     items: list[ContentItem] = [
@@ -69,7 +75,7 @@ def _describe_series(source: Dataset, volume: Volume) -> list[ContentItem]:
         _number(codes.DCM.VerticalPixelSpacing, float(source.PixelSpacing[0]), codes.UCUM.Millimeter),
     ]
     if len(volume.sop_instance_uids) > 1:
-        items.append(_number(codes.DCM.SpacingBetweenSlices, _distance_mm(volume), codes.UCUM.Millimeter))
+        items.append(_number(codes.DCM.SpacingBetweenSlices, slice_distance_mm(volume), codes.UCUM.Millimeter))
     if source.get("SliceThickness"):
         items.append(_number(codes.DCM.SliceThickness, float(source.SliceThickness), codes.UCUM.Millimeter))
     items += [
@@ -97,9 +103,3 @@ def _describe_slice(source: Dataset) -> ImageContentItem:
 
 def _number(name: Code, value: float, unit: Code) -> NumContentItem:
     return NumContentItem(name=name, value=value, unit=unit, relationship_type=_ACQUISITION_CONTEXT)
-
-
-def _distance_mm(volume: Volume) -> float:
-    """Distance between neighboring planes along their normal; with a tilted gantry less than between their corners."""
-    normal = np.cross(volume.affine[:3, 0], volume.affine[:3, 1])
-    return round(float(abs(volume.affine[:3, 2] @ normal) / np.linalg.norm(normal)), 6)

@@ -1,0 +1,84 @@
+"""What the demo prints of a study: what was decided and why, in at most 100 columns."""
+
+import textwrap
+from collections.abc import Iterable
+
+from screener.channels.message import describe_candidate
+from screener.demo_peers import Mail
+from screener.store.values import RunReport, StudyReport
+
+WIDTH = 100
+
+
+def wrap(text: str, *, indent: int = 2) -> str:
+    """Fold one sentence, its further lines set in by four more columns."""
+    margin = " " * indent
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=margin,
+        subsequent_indent=margin + "    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def heading(text: str) -> str:
+    """A title with a line below it."""
+    return f"\n{text}\n{'-' * min(len(text), WIDTH)}"
+
+
+def describe_decision(report: StudyReport) -> str:
+    """Ending, series chosen and refused, glands, candidates and the time of each stage."""
+    lines = [wrap(f"ending: {report.ending or 'none yet'}{f' ({report.reason})' if report.reason else ''}")]
+    for run in report.runs[-1:]:
+        lines += _run_lines(run)
+    timed = [f"{step.stage} {step.seconds:.1f} s" for step in report.steps if step.seconds is not None]
+    if timed:
+        lines.append(wrap(f"time spent: {', '.join(timed)}"))
+    return "\n".join(lines)
+
+
+def describe_mail(mail: Mail) -> str:
+    """The mail as the mailbox took it: what a clinician reads, and the headers that matter."""
+    headers = [f"{name}: {mail.message[name]}" for name in ("From", "To", "Date", "Message-ID", "Subject")]
+    body = str(mail.message.get_content()).replace("\r\n", "\n").rstrip("\n").split("\n")
+    return "\n".join(f"  | {line}".rstrip() for line in [*headers, "", *body])
+
+
+def describe_checks(checks: Iterable[tuple[str, bool]]) -> str:
+    """One line per expectation: met or not."""
+    return "\n".join(wrap(f"{'as expected' if is_met else 'NOT AS EXPECTED'}: {text}") for text, is_met in checks)
+
+
+def _run_lines(run: RunReport) -> list[str]:
+    lines = []
+    for series in run.series:
+        taken = "chosen" if series.is_chosen else "refused"
+        lines.append(
+            wrap(
+                f"series {taken}: {series.modality}, {series.instance_count} images, score {series.score:g}: "
+                f"{'; '.join(series.reasons)}"
+            )
+        )
+    for gland in run.glands:
+        size = f", {gland.volume_mm3 / 1000:.1f} ml" if gland.is_assessed else ""
+        lines.append(wrap(f"{gland.side} parotid{size}: {gland.presence}: {gland.reason}"))
+    lines += [
+        wrap(
+            f"candidate {candidate.number}, {candidate.side}, {'above' if is_above else 'below'} the threshold: "
+            f"{describe_candidate(candidate)}, probability up to {candidate.max_probability:.2f}"
+        )
+        for candidate, is_above in run.candidates
+    ]
+    if run.is_flagged is not None:
+        thresholds = run.thresholds
+        lines.append(
+            wrap(
+                f"verdict: {'FLAGGED' if run.is_flagged else 'not flagged'} "
+                f"(from {thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g})"
+            )
+        )
+    lines += [wrap(f"delivery to {row.destination}: {row.state} {row.last_error}".rstrip()) for row in run.deliveries]
+    lines += [wrap(f"notice to {row.recipient}: {row.state} {row.last_error}".rstrip()) for row in run.notices]
+    return lines
