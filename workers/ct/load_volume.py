@@ -1,0 +1,278 @@
+"""SELECTED -> LOADED: read one series into Hounsfield units with the affine that places them in the patient.
+
+Nothing is resampled, so that a result can be written on the source images. A
+series whose positions leave doubt is refused: a mask one slice off is worse
+than none.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from screener.outcomes import NeedsPerson, SetAside
+from screener.study import Instance, Volume
+from workers.ct.mask_body import mask_body
+from workers.ct.select_series import MIN_SLICES, is_localizer
+
+logger = logging.getLogger(__name__)
+
+AIR_HU = -1024
+SAME_PLACE_MM = 0.01
+"""Slices nearer than this lie at one position; positions are written to 0.001 mm or better."""
+JITTER_MM = 0.05
+JITTER_SHARE = 0.02
+"""Distances between slices may differ by the larger of the two, as rounding and couch encoders make them."""
+OFF_LINE_MM = 1.0
+"""How far a slice may lie beside the line through the first and the last."""
+SIZES = range(32, 2049)
+"""Rows and columns of a plausible CT image."""
+MAX_SLICES = 4000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """One image's header and where it lies; pixels are read later, one at a time."""
+
+    instance: Instance
+    header: Dataset
+    position_mm: Floats
+    """ImagePositionPatient: center of the first voxel, LPS."""
+    orientation: Floats
+    """ImageOrientationPatient: direction of increasing column index, then of increasing row index."""
+
+
+def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_slices: int = MIN_SLICES) -> Volume:
+    """Return the series as one volume; the order of `instances` does not matter.
+
+    Slices run from feet to head whatever the acquisition's direction; rows and
+    columns stay as stored, the affine says which way they go. The affine's
+    third column is the mean step between slices, so that gantry tilt stays as
+    shear (PS3.3 C.7.6.2.1.1). Padding becomes air. Scouts that share the series
+    are left out, and so is a second copy of a slice with the same pixels.
+
+    NeedsPerson: unreadable_file, missing_position, missing_spacing,
+    mixed_geometry, absurd_size, not_axial, duplicate_position, gap,
+    mixed_spacing, missing_rescale, multi_frame, truncated_pixel_data,
+    undecodable. SetAside: too_few_slices.
+    """
+    chosen = [one for one in instances if one.series_instance_uid == series_instance_uid]
+    read = [_read_slice(one) for one in sorted(chosen, key=lambda one: one.sop_instance_uid)]
+    slices = [one for one in read if one is not None]
+    if not slices:
+        raise SetAside("The series holds no slices.", code="too_few_slices")
+    _check_same_geometry(slices)
+    normal = _find_normal(slices[0].orientation)
+    slices.sort(key=lambda one: (round(float(one.position_mm @ normal), 3), one.instance.sop_instance_uid))
+    slices = _drop_copies(slices, normal)
+    if len(slices) < min_slices:
+        raise SetAside(f"The series has only {len(slices)} slices; {min_slices} are needed.", code="too_few_slices")
+    _check_spacing(slices, normal)
+    affine = _make_affine(slices, normal)
+    hu = np.stack([_decode(one) for one in slices])  # (z, y, x)
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    return Volume(
+        hu=hu,
+        affine=affine,
+        body=mask_body(hu, (float(x), float(y), float(z))),
+        series_instance_uid=series_instance_uid,
+        frame_of_reference_uid=str(slices[0].header.get("FrameOfReferenceUID") or ""),
+        sop_instance_uids=tuple(one.instance.sop_instance_uid for one in slices),
+    )
+
+
+def _read_slice(instance: Instance) -> _Slice | None:
+    """Read a header and check that it can place its image; None for a scout."""
+    uid = instance.sop_instance_uid
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # flaws of elements that are not used here are many and harmless
+            ds = dcmread(instance.path, stop_before_pixels=True)
+            if is_localizer(ds):
+                return None
+            orientation = np.array(ds.get("ImageOrientationPatient") or (), np.float64)
+            position = np.array(ds.get("ImagePositionPatient") or (), np.float64)
+            spacing = np.array(ds.get("PixelSpacing") or (), np.float64)
+    except (InvalidDicomError, EOFError, ValueError, TypeError, NotImplementedError) as error:
+        raise NeedsPerson(
+            f"The header of SOP Instance UID {uid} cannot be read ({type(error).__name__}).", code="unreadable_file"
+        ) from error
+    for name, values, count in (("ImagePositionPatient", position, 3), ("ImageOrientationPatient", orientation, 6)):
+        if len(values) != count or not np.isfinite(values).all():
+            raise NeedsPerson(
+                f"SOP Instance UID {uid} does not say where it lies: {name} is missing.", code="missing_position"
+            )
+    if len(spacing) != 2 or spacing.min() < 0.05 or spacing.max() > 10.0:
+        raise NeedsPerson(f"SOP Instance UID {uid} has no usable PixelSpacing.", code="missing_spacing")
+    return _Slice(instance=instance, header=ds, position_mm=position, orientation=orientation)
+
+
+def _check_same_geometry(slices: list[_Slice]) -> None:
+    """Refuse a series whose slices do not share size, pixel spacing, orientation and frame of reference."""
+    first = slices[0].header
+    rows, columns = int(first.get("Rows") or 0), int(first.get("Columns") or 0)
+    if rows not in SIZES or columns not in SIZES or len(slices) > MAX_SLICES:
+        raise NeedsPerson(f"{len(slices)} images of {rows} x {columns} are no plausible CT series.", code="absurd_size")
+    for one in slices:
+        ds = one.header
+        differing = None
+        if (ds.get("Rows"), ds.get("Columns")) != (rows, columns):
+            differing = "size"
+        elif not np.allclose(np.array(ds.PixelSpacing, float), np.array(first.PixelSpacing, float), atol=1e-3):
+            differing = "PixelSpacing"
+        elif not np.allclose(one.orientation, slices[0].orientation, atol=2e-3):
+            differing = "ImageOrientationPatient"
+        elif str(ds.get("FrameOfReferenceUID") or "") != str(first.get("FrameOfReferenceUID") or ""):
+            differing = "FrameOfReferenceUID"
+        if differing:
+            raise NeedsPerson(
+                f"The images of the series do not fit together: {differing} differs.", code="mixed_geometry"
+            )
+        if int(ds.get("NumberOfFrames") or 1) != 1:
+            raise NeedsPerson("An image of the series holds several frames.", code="multi_frame")
+
+
+def _find_normal(orientation: Floats) -> Floats:
+    """The slices' unit normal, turned so that it points to the head."""
+    across, down = orientation[:3], orientation[3:]
+    normal = np.cross(across, down)
+    size = float(np.linalg.norm(normal))
+    lengths = np.linalg.norm(across), np.linalg.norm(down)
+    if abs(size - 1.0) > 0.02 or not np.allclose(lengths, 1.0, atol=0.02):
+        raise NeedsPerson("ImageOrientationPatient holds no two perpendicular directions.", code="missing_position")
+    if abs(normal[2]) < 0.8:
+        raise NeedsPerson("The images are not axial.", code="not_axial")
+    return np.asarray(normal / size * np.sign(normal[2]), np.float64)
+
+
+def _drop_copies(slices: list[_Slice], normal: Floats) -> list[_Slice]:
+    """Keep one of two slices at one position if their pixels agree; refuse otherwise. `slices` are in order."""
+    kept = slices[:1]
+    for one in slices[1:]:
+        distance_mm = float((one.position_mm - kept[-1].position_mm) @ normal)
+        if distance_mm > SAME_PLACE_MM:
+            kept.append(one)
+        elif np.linalg.norm(one.position_mm - kept[-1].position_mm) > OFF_LINE_MM or not np.array_equal(
+            _decode(one), _decode(kept[-1])
+        ):
+            raise NeedsPerson(
+                f"Two different slices lie at one position, z = {one.position_mm[2]:.2f} mm: "
+                "the series may hold several phases or reconstructions.",
+                code="duplicate_position",
+            )
+    if len(kept) < len(slices):
+        logger.info("stage=loaded copies_dropped=%d", len(slices) - len(kept))
+    return kept
+
+
+def _check_spacing(slices: list[_Slice], normal: Floats) -> None:
+    """Refuse gaps, mixed distances and slices beside the line; `slices` are in order, none at one position."""
+    if len(slices) < 2:
+        raise SetAside("A single slice is no volume.", code="too_few_slices")
+    positions = np.array([one.position_mm for one in slices])
+    places_mm = positions @ normal
+    distances_mm = np.diff(places_mm)
+    usual_mm = float(np.median(distances_mm))
+    tolerance_mm = max(JITTER_MM, JITTER_SHARE * usual_mm)
+    odd = np.flatnonzero(np.abs(distances_mm - usual_mm) > tolerance_mm)
+    if len(odd):
+        steps = distances_mm[odd] / usual_mm
+        if np.all(steps > 1.5) and np.all(np.abs(steps - np.rint(steps)) < 0.1):
+            where = int(odd[0])
+            missing = int(np.rint(steps).sum()) - len(odd)
+            raise NeedsPerson(
+                f"{missing} slice{'s are' if missing > 1 else ' is'} missing: nothing lies between "
+                f"z = {positions[where, 2]:.2f} and {positions[where + 1, 2]:.2f} mm, "
+                f"where slices are {usual_mm:.2f} mm apart.",
+                code="gap",
+            )
+        raise NeedsPerson(
+            f"The slices lie {distances_mm.min():.2f} to {distances_mm.max():.2f} mm apart, not evenly.",
+            code="mixed_spacing",
+        )
+    line = np.linspace(positions[0], positions[-1], len(positions))
+    off_mm = float(np.linalg.norm(positions - line, axis=1).max())
+    if off_mm > OFF_LINE_MM:
+        raise NeedsPerson(
+            f"A slice lies {off_mm:.1f} mm beside the line through the first and the last.", code="mixed_spacing"
+        )
+
+
+def _make_affine(slices: list[_Slice], normal: Floats) -> Floats:
+    """4 x 4, voxel (x, y, z, 1) to LPS millimeters (PS3.3 equation C.7.6.2.1-1, extended over slices)."""
+    first = slices[0]
+    row_step_mm, column_step_mm = (float(value) for value in first.header.PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0] = first.orientation[:3] * column_step_mm
+    affine[:3, 1] = first.orientation[3:] * row_step_mm
+    if len(slices) > 1:
+        affine[:3, 2] = (slices[-1].position_mm - first.position_mm) / (len(slices) - 1)
+    else:
+        affine[:3, 2] = normal
+    affine[:3, 3] = first.position_mm
+    return affine
+
+
+def _decode(one: _Slice) -> NDArray[np.int16]:
+    """Read one image's pixels as Hounsfield units, (y, x); padding and everything below -1024 become -1024."""
+    uid = one.instance.sop_instance_uid
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = dcmread(one.instance.path)
+        if "PixelData" not in ds:
+            raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
+        _check_length(ds, uid)
+        try:
+            stored = ds.pixel_array
+        except (ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
+            name = _transfer_syntax(ds).name
+            raise NeedsPerson(
+                f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
+            ) from error
+    if stored.shape != (int(one.header.Rows), int(one.header.Columns)):
+        raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
+    slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+    if slope is None or intercept is None:
+        raise NeedsPerson(
+            f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
+        )
+    hu = np.rint(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
+    hu[_find_padding(ds, stored)] = AIR_HU
+    return np.asarray(np.clip(hu, AIR_HU, np.iinfo(np.int16).max), np.int16)
+
+
+def _check_length(ds: Dataset, uid: str) -> None:
+    """Refuse uncompressed pixel data shorter than rows x columns: the transfer or the disk lost the rest."""
+    if _transfer_syntax(ds).is_compressed:
+        return
+    expected = int(ds.Rows) * int(ds.Columns) * int(ds.get("SamplesPerPixel") or 1) * int(ds.BitsAllocated) // 8
+    if len(ds.PixelData) < expected:
+        raise NeedsPerson(
+            f"The pixels of SOP Instance UID {uid} are cut short: {len(ds.PixelData)} of {expected} bytes.",
+            code="truncated_pixel_data",
+        )
+
+
+def _transfer_syntax(ds: Dataset) -> UID:
+    return UID(ds.file_meta.TransferSyntaxUID)
+
+
+def _find_padding(ds: Dataset, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, stands (PS3.3 C.7.5.1.1.2)."""
+    value = ds.get("PixelPaddingValue")
+    if not isinstance(value, int):
+        return np.zeros(stored.shape, bool)
+    limit = ds.get("PixelPaddingRangeLimit")
+    ends = [value, limit if isinstance(limit, int) else value]
+    if int(ds.PixelRepresentation) == 1:  # some senders write the signed value as an unsigned one
+        ends = [end - 65536 if end > 32767 else end for end in ends]
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)

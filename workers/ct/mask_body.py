@@ -1,0 +1,79 @@
+"""Mark the patient in a CT: no table, no headrest, no air around; the airways inside belong to the patient."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Bools = NDArray[np.bool_]
+
+TISSUE_HU = -350
+"""Between air or foam and fat, which the skin's partial volume crosses at the surface."""
+GRID_MM = 4.0
+"""The work is done on blocks of about this size."""
+CORE_MM = 5.0
+"""What is thinner than twice this (table top, headrest shell, cables) is no patient by itself."""
+REACH_MM = 22.0
+"""Thin parts up to this far from the patient's core belong to it: ears, nose, folds of skin."""
+CLOSE_MM = 8.0
+"""Openings up to this width (nostrils, ear canals) are closed before the inside is filled."""
+
+
+def mask_body(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> Bools:
+    """Return True inside the patient; `hu` and the answer are (z, y, x), `spacing_mm` is (x, y, z).
+
+    The patient is the largest thing that is thick; everything thin stays only
+    near it. All False where nothing is thick, as in a scan of air.
+    """
+    steps = [max(1, round(GRID_MM / spacing)) for spacing in spacing_mm[::-1]]
+    grid_mm = [step * spacing for step, spacing in zip(steps, spacing_mm[::-1], strict=True)]
+    tissue = _shrink(hu, steps) > TISSUE_HU
+    core = ndimage.binary_erosion(tissue, _make_ball(CORE_MM, grid_mm), border_value=1)
+    labels, count = ndimage.label(core)
+    if count == 0:
+        return np.zeros(hu.shape, bool)
+    sizes = np.bincount(labels.ravel())[1:]
+    body = ndimage.binary_dilation(labels == 1 + int(np.argmax(sizes)), _make_ball(CORE_MM, grid_mm))
+    body &= tissue
+    turns = math.ceil(REACH_MM / max(grid_mm[1:]))
+    body = ndimage.binary_dilation(body, ndimage.generate_binary_structure(3, 1), iterations=turns, mask=tissue)
+    filled = _fill_slices(body, grid_mm)
+    deep = ndimage.binary_erosion(filled, border_value=1)
+    near = ndimage.binary_dilation(filled)
+    return np.asarray(_grow(deep, steps, hu.shape) | (_grow(near, steps, hu.shape) & (hu > TISSUE_HU)), bool)
+
+
+def _shrink(hu: NDArray[np.int16], steps: list[int]) -> NDArray[np.float32]:
+    """Means over blocks of `steps` voxels; the last, incomplete blocks repeat the border."""
+    missing = [(0, -size % step) for size, step in zip(hu.shape, steps, strict=True)]
+    padded = np.pad(hu, missing, mode="edge") if any(after for _, after in missing) else hu
+    sums: NDArray[np.float32] = padded.astype(np.float32)
+    for axis, step in enumerate(steps):
+        starts = np.arange(0, sums.shape[axis], step)
+        sums = np.asarray(np.add.reduceat(sums, starts, axis=axis) / np.float32(step), np.float32)
+    return sums
+
+
+def _grow(mask: Bools, steps: list[int], shape: tuple[int, ...]) -> Bools:
+    """Undo `_shrink` for a mask: repeat every block and cut to `shape`."""
+    for axis, step in enumerate(steps):
+        mask = np.repeat(mask, step, axis=axis)
+    return mask[tuple(slice(size) for size in shape)]
+
+
+def _make_ball(radius_mm: float, grid_mm: list[float]) -> Bools:
+    """A ball of the given radius on the grid, at least one voxel to either side in plane."""
+    reach = [max(1, round(radius_mm / step)) for step in grid_mm]
+    offsets = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
+    return np.asarray(sum((o / r) ** 2 for o, r in zip(offsets, reach, strict=True)) <= 1.0, bool)
+
+
+def _fill_slices(body: Bools, grid_mm: list[float]) -> Bools:
+    """Fill what each axial slice encloses: the scan's ends leave windpipe and lungs open along z, never across."""
+    disk = _make_ball(CLOSE_MM / 2, grid_mm).any(axis=0)
+    filled = np.empty_like(body)
+    for index, plane in enumerate(body):
+        closed = ndimage.binary_closing(np.pad(plane, 3), disk)[3:-3, 3:-3]
+        filled[index] = ndimage.binary_fill_holes(closed | plane)
+    return filled
