@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -217,13 +218,23 @@ def make_slice(hu: NDArray[np.int16], affine: NDArray[np.float64], z: int, numbe
 
 def place(volume: Volume, side: Side, *, share: float) -> NDArray[np.bool_]:
     """A ball on the patient's `side` of the volume's middle; its radius is `share` of the half's half-width."""
-    places = world_of(volume)  # (z, y, x, 3)
-    low, high = places.reshape(-1, 3).min(axis=0), places.reshape(-1, 3).max(axis=0)
+    linear = volume.affine[:3, :3]
+    corners = np.array(list(product(*((0, size - 1) for size in volume.hu.shape[::-1])))) @ linear.T
+    low, high = corners.min(axis=0) + volume.affine[:3, 3], corners.max(axis=0) + volume.affine[:3, 3]
     center = (low + high) / 2
     quarter = (high[0] - low[0]) / 4
     center[0] += -quarter if side is Side.RIGHT else quarter
     radius = share * min(2 * quarter, (high[1] - low[1]) / 2, (high[2] - low[2]) / 2)
-    ball: NDArray[np.bool_] = np.linalg.norm(places - center, axis=-1) <= radius
+    inverse = np.linalg.inv(linear)
+    middle = inverse @ (center - volume.affine[:3, 3])  # (x, y, z), voxels
+    reach = radius * np.linalg.norm(inverse, axis=1)
+    ranges = [
+        np.arange(max(0, int(at - far)), min(size, int(at + far) + 2))
+        for at, far, size in zip(middle, reach, volume.hu.shape[::-1], strict=True)
+    ]
+    index = np.stack(np.meshgrid(*ranges[::-1], indexing="ij"), axis=-1)[..., ::-1]  # (z, y, x, 3)
+    ball = np.zeros(volume.hu.shape, dtype=np.bool_)
+    ball[np.ix_(*ranges[::-1])] = np.linalg.norm((index - middle) @ linear.T, axis=-1) <= radius
     return ball
 
 
@@ -234,7 +245,7 @@ def world_of(volume: Volume) -> NDArray[np.float64]:
 
 
 def center_of(mask: NDArray[np.bool_], volume: Volume) -> tuple[float, float, float]:
-    x, y, z = world_of(volume)[mask].mean(axis=0)
+    x, y, z = volume.affine[:3, :3] @ np.argwhere(mask)[:, ::-1].mean(axis=0) + volume.affine[:3, 3]
     return float(x), float(y), float(z)
 
 
