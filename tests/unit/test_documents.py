@@ -1,6 +1,7 @@
 """The documents say what the code does: each fact stands in several places, and these tests hold them together."""
 
 import ast
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from screener.config import Config
+from screener.config import Config, Decision
 from screener.journey import CT_JOURNEY, US_JOURNEY, Stage, Step
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -136,6 +137,12 @@ def test_every_setting_that_the_readme_names_exists() -> None:
     known = FIELDS.keys() | {key.rpartition(".")[0] for key in FIELDS}
     assert named - known == set()
     assert "decision.min_voxels" in named
+
+
+def test_the_readme_gives_the_volume_of_each_sphere() -> None:
+    rows = re.findall(r"^\| ([\d.]+) mm \| (\d+) \|$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert [int(voxels) for _, voxels in rows] == [round(math.pi / 6 * float(diameter) ** 3) for diameter, _ in rows]
+    assert Decision().min_voxels in [int(voxels) for _, voxels in rows]
 
 
 # The rest
