@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, cast
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 HOST = "127.0.0.1"
 
@@ -52,7 +52,10 @@ class DemoPACS:
         self._ae.add_supported_context(Verification)
 
     def __enter__(self) -> Self:
-        self._server = self._ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        # typed as optional by the library: None is what the call that blocks gives
+        self._server = cast(
+            Any, self._ae.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        )
         self.port: int = self._server.socket.getsockname()[1]
         return self
 
@@ -62,12 +65,13 @@ class DemoPACS:
     def _store(self, event: evt.Event) -> int:
         path = self._folder / f"{len(self.received) + 1:03d}.dcm"
         path.write_bytes(event.encoded_dataset())
+        ds = event.dataset
         self.received.append(
             Received(
                 path=path,
-                sop_class_uid=str(event.request.AffectedSOPClassUID),
-                sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
-                study_instance_uid=str(event.dataset.StudyInstanceUID),
+                sop_class_uid=str(ds.SOPClassUID),
+                sop_instance_uid=str(ds.SOPInstanceUID),
+                study_instance_uid=str(ds.StudyInstanceUID),
                 at=time.monotonic(),
             )
         )
@@ -89,8 +93,8 @@ class DemoMailbox:
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
 
-    # aiosmtpd calls it by this name with all of these, wanted or not.
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002
+        """Keep the mail; the server calls this name with all of these, wanted or not."""
         content = envelope.content
         mail = message_from_bytes(content if isinstance(content, bytes) else b"", policy=policy.default)
         if isinstance(mail, EmailMessage):
@@ -119,4 +123,4 @@ def answers_echo(port: int, called_ae_title: str) -> bool:
         status = assoc.send_c_echo().get("Status")
     finally:
         assoc.release()
-    return status == 0x0000
+    return bool(status == 0x0000)

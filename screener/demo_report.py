@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from screener.channels.message import describe_candidate
 from screener.demo_peers import Mail
-from screener.store.values import RunReport, StudyReport
+from screener.journey import Ending
+from screener.store.values import RunReport, StepLine, StudyReport
 
 WIDTH = 100
 
@@ -23,6 +24,13 @@ def wrap(text: str, *, indent: int = 2) -> str:
     )
 
 
+def describe_step(study_id: int, step: StepLine) -> str:
+    """One line per step while the demo waits; what does not fit is in explain.txt."""
+    seconds = f"{step.seconds:.1f} s" if step.seconds is not None else ""
+    start = f"  study {study_id}  {step.stage:<10} {seconds:>7}  "
+    return start + textwrap.shorten(step.sentence, WIDTH - len(start), placeholder=" ...")
+
+
 def heading(text: str) -> str:
     """A title with a line below it."""
     return f"\n{text}\n{'-' * min(len(text), WIDTH)}"
@@ -30,7 +38,9 @@ def heading(text: str) -> str:
 
 def describe_decision(report: StudyReport) -> str:
     """Ending, series chosen and refused, glands, candidates and the time of each stage."""
-    lines = [wrap(f"ending: {report.ending or 'none yet'}{f' ({report.reason})' if report.reason else ''}")]
+    # the reason of a screened study is its glands' reasons, which follow
+    reason = f": {report.reason}" if report.reason and report.ending is not Ending.DONE else ""
+    lines = [wrap(f"ending: {report.ending or 'none yet'}{reason}")]
     for run in report.runs[-1:]:
         lines += _run_lines(run)
     timed = [f"{step.stage} {step.seconds:.1f} s" for step in report.steps if step.seconds is not None]
@@ -58,12 +68,12 @@ def _run_lines(run: RunReport) -> list[str]:
         lines.append(
             wrap(
                 f"series {taken}: {series.modality}, {series.instance_count} images, score {series.score:g}: "
-                f"{'; '.join(series.reasons)}"
+                f"{' '.join(series.reasons)}"
             )
         )
     for gland in run.glands:
-        size = f", {gland.volume_mm3 / 1000:.1f} ml" if gland.is_assessed else ""
-        lines.append(wrap(f"{gland.side} parotid{size}: {gland.presence}: {gland.reason}"))
+        size = f"gland of {gland.volume_mm3 / 1000:.1f} ml" if gland.is_assessed else "gland not assessed"
+        lines.append(wrap(f"{gland.reason} ({gland.presence}, {size})"))
     lines += [
         wrap(
             f"candidate {candidate.number}, {candidate.side}, {'above' if is_above else 'below'} the threshold: "

@@ -87,7 +87,7 @@ def _summarize(glands: Sequence[GlandVerdict]) -> str:
     sides = [gland.side.value for gland in glands if gland.presence is Presence.PRESENT]
     if not sides:
         return "no mass above the threshold"
-    return f"mass above the threshold in the {' and the '.join(sides)} parotid"
+    return f"mass in the {' and the '.join(sides)} parotid"
 
 
 def _gland_lines(gland: GlandVerdict, candidates: Sequence[Candidate]) -> list[str]:
