@@ -1,0 +1,151 @@
+"""The archive: whole or absent, and never outside its folder."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from screener import IMPLEMENTATION_CLASS_UID
+from screener import archive as archive_module
+from screener.archive import Archive, Kept
+from tests.peers.scanner import make_ct, read_data_set_bytes
+from workers.results import identity
+
+UID = "1.2.3"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(tmp_path / "var", reserve_bytes=0)
+
+
+def write(archive: Archive, data_set: bytes, sop_instance_uid: str = UID) -> Kept:
+    return archive.write_received(
+        data_set,
+        sop_class_uid=CTImageStorage,
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        calling_ae_title="SCANNER",
+    )
+
+
+def files_of(archive: Archive) -> list[Path]:
+    return sorted(path for path in archive.folder.rglob("*") if path.is_file())
+
+
+def test_a_received_file_is_a_whole_dicom_file_with_the_bytes_as_they_came(archive: Archive, tmp_path: Path) -> None:
+    make_ct().save_as(tmp_path / "sent.dcm", enforce_file_format=True)
+    data_set = read_data_set_bytes(tmp_path / "sent.dcm")
+    kept = write(archive, data_set)
+    path = archive.path(kept.path)
+    assert read_data_set_bytes(path) == data_set
+    assert kept.sha256 == hashlib.sha256(data_set).hexdigest()
+    assert kept.size_bytes == path.stat().st_size
+    file_meta = dcmread(path).file_meta
+    assert file_meta.MediaStorageSOPInstanceUID == UID
+    assert file_meta.MediaStorageSOPClassUID == CTImageStorage
+    assert file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert file_meta.SourceApplicationEntityTitle == "SCANNER"
+
+
+def test_the_same_instance_again_is_the_same_file(archive: Archive) -> None:
+    assert write(archive, b"slice") == write(archive, b"slice")
+    assert len(files_of(archive)) == 1
+
+
+def test_other_content_under_the_same_uid_never_overwrites(archive: Archive) -> None:
+    first, second = write(archive, b"slice"), write(archive, b"another")
+    assert archive.path(first.path).read_bytes().endswith(b"slice")
+    assert archive.path(second.path).read_bytes().endswith(b"another")
+
+
+def test_a_file_moved_aside_leaves_the_received_ones(archive: Archive) -> None:
+    kept = write(archive, b"slice")
+    moved = archive.move_aside(kept.path)
+    assert moved.startswith("aside/")
+    assert files_of(archive) == [archive.path(moved)]
+
+
+@pytest.mark.parametrize("uid", ["", "../../../etc/passwd", "/etc/passwd", "1.2\0.3"])
+def test_no_uid_can_name_a_path_outside_the_folder(archive: Archive, tmp_path: Path, uid: str) -> None:
+    kept = write(archive, b"x", sop_instance_uid=uid)
+    assert files_of(archive) == [archive.path(kept.path)]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == files_of(archive)
+
+
+@pytest.mark.parametrize("relative", ["../secret", "/etc/passwd", "received/../../secret"])
+def test_a_path_outside_the_folder_is_refused(archive: Archive, relative: str) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        archive.path(relative)
+
+
+def test_a_link_that_leads_outside_is_refused(archive: Archive, tmp_path: Path) -> None:
+    (archive.folder / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="outside"):
+        archive.path("link/secret")
+
+
+def test_a_write_that_fails_leaves_nothing(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive_module.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write(archive, b"slice")
+    assert files_of(archive) == []
+
+
+def test_the_bytes_are_synced_before_the_name_and_the_name_before_the_return(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        steps.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        steps.append("name")
+        return replace(self, target)
+
+    write(archive, b"slice")  # the folders are there now
+    monkeypatch.setattr(archive_module.os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write(archive, b"slice")
+    assert steps == ["file", "name", "folder"]
+
+
+def test_the_reserve_counts_the_newcomer(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    slack = 1 << 30  # others write to this disk while the test runs
+    archive = Archive(tmp_path / "var", reserve_bytes=free // 2)
+    assert archive.has_room(0)
+    assert not archive.has_room(free // 2 + slack)
+
+
+def test_only_old_unfinished_files_are_removed(archive: Archive) -> None:
+    kept = archive.path(write(archive, b"slice").path)
+    old, young = kept.with_name(".old.part"), kept.with_name(".young.part")
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    assert archive.remove_unfinished() == 1
+    assert files_of(archive) == sorted([kept, young])
+
+
+def test_a_result_lies_under_its_run(archive: Archive) -> None:
+    relative = archive.write_result(7, "seg", b"bytes")
+    assert relative == "results/7/seg.dcm"
+    assert archive.path(relative).read_bytes() == b"bytes"
+    with pytest.raises(ValueError, match="lower case"):
+        archive.write_result(7, "../seg", b"bytes")
+
+
+def test_results_and_received_files_name_the_same_implementation() -> None:
+    assert identity._uid_of("implementation") == IMPLEMENTATION_CLASS_UID
