@@ -72,12 +72,11 @@ def make_phantom(
     """
     random = np.random.default_rng(seed)
     canvas, affine = _make_canvas(random, spacing_mm, rows, z_range_mm or Z_RANGE_MM)
-    center = _choose_center(random, mass_mm or 0.0, mass_side)
-    distance = None if mass_mm is None else _measure_mass(canvas, random, center)
     paint_patient(canvas, random)
     mass = None
-    if distance is not None and mass_mm is not None:
-        mass = _paint_mass(canvas, random, distance, mass_mm, float(np.prod(spacing_mm)))
+    if mass_mm is not None:
+        # A stream of its own: the same seed is the same patient with and without a mass.
+        mass = _paint_mass(canvas, np.random.default_rng((seed, 1)), mass_mm, mass_side, float(np.prod(spacing_mm)))
     right, left = canvas.owner == RIGHT_PAROTID, canvas.owner == LEFT_PAROTID
     if mass is not None:
         right, left = (right | mass, left) if mass_side is Side.RIGHT else (right, left | mass)
@@ -184,9 +183,14 @@ def _measure_mass(canvas: Canvas, random: np.random.Generator, center: NDArray[n
 
 
 def _paint_mass(
-    canvas: Canvas, random: np.random.Generator, distance: Floats, mass_mm: float, voxel_mm3: float
+    canvas: Canvas, random: np.random.Generator, mass_mm: float, side: Side, voxel_mm3: float
 ) -> NDArray[np.bool_]:
-    """Paint the mass into soft tissue so that its voxels sum to the volume of a sphere of `mass_mm`."""
+    """Paint the mass into soft tissue so that its voxels sum to the volume of a sphere of `mass_mm`; (z, y, x).
+
+    Where it reaches the skin, the skin bulges.
+    """
+    distance = _measure_mass(canvas, random, _choose_center(random, mass_mm, side))
+    _raise_skin(canvas, distance, mass_mm / 2)
     wanted = max(1, round(math.pi / 6 * mass_mm**3 / voxel_mm3))
     allowed = (canvas.owner != BONE) & (canvas.hu > -400.0)
     reached = np.where(allowed, distance, np.inf)
@@ -195,6 +199,14 @@ def _paint_mass(
     share = np.where(allowed, np.clip((edge - distance) / canvas.edge_mm + 0.5, 0.0, 1.0), 0.0).astype(np.float32)
     canvas.hu += share * (random.uniform(30.0, 70.0) + 6.0 * canvas.texture - canvas.hu)
     return mass
+
+
+def _raise_skin(canvas: Canvas, distance: Floats, radius_mm: float) -> None:
+    """Cover the mass with fat and skin where it would reach into the air outside."""
+    outside = (canvas.owner != BONE) & (canvas.hu < -150.0)
+    for hu, cover_mm in ((20.0, 3.5), (-90.0, 1.5)):
+        share = np.clip((radius_mm + cover_mm - distance) / canvas.edge_mm + 0.5, 0.0, 1.0)
+        canvas.hu += np.where(outside, share, 0.0).astype(np.float32) * (hu - canvas.hu)
 
 
 def _scan(canvas: Canvas, random: np.random.Generator) -> NDArray[np.int16]:
