@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
@@ -18,7 +18,11 @@ from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import encode_file_meta
 from screener.read_header import is_uid
 
+_ABORT_SECONDS = 5.0
 MAXIMUM_CONTEXTS = 128  # PS3.8 7.1.1.13: the identifiers are the odd numbers up to 255
+_NO_PREFIX = "not a DICOM file"
+_MEDIA_DIRECTORY = "a directory of media, not an instance"
+_NOT_DICOM = {_NO_PREFIX, _MEDIA_DIRECTORY}
 _REJECTIONS = {  # PS3.8 table 9-21: by source and diagnostic
     (1, 3): "it does not know the calling AE title",
     (1, 7): "it does not know the called AE title",
@@ -27,13 +31,12 @@ _REJECTIONS = {  # PS3.8 table 9-21: by source and diagnostic
 }
 
 
-class SendError(Exception):
+class SendError(ConnectionError):
     """The receiver cannot be reached or wants no association; the message says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A file that the receiver did not take, and why."""
+class NotTaken(NamedTuple):
+    """A file that did not go, and why."""
 
     path: Path
     reason: str
@@ -45,8 +48,9 @@ class SendReport:
 
     sent: int = 0
     """Answered with Success or a warning."""
-    refused: list[Refusal] = field(default_factory=list)
-    not_dicom: list[Path] = field(default_factory=list)
+    refused: list[NotTaken] = field(default_factory=list)
+    """Instances that are faulty or that the receiver did not take."""
+    not_dicom: list[NotTaken] = field(default_factory=list)
     """Files that hold no DICOM instance; directories of media (DICOMDIR) among them."""
 
 
@@ -83,10 +87,8 @@ def send_folder(
         instance = _read(path)
         if isinstance(instance, _Instance):
             instances.append(instance)
-        elif instance is None:
-            report.not_dicom.append(path)
         else:
-            report.refused.append(instance)
+            (report.not_dicom if instance.reason in _NOT_DICOM else report.refused).append(instance)
     total = len(paths)
     on_progress(total - len(instances), total)
     sender = _Sender(host, port, called_ae_title, calling_ae_title, timeout_seconds)
@@ -95,30 +97,30 @@ def send_folder(
             for instance in batch:
                 reason = sender.send(instance)
                 if reason:
-                    report.refused.append(Refusal(instance.path, reason))
+                    report.refused.append(NotTaken(instance.path, reason))
                 else:
                     report.sent += 1
                 on_progress(len(report.not_dicom) + len(report.refused) + report.sent, total)
     return report
 
 
-def _read(path: Path) -> _Instance | Refusal | None:
-    """Read what a C-STORE request needs; None: not DICOM."""
+def _read(path: Path) -> _Instance | NotTaken:
+    """Read what a C-STORE request needs."""
     try:
         ds = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
     except InvalidDicomError:
-        return None
+        return NotTaken(path, _NO_PREFIX)
     except (OSError, EOFError, ValueError, NotImplementedError) as error:
-        return Refusal(path, f"the file cannot be read ({type(error).__name__})")
+        return NotTaken(path, f"the file cannot be read ({type(error).__name__})")
     meta = ds.file_meta
     if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return None
+        return NotTaken(path, _MEDIA_DIRECTORY)
     sop_class_uid, sop_instance_uid = str(ds.get("SOPClassUID", "")), str(ds.get("SOPInstanceUID", ""))
     transfer_syntax_uid = str(meta.get("TransferSyntaxUID", ""))
     if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
-        return Refusal(path, "the file has no valid SOP Class UID and SOP Instance UID")
+        return NotTaken(path, "the file has no valid SOP Class UID and SOP Instance UID")
     if not is_uid(transfer_syntax_uid):
-        return Refusal(path, "the file meta information has no Transfer Syntax UID")
+        return NotTaken(path, "the file meta information has no Transfer Syntax UID")
     stated = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
     return _Instance(
         path=path,
@@ -188,6 +190,7 @@ class _Sender:
             reason = self._try(instance)
             if reason is not None:
                 return reason
+            self._assoc.join(_ABORT_SECONDS)  # until it knows that it is over, it would take another request
         return "the connection was lost before an answer came"
 
     def _try(self, instance: _Instance) -> str | None:

@@ -21,10 +21,13 @@ class Pacs:
         self.ae_title = ae_title
         self.received: list[Dataset] = []
         """What was answered with Success, file meta information included, in order of arrival."""
+        self.encoded: list[bytes] = []
+        """The same data sets as they came."""
         self.answer: Callable[[Dataset], int] = lambda _: SUCCESS
         """Gives the status for a data set; replace it to refuse."""
         self.hangs_up_after: int | None = None
         """Abort the association instead of answering, once so many instances were taken."""
+        self.on_hang_up: Callable[[], None] = lambda: None
         self._server = None
         self._arrival = threading.Condition()
         self._ae = AE(ae_title)
@@ -63,6 +66,7 @@ class Pacs:
 
     def _store(self, event: evt.Event) -> int:
         if self.hangs_up_after is not None and len(self.received) >= self.hangs_up_after:
+            self.on_hang_up()
             event.assoc.abort()
             return OUT_OF_RESOURCES
         ds = event.dataset
@@ -71,5 +75,6 @@ class Pacs:
         if status == SUCCESS:
             with self._arrival:
                 self.received.append(ds)
+                self.encoded.append(event.request.DataSet.getvalue())
                 self._arrival.notify_all()
         return status
