@@ -21,7 +21,7 @@ from screener.demo_report import describe_checks, describe_decision, describe_ma
 from screener.explain import describe_counts, describe_study
 from screener.journey import Ending
 from screener.phantom import make_phantom, write_phantom
-from screener.send_folder import send_folder
+from screener.send_folder import SendError, send_folder
 from screener.store import StudyReport
 
 PHANTOM_MASS_MM = 25.0
@@ -53,22 +53,27 @@ def run_demo(study: Path | None = None, *, keep: Path | None = None) -> int:
     of an installation beside the demo is read or touched.
     """
     results = (keep or Path("demo-results")) / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # a peer that is not up yet is no error here
+    library = logging.getLogger("pynetdicom")
+    level = library.level
+    library.setLevel(logging.CRITICAL)  # a peer that is not up yet is no error here
     before = signal.signal(signal.SIGTERM, _leave)
     began = time.monotonic()
     try:
+        given = _find_studies(study) if study else {}
         results.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix="parotid-demo-") as folder:
-            is_good = _run(Path(folder), study, results)
+            is_good = _run(Path(folder), study, given, results)
     except DemoError as error:
-        print(wrap(f"The demo stopped: {error}", indent=0))
+        print(f"\nThe demo stopped: {error}")
         is_good = False
     except KeyboardInterrupt:
         print("\nStopped.")
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"\nResults: {results}   ({time.monotonic() - began:.0f} s in all)")
+        library.setLevel(level)
+    if results.exists():
+        print(f"\nResults: {results}   ({time.monotonic() - began:.0f} s in all)")
     print("Everything was as expected." if is_good else "Not everything was as expected.")
     return 0 if is_good else 1
 
@@ -77,10 +82,10 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the 
     raise KeyboardInterrupt
 
 
-def _run(work: Path, study: Path | None, results: Path) -> bool:
+def _run(work: Path, study: Path | None, given: dict[str, set[str]], results: Path) -> bool:
     print("Parotid screener: demo. Research use, not validated for clinical diagnosis.\n")
     with open_hospital(work, results / "daemon.log") as hospital:
-        studies = _send_given(hospital, study) if study else _send_phantoms(hospital, work)
+        studies = _send_given(hospital, study, given) if study else _send_phantoms(hospital, work)
         reports = _wait(hospital, studies)
         for demo_study, report in zip(studies, reports, strict=True):
             _show(hospital, demo_study, report, results)
@@ -120,12 +125,7 @@ def _send_phantoms(hospital: Hospital, work: Path) -> list[DemoStudy]:
     return studies
 
 
-def _send_given(hospital: Hospital, folder: Path) -> list[DemoStudy]:
-    if not folder.is_dir():
-        raise DemoError(f"{folder} is no folder")
-    found = _find_studies(folder)
-    if not found:
-        raise DemoError(f"{folder} holds no DICOM file with a Study Instance UID")
+def _send_given(hospital: Hospital, folder: Path, found: dict[str, set[str]]) -> list[DemoStudy]:
     _send(hospital, folder, str(folder))
     sent_at = time.monotonic()
     return [
@@ -142,6 +142,8 @@ def _send_given(hospital: Hospital, folder: Path) -> list[DemoStudy]:
 
 def _find_studies(folder: Path) -> dict[str, set[str]]:
     """Give each Study Instance UID in `folder` with its patient's name and ID, in the order of the files."""
+    if not folder.is_dir():
+        raise DemoError(f"{folder} is no folder")
     found: dict[str, set[str]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
@@ -152,22 +154,24 @@ def _find_studies(folder: Path) -> dict[str, set[str]]:
             values = {str(ds.get(keyword) or "") for keyword in IDENTITY_KEYWORDS}
             # shorter ones are found in any log by chance
             found.setdefault(str(ds.StudyInstanceUID), set()).update(value for value in values if len(value) >= 6)
+    if not found:
+        raise DemoError(f"{folder} holds no DICOM file with a Study Instance UID")
     return found
 
 
 def _send(hospital: Hospital, folder: Path, title: str) -> None:
     began = time.monotonic()
-    report = send_folder(
-        folder,
-        host=HOST,
-        port=hospital.port,
-        called_ae_title=AE_TITLE,
-        calling_ae_title="DEMO_SCANNER",
-        on_progress=lambda done, total: None,  # noqa: ARG005 - a pipe and a log file want no bar
-    )
+    try:
+        report = send_folder(
+            folder, host=HOST, port=hospital.port, called_ae_title=AE_TITLE, calling_ae_title="DEMO_SCANNER"
+        )
+    except SendError as error:
+        raise DemoError(str(error)) from error
     print(wrap(f"Sent {title}: {report.sent} objects over the network in {time.monotonic() - began:.1f} s.", indent=0))
-    for path, reason in (*report.refused, *report.not_dicom)[:5]:
-        print(wrap(f"not taken: {path}: {reason}"))
+    for refusal in report.refused[:5]:
+        print(wrap(f"not taken: {refusal.path}: {refusal.reason}"))
+    if report.not_dicom:
+        print(wrap(f"left out: {len(report.not_dicom)} files that hold no DICOM instance"))
 
 
 def _wait(hospital: Hospital, studies: Sequence[DemoStudy]) -> list[StudyReport]:

@@ -47,7 +47,7 @@ def open_hospital(work: Path, log: Path) -> Iterator[Hospital]:
     (work / "pacs").mkdir()
     with DemoPACS(work / "pacs") as pacs, DemoMailbox() as mailbox:
         config_path, port = work / "config.toml", find_free_port()
-        config_path.write_text(_write_config(port, pacs, mailbox), encoding="utf-8")
+        config_path.write_text(write_config(port, pacs, mailbox), encoding="utf-8")
         config = load_config(config_path, {})
         command = [sys.executable, "-m", "screener", "run", "--config", str(config_path)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SCREENER_")}
@@ -75,7 +75,7 @@ def open_hospital(work: Path, log: Path) -> Iterator[Hospital]:
             _stop(daemon)
 
 
-def _write_config(port: int, pacs: DemoPACS, mailbox: DemoMailbox) -> str:
+def write_config(port: int, pacs: DemoPACS, mailbox: DemoMailbox) -> str:
     """The demo's config.toml: everything else is as shipped."""
     return f"""
 [listener]
