@@ -144,7 +144,7 @@ def read_sources(source_paths: Sequence[Path], volume: Volume) -> tuple[list[Dat
     for source in sources:
         source.PatientName = ""
         source.ImageOrientationPatient = sources[0].ImageOrientationPatient
-        source.FrameOfReferenceUID = volume.frame_of_reference_uid or sources[0].FrameOfReferenceUID
+        source.FrameOfReferenceUID = sources[0].FrameOfReferenceUID
     return sources, patient_name
 
 
