@@ -12,8 +12,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__
 from screener.config import Config, Decision
 from screener.journey import CT_JOURNEY, US_JOURNEY, Stage, Step
+from screener.sop_classes import DOCUMENTS, IMAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("screener", "workers") for path in (PROJECT / folder).rglob("*.py"))
@@ -168,7 +170,21 @@ def test_the_version_is_the_first_heading_of_the_changelog() -> None:
     text = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## \[(.+?)\]", text, re.M)
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert headings[0] == project["version"]
+    assert headings[0] == project["version"] == __version__
+
+
+def test_the_conformance_statement_lists_what_the_door_lets_in() -> None:
+    text = (PROJECT / "deploy" / "conformance.md").read_text(encoding="utf-8")
+    received = text.partition("## Receiving")[2].partition("## Sending")[0]
+    images, documents = received.partition("Documents, only")[::2]
+    listed = [set(re.findall(r"^\| .+ \| (1\.2\.[\d.]+) \|$", part, re.M)) for part in (images, documents)]
+    assert listed == [set(IMAGES), set(DOCUMENTS)]
+    assert IMPLEMENTATION_CLASS_UID in text
+    assert IMPLEMENTATION_VERSION_NAME in text
+
+
+def test_the_conformance_statement_is_of_this_version() -> None:
+    assert f"Parotid screener {__version__}." in (PROJECT / "deploy" / "conformance.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_every_target_of_the_makefile() -> None:
