@@ -288,7 +288,7 @@ class Config(Section):
     @property
     def broker_url(self) -> str:
         """`[queue] broker`, or the embedded folder transport."""
-        return self.queue.broker or "screenerfolder://"
+        return self.queue.broker or "screenerfolder://localhost"
 
     @property
     def bundles_folder(self) -> Path:

@@ -5,7 +5,10 @@ import os
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
+
+from celery.platforms import SecurityWarning
 
 from screener.config import CONFIG_VARIABLE
 from screener.journey import Queue
@@ -25,10 +28,12 @@ def main() -> None:
     if options.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(options.parent,), daemon=True).start()
 
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # inside a container there is often only root
     from workers.app import app
 
     app.worker_main(
         [
+            "--quiet",
             "worker",
             f"--queues={options.queue}",
             "--concurrency=1",

@@ -27,6 +27,8 @@ class ResultFile:
     sop_class_uid: str
     """Empty for the key image, which is a PNG and is not sent."""
     sop_instance_uid: str
+    suffix: str
+    """Of the file's name."""
     content: bytes
 
 
@@ -74,7 +76,7 @@ def encode_results(
     files = [] if seg is None else [_file("seg", seg)]
     files.append(_file("sr", report))
     key_image = draw_key_image(volume, parotids, masses, verdict)
-    files.append(ResultFile(role="key_image", sop_class_uid="", sop_instance_uid="", content=key_image))
+    files.append(ResultFile(role="key_image", sop_class_uid="", sop_instance_uid="", suffix=".png", content=key_image))
     return files
 
 
@@ -85,5 +87,6 @@ def _file(role: str, ds: Dataset) -> ResultFile:
         role=role,
         sop_class_uid=str(ds.SOPClassUID),
         sop_instance_uid=str(ds.SOPInstanceUID),
+        suffix=".dcm",
         content=buffer.getvalue(),
     )
