@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -21,6 +20,7 @@ from screener.config import (
     make_config,
     show_config,
 )
+from screener.folder_broker import SCHEME
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECRET = "open-sesame"
@@ -240,7 +240,7 @@ def test_folders_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_an_empty_url_stands_for_the_embedded_default() -> None:
     config = read({})
     assert config.database_url.startswith("sqlite:///")
-    assert urlsplit(config.broker_url).netloc == ""
+    assert config.broker_url.startswith(f"{SCHEME}://")
 
 
 def test_two_urls_switch_to_servers() -> None:
