@@ -7,20 +7,20 @@ than none.
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, Volume
 from workers.ct.mask_body import mask_body
-from workers.ct.select_series import MIN_SLICES, is_localizer
+from workers.ct.select_series import BROKEN_FILE, MIN_SLICES, is_localizer
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,16 @@ class _Slice:
     """One image's header and where it lies; pixels are read later, one at a time."""
 
     instance: Instance
-    header: Dataset
     position_mm: Floats
     """ImagePositionPatient: center of the first voxel, LPS."""
     orientation: Floats
     """ImageOrientationPatient: direction of increasing column index, then of increasing row index."""
+    spacing_mm: Floats
+    """PixelSpacing: between rows, then between columns."""
+    shape: tuple[int, int]
+    """Rows, columns."""
+    frames: int
+    frame_of_reference_uid: str
 
 
 def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_slices: int = MIN_SLICES) -> Volume:
@@ -85,27 +90,40 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
         affine=affine,
         body=mask_body(hu, (float(x), float(y), float(z))),
         series_instance_uid=series_instance_uid,
-        frame_of_reference_uid=str(slices[0].header.get("FrameOfReferenceUID") or ""),
+        frame_of_reference_uid=slices[0].frame_of_reference_uid,
         sop_instance_uids=tuple(one.instance.sop_instance_uid for one in slices),
     )
+
+
+@contextmanager
+def _reading(instance: Instance) -> Iterator[None]:
+    """Turn what pydicom raises over a broken file into a sentence that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # flaws of elements that are not used here are many and harmless
+            yield
+    except BROKEN_FILE as error:
+        raise NeedsPerson(
+            f"The file of SOP Instance UID {instance.sop_instance_uid} cannot be read ({type(error).__name__}).",
+            code="unreadable_file",
+        ) from error
 
 
 def _read_slice(instance: Instance) -> _Slice | None:
     """Read a header and check that it can place its image; None for a scout."""
     uid = instance.sop_instance_uid
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # flaws of elements that are not used here are many and harmless
-            ds = dcmread(instance.path, stop_before_pixels=True)
-            if is_localizer(ds):
-                return None
-            orientation = np.array(ds.get("ImageOrientationPatient") or (), np.float64)
-            position = np.array(ds.get("ImagePositionPatient") or (), np.float64)
-            spacing = np.array(ds.get("PixelSpacing") or (), np.float64)
-    except (InvalidDicomError, EOFError, ValueError, TypeError, NotImplementedError) as error:
-        raise NeedsPerson(
-            f"The header of SOP Instance UID {uid} cannot be read ({type(error).__name__}).", code="unreadable_file"
-        ) from error
+    with _reading(instance):
+        ds = dcmread(instance.path, stop_before_pixels=True)
+        if is_localizer(ds):
+            return None
+        orientation = np.array(ds.get("ImageOrientationPatient") or (), np.float64)
+        position = np.array(ds.get("ImagePositionPatient") or (), np.float64)
+        spacing = np.array(ds.get("PixelSpacing") or (), np.float64)
+        shape = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
+        frames = int(ds.get("NumberOfFrames") or 1)
+        frame_of_reference_uid = str(ds.get("FrameOfReferenceUID") or "")
+    if "Rows" not in ds:
+        raise NeedsPerson(f"The file of SOP Instance UID {uid} is cut short.", code="unreadable_file")
     for name, values, count in (("ImagePositionPatient", position, 3), ("ImageOrientationPatient", orientation, 6)):
         if len(values) != count or not np.isfinite(values).all():
             raise NeedsPerson(
@@ -113,32 +131,38 @@ def _read_slice(instance: Instance) -> _Slice | None:
             )
     if len(spacing) != 2 or spacing.min() < 0.05 or spacing.max() > 10.0:
         raise NeedsPerson(f"SOP Instance UID {uid} has no usable PixelSpacing.", code="missing_spacing")
-    return _Slice(instance=instance, header=ds, position_mm=position, orientation=orientation)
+    return _Slice(
+        instance=instance,
+        position_mm=position,
+        orientation=orientation,
+        spacing_mm=spacing,
+        shape=shape,
+        frames=frames,
+        frame_of_reference_uid=frame_of_reference_uid,
+    )
 
 
 def _check_same_geometry(slices: list[_Slice]) -> None:
     """Refuse a series whose slices do not share size, pixel spacing, orientation and frame of reference."""
-    first = slices[0].header
-    rows, columns = int(first.get("Rows") or 0), int(first.get("Columns") or 0)
-    if rows not in SIZES or columns not in SIZES or len(slices) > MAX_SLICES:
-        raise NeedsPerson(f"{len(slices)} images of {rows} x {columns} are no plausible CT series.", code="absurd_size")
+    first = slices[0]
+    if any(size not in SIZES for size in first.shape) or len(slices) > MAX_SLICES:
+        raise NeedsPerson(
+            f"{len(slices)} images of {first.shape[0]} x {first.shape[1]} are no plausible CT series.",
+            code="absurd_size",
+        )
     for one in slices:
-        ds = one.header
-        differing = None
-        if (ds.get("Rows"), ds.get("Columns")) != (rows, columns):
-            differing = "size"
-        elif not np.allclose(np.array(ds.PixelSpacing, float), np.array(first.PixelSpacing, float), atol=1e-3):
-            differing = "PixelSpacing"
-        elif not np.allclose(one.orientation, slices[0].orientation, atol=2e-3):
-            differing = "ImageOrientationPatient"
-        elif str(ds.get("FrameOfReferenceUID") or "") != str(first.get("FrameOfReferenceUID") or ""):
-            differing = "FrameOfReferenceUID"
-        if differing:
-            raise NeedsPerson(
-                f"The images of the series do not fit together: {differing} differs.", code="mixed_geometry"
-            )
-        if int(ds.get("NumberOfFrames") or 1) != 1:
+        if one.frames != 1:
             raise NeedsPerson("An image of the series holds several frames.", code="multi_frame")
+        for keyword, is_same in (
+            ("size", one.shape == first.shape),
+            ("PixelSpacing", np.allclose(one.spacing_mm, first.spacing_mm, atol=1e-3)),
+            ("ImageOrientationPatient", np.allclose(one.orientation, first.orientation, atol=2e-3)),
+            ("FrameOfReferenceUID", one.frame_of_reference_uid == first.frame_of_reference_uid),
+        ):
+            if not is_same:
+                raise NeedsPerson(
+                    f"The images of the series do not fit together: {keyword} differs.", code="mixed_geometry"
+                )
 
 
 def _find_normal(orientation: Floats) -> Floats:
@@ -210,7 +234,7 @@ def _check_spacing(slices: list[_Slice], normal: Floats) -> None:
 def _make_affine(slices: list[_Slice], normal: Floats) -> Floats:
     """4 x 4, voxel (x, y, z, 1) to LPS millimeters (PS3.3 equation C.7.6.2.1-1, extended over slices)."""
     first = slices[0]
-    row_step_mm, column_step_mm = (float(value) for value in first.header.PixelSpacing)
+    row_step_mm, column_step_mm = first.spacing_mm
     affine = np.eye(4)
     affine[:3, 0] = first.orientation[:3] * column_step_mm
     affine[:3, 1] = first.orientation[3:] * row_step_mm
@@ -225,36 +249,41 @@ def _make_affine(slices: list[_Slice], normal: Floats) -> Floats:
 def _decode(one: _Slice) -> NDArray[np.int16]:
     """Read one image's pixels as Hounsfield units, (y, x); padding and everything below -1024 become -1024."""
     uid = one.instance.sop_instance_uid
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _reading(one.instance):
         ds = dcmread(one.instance.path)
         if "PixelData" not in ds:
             raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
-        _check_length(ds, uid)
-        try:
-            stored = ds.pixel_array
-        except (ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
-            name = _transfer_syntax(ds).name
+        slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+        if slope is None or intercept is None:
             raise NeedsPerson(
-                f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
-            ) from error
-    if stored.shape != (int(one.header.Rows), int(one.header.Columns)):
-        raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
-    slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        raise NeedsPerson(
-            f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
-        )
-    hu = np.rint(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
-    hu[_find_padding(ds, stored)] = AIR_HU
+                f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
+            )
+        _check_length(ds, uid)
+        stored = _decode_pixels(ds, uid)
+        if stored.shape != one.shape:
+            raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
+        hu = np.rint(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
+        hu[_find_padding(ds, stored)] = AIR_HU
     return np.asarray(np.clip(hu, AIR_HU, np.iinfo(np.int16).max), np.int16)
+
+
+def _decode_pixels(ds: Dataset, uid: str) -> NDArray[np.integer]:
+    """Decode with whichever decoder is installed; the sentence names the transfer syntax where none can."""
+    try:
+        return ds.pixel_array
+    except (*BROKEN_FILE, RuntimeError, AttributeError, IndexError, KeyError) as error:
+        name = _transfer_syntax(ds).name
+        raise NeedsPerson(
+            f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
+        ) from error
 
 
 def _check_length(ds: Dataset, uid: str) -> None:
     """Refuse uncompressed pixel data shorter than rows x columns: the transfer or the disk lost the rest."""
     if _transfer_syntax(ds).is_compressed:
         return
-    expected = int(ds.Rows) * int(ds.Columns) * int(ds.get("SamplesPerPixel") or 1) * int(ds.BitsAllocated) // 8
+    bits = int(ds.get("SamplesPerPixel") or 1) * int(ds.get("BitsAllocated") or 16)
+    expected = int(ds.Rows) * int(ds.Columns) * bits // 8
     if len(ds.PixelData) < expected:
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {uid} are cut short: {len(ds.PixelData)} of {expected} bytes.",
@@ -273,6 +302,6 @@ def _find_padding(ds: Dataset, stored: NDArray[np.integer]) -> NDArray[np.bool_]
         return np.zeros(stored.shape, bool)
     limit = ds.get("PixelPaddingRangeLimit")
     ends = [value, limit if isinstance(limit, int) else value]
-    if int(ds.PixelRepresentation) == 1:  # some senders write the signed value as an unsigned one
+    if int(ds.get("PixelRepresentation") or 0) == 1:  # some senders write the signed value as an unsigned one
         ends = [end - 65536 if end > 32767 else end for end in ends]
     return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)

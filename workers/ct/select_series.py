@@ -6,6 +6,7 @@ makes it unreadable or clearly another part of the body; all else moves a score.
 
 import logging
 import re
+import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -35,7 +36,7 @@ MIN_COVERAGE_MM = 60.0
 HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "BodyPartExamined", "SeriesDescription",
     "StudyDescription", "ProtocolName", "ConvolutionKernel", "SliceThickness", "ImagePositionPatient",
-    "ImageOrientationPatient", "ContrastBolusAgent",
+    "ImageOrientationPatient", "ContrastBolusAgent", "Rows",
 ]  # fmt: skip
 
 NECK_STEMS = (
@@ -60,6 +61,10 @@ MAPS = frozenset({"IODINE", "EFFECTIVE", "OVERLAY", "RHO", "PERFUSION", "RCBF", 
 """ImageType words of values that are not Hounsfield units."""
 REPORTS = frozenset({"DOSE_INFO", "SCREEN SAVE", "SCREENSAVE", "PATIENT_PROTOCOL", "PATIENT PROTOCOL", "DOSE REPORT"})
 REFORMATTED = frozenset({"MPR", "REFORMATTED", "3D"})
+BROKEN_FILE = (
+    InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, NotImplementedError, struct.error,
+)  # fmt: skip
+"""What pydicom raises over a file that is cut short or garbled."""
 KERNEL_SCORES = {
     Kernel.SOFT: (20.0, "Reconstructed for soft tissue."),
     Kernel.UNKNOWN: (5.0, "The reconstruction kernel is not known."),
@@ -164,22 +169,27 @@ def _read_headers(instances: Iterable[Instance]) -> tuple[list[Dataset], tuple[s
     unreadable: list[str] = []
     for instance in instances:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # flaws of other elements are the sender's, and many
-                ds = dcmread(instance.path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
-                for keyword in HEADER_TAGS:
-                    ds.get(keyword)  # values are decoded on first use: fail here, where the file is known
-        except FileNotFoundError:
-            raise
-        except (InvalidDicomError, EOFError, ValueError, OSError, NotImplementedError, AttributeError) as error:
+            headers.append(_read_header(instance))
+        except BROKEN_FILE as error:
             logger.info("stage=selected unreadable=%s", type(error).__name__)
             unreadable.append(
                 f"The file of SOP Instance UID {instance.sop_instance_uid} cannot be read: "
                 f"{'it is not DICOM' if isinstance(error, InvalidDicomError) else 'its header is cut short or broken'}."
             )
-        else:
-            headers.append(ds)
     return headers, tuple(unreadable)
+
+
+def _read_header(instance: Instance) -> Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # flaws of other elements are the sender's, and many
+        ds = dcmread(instance.path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
+        for keyword in HEADER_TAGS:
+            ds.get(keyword)  # values are decoded on first use: fail here, where the file is known
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
+            np.array(ds.get(keyword) or (), np.float64)  # likewise
+    if instance.sop_class_uid == CTImageStorage and "Rows" not in ds:
+        raise EOFError  # pydicom ends quietly where a file ends between two elements
+    return ds
 
 
 def _judge(
