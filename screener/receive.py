@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -43,6 +44,7 @@ TRANSFER_SYNTAXES = frozenset(ALL_TRANSFER_SYNTAXES) | {f"1.2.840.10008.1.2.4.{p
 
 MAXIMUM_PDU_SIZE = 128 << 10  # measured: fewer, larger PDUs; one of unlimited size would have to fit in memory
 BACKLOG = 128  # the library's 5 makes the ninth modality of a busy morning wait a second
+MEANT_CLASSES = 8
 
 _logger = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class Listener:
             (self._settings.host, self._settings.port),
             block=False,
             evt_handlers=[
+                (evt.EVT_PDU_RECV, _acknowledge),
                 (evt.EVT_REQUESTED, self._negotiate),
                 (evt.EVT_REJECTED, self._report_limit),
                 (evt.EVT_C_STORE, self._answer),
@@ -153,11 +156,15 @@ class Listener:
             for sop_class_uid, uids in proposed.items()
             if sop_class_uid in accepted
         ]
-        refused = [sop_class_uid for sop_class_uid in proposed if sop_class_uid not in accepted | {Verification}]
+        refused = sorted(_name(uid) for uid in proposed if uid not in accepted | {Verification})
         if refused:
-            _logger.warning(
-                "SOP classes refused calling_ae_title=%s host=%s sop_classes=%s",
-                calling_ae_title, host, ", ".join(sorted(_name(sop_class_uid) for sop_class_uid in refused)),
+            # A sender that proposes everything it has ever heard of means nothing by it.
+            is_meant = len(refused) <= MEANT_CLASSES
+            more = "" if is_meant else f" and {len(refused) - MEANT_CLASSES} more"
+            _logger.log(
+                logging.WARNING if is_meant else logging.INFO,
+                "SOP classes refused calling_ae_title=%s host=%s sop_classes=%s%s",
+                calling_ae_title, host, ", ".join(refused[:MEANT_CLASSES]), more,
             )  # fmt: skip
         self._tallies[assoc] = _Tally(calling_ae_title, host)
 
@@ -199,7 +206,7 @@ class Listener:
             # The message of an error may quote what it choked on; its type and place never do.
             place = "".join(traceback.format_tb(error.__traceback__))
             detail = error.strerror if isinstance(error, OSError) else ""
-            _logger.error("C-STORE failed: %s %s\n%s", type(error).__name__, detail, place)  # noqa: TRY400
+            _logger.error("C-STORE failed: %s %s\n%s", type(error).__name__, detail, place)
             return _status(OUT_OF_RESOURCES, "internal error, try again")
 
 
@@ -323,6 +330,18 @@ class _StoreRequest:
             "instance odd code=%s calling_ae_title=%s sop_instance_uid=%s reason=%s",
             code, self._tally.calling_ae_title, sop_instance_uid, reason,
         )  # fmt: skip
+
+
+def _acknowledge(event: evt.Event) -> None:
+    """Acknowledge what came at once (tcp(7), TCP_QUICKACK; the system forgets it with every answer).
+
+    A sender that leaves Nagle's algorithm on, and many do, holds back the rest
+    of an instance until then: 40 ms each, measured as four times fewer small ones a second.
+    """
+    connection = event.assoc.dul.socket
+    with suppress(OSError):  # hung up meanwhile
+        if connection and connection.socket:
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _status(code: int, comment: str = "") -> Dataset:

@@ -20,6 +20,7 @@ from pydicom.uid import (
     SegmentationStorage,
     generate_uid,
 )
+from pynetdicom import build_context
 
 from screener import receive
 from screener.archive import Archive
@@ -315,6 +316,15 @@ def test_a_class_that_is_not_ours_is_refused_at_negotiation(door: Door, caplog: 
     assert "XRAY" in line
 
 
+def test_a_sender_that_proposes_everything_gets_one_short_line(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    every = [build_context(f"1.2.{number}") for number in range(100)] + [build_context(CTImageStorage)]
+    door.scanner._associate(every, "EVERYTHING").release()
+    [record] = [record for record in caplog.records if "SOP classes refused" in record.getMessage()]
+    assert record.levelno == logging.INFO
+    assert len(record.getMessage()) < 300
+    assert "more" in record.getMessage()
+
+
 def test_retired_ultrasound_is_let_in(door: Door) -> None:
     ds = make_ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.6", Modality="US")
     assert door.scanner.send([ds])[0].status == SUCCESS
@@ -339,7 +349,7 @@ def test_one_association_too_many_is_rejected_for_the_moment(
 ) -> None:
     door = open_door(maximum_associations=1)
     scanner = door.scanner
-    held = scanner._associate([receive.build_context(CTImageStorage)], "HOLDER")
+    held = scanner._associate([build_context(CTImageStorage)], "HOLDER")
     with pytest.raises(AssociationFailed, match="rejected"):
         scanner.echo()
     held.release()
