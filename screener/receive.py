@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -96,8 +97,7 @@ class Listener:
 
     def start(self) -> None:
         """Listen; OSError where the address is taken."""
-        _config.LOG_HANDLER_LEVEL = "none"  # the library would format every PDU for the log
-        logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+        _silence_libraries()
         for keyword, sop_class_uid in ULTRASOUND_RETIRED.items():
             register_uid(sop_class_uid, keyword, StorageServiceClass)
         self._server = self._ae.start_server(
@@ -330,6 +330,14 @@ class _StoreRequest:
             "instance odd code=%s calling_ae_title=%s sop_instance_uid=%s reason=%s",
             code, self._tally.calling_ae_title, sop_instance_uid, reason,
         )  # fmt: skip
+
+
+def _silence_libraries() -> None:
+    """Keep out of every log what the DICOM libraries say of the values they meet: it may be a patient's."""
+    _config.LOG_HANDLER_LEVEL = "none"  # nor format every PDU, which costs more than to receive it
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 
 
 def _acknowledge(event: evt.Event) -> None:

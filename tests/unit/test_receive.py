@@ -427,5 +427,15 @@ def test_every_transfer_syntax_arrives_byte_for_byte(open_door: OpenDoor, shared
     assert kept == {raw.data_set for raw in sent}
 
 
-def test_the_library_is_told_to_format_nothing() -> None:
+def test_the_library_is_told_to_format_nothing(door: Door) -> None:
     assert receive._config.LOG_HANDLER_LEVEL == "none"
+
+
+def test_no_library_quotes_a_damaged_header(
+    door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ds = make_ct(SpecificCharacterSet="ISO_IR 192")
+    encoded = encode(ds, tmp_path).replace(b"ISO_IR 192", b"BornIn1970")
+    door.scanner.send([Raw(encoded, sop_instance_uid=ds.SOPInstanceUID)])
+    assert "BornIn1970" not in caplog.text + "".join(capfd.readouterr())
+    assert list(door.rows()) == [ds.SOPInstanceUID]
