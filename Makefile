@@ -11,9 +11,10 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 CONFIG ?= config.toml
 STUDY ?=
 
-# Left out of the package lists on purpose: nothing here is needed at run time.
-TEST_PROGRAMS := Orthanc storescu dciodvfy redis-server chromium
-TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium
+# The tests' peers; nothing here is needed at run time. The tests start their own servers on free ports; services that
+# Debian would start on installation are kept from starting by deploy/install-debian.sh.
+TEST_PROGRAMS := Orthanc storescu dciodvfy redis-server chromium git openssl
+TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium git openssl
 
 .PHONY: help demo run test lint check-peers clean
 
@@ -32,7 +33,7 @@ test: lint check-peers ## Install everything that the tests need, then lint and 
 lint: .venv/.ready-to-test ## Check style, types and imports.
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 check-peers:
 	@missing=; for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
