@@ -54,6 +54,7 @@ class Daemon:
 
     def start(self) -> None:
         """Open the door and start the clockwork."""
+        self.archive.remove_unfinished()
         self._schedule = start_schedule(self._verbs())
         self.listener.start()
         logger.info(

@@ -7,7 +7,6 @@ answered with Success is in the archive, byte for byte.
 import logging
 import socket
 import time
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import Archive, Kept
 from screener.config import Listener as ListenerSettings
+from screener.logs import describe_error
 from screener.read_header import Header, UnreadableDataSetError, is_uid, read_header
 from screener.sop_classes import DOCUMENTS, IMAGES, SECONDARY_CAPTURE, ULTRASOUND_RETIRED
 from screener.store import Store
@@ -114,7 +114,6 @@ class Listener:
         )
         self._server.socket.listen(BACKLOG)
         self._server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
-        _logger.info("listening ae_title=%s host=%s port=%d", self._settings.ae_title, self._settings.host, self.port)
 
     def stop(self, grace_seconds: float = 5) -> None:
         """Take no new association, let open ones end for `grace_seconds`, then abort them."""
@@ -203,10 +202,8 @@ class Listener:
             return _StoreRequest(self._archive, self._store, self._clock(), tally, event).answer()
         except Exception as error:  # noqa: BLE001 - the C-STORE edge: the daemon goes on, the sender tries again
             tally.refused += 1
-            # The message of an error may quote what it choked on; its type and place never do.
-            place = "".join(traceback.format_tb(error.__traceback__))
             detail = error.strerror if isinstance(error, OSError) else ""
-            _logger.error("C-STORE failed: %s %s\n%s", type(error).__name__, detail, place)
+            _logger.error("C-STORE failed: %s %s", describe_error(error), detail)
             return _status(OUT_OF_RESOURCES, "internal error, try again")
 
 
