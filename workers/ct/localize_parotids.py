@@ -120,7 +120,7 @@ def plausible(voxels: Bools, probability: Floats, body: Bools, volume: Volume, g
     if not MIN_VOLUME_MM3 / 3 <= volume_mm3 <= MAX_VOLUME_MM3 or mean < MIN_MEAN_PROBABILITY:
         return None
     center = np.array(ndimage.center_of_mass(voxels))
-    level = np.clip(int(round(center[0])), 0, len(body) - 1)
+    level = min(max(round(float(center[0])), 0), len(body) - 1)
     if body[level].sum() * grid.step_mm**2 > MAX_SECTION_MM2:
         return None
     below, above = scan_ends_mm(volume)
@@ -148,7 +148,7 @@ def scan_ends_mm(volume: Volume) -> tuple[float, float]:
 
 def midline_mm(body: Bools, found: Found, grid: Grid) -> float:
     """Return where the patient's middle is, left to right, around the height of `found`: half way between the skins."""
-    level = int(round((found.center_mm[0] - grid.origin_mm[0]) / grid.step_mm))
+    level = round(float(found.center_mm[0] - grid.origin_mm[0]) / grid.step_mm)
     slab = body[max(level - 3, 0) : level + 4].any(axis=(0, 1))
     where = np.flatnonzero(slab)
     middle = (where[0] + where[-1]) / 2 if len(where) else (grid.shape[2] - 1) / 2
@@ -186,7 +186,7 @@ def why_not_assessed(side: Side, gland: Found, found: dict[Side, Found], volume_
     """Return the sentence that says why `gland` cannot be searched; empty where it can."""
     if gland.is_cut_below or gland.is_cut_above:
         opposite = [other.volume_mm3 for key, other in found.items() if key != side]
-        ordinary = max(opposite + [ORDINARY_VOLUME_MM3])
+        ordinary = max([*opposite, ORDINARY_VOLUME_MM3])
         if volume_mm3 < MIN_COVERED_SHARE * ordinary:
             end = "begins" if gland.is_cut_below else "ends"
             return f"The scan {end} inside the {side} parotid gland and covers too little of it."

@@ -57,14 +57,15 @@ def take_from_source(
     taken = ndimage.affine_transform(
         part, steps, offset=start - low, output_shape=grid.shape, order=1, mode="nearest", output=np.float32
     )
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij", sparse=False), -1) @ steps.T + start
+    places = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
+    index = np.stack(places, -1) @ steps.T + start  # (z, y, x, 3)
     beyond = ((index < -0.5) | (index > np.array(values.shape) - 0.5)).any(axis=-1)
     taken[beyond] = outside
     return np.asarray(taken)
 
 
 def put_on_source(values: Floats, volume: Volume, grid: Grid) -> tuple[Floats, tuple[slice, slice, slice]]:
-    """Return `values`, on `grid`, interpolated on the part of the source grid that they cover, and where that part is."""
+    """Return `values`, on `grid`, interpolated on the part of the source grid that they cover, and where it is."""
     matrix, offset = affine_zyx(volume)
     far = grid.origin_mm + (np.array(grid.shape) - 1) * grid.step_mm
     ends = np.stack([grid.origin_mm, far])

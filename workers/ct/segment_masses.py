@@ -13,12 +13,16 @@ from workers.ct.resample_volume import Grid, affine_zyx, put_on_source, take_fro
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
 
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 Segmenter = Callable[[Floats], Floats]
 """Crop (3, z, y, x) at 2 mm: scaled image and softened gland, turned to look right; to (background, mass)."""
 
 CROP_MM: Final = 112.0
 BLUR_MM: Final = 1.5
 """The training images were coarse: finer scans are smoothed to the same detail."""
+LEAST_HU: Final = -80.0
+MOST_HU: Final = 300.0
+"""Fat, air and bone are no part of a mass, whatever the network says."""
 NEAR_GLAND_MM: Final = 6.0
 MIN_NEAR_SHARE: Final = 0.35
 """A candidate has at least this share of itself within NEAR_GLAND_MM of the gland; a neck node has not."""
@@ -31,35 +35,37 @@ def segment_masses(
     components: list[Component] = []
     for parotid in parotids:
         if parotid.is_assessed and parotid.mask is not None:
-            components += search_gland(volume, parotid, segmenter, min_probability)
+            components += search_gland(volume, parotid.mask, parotid.side, segmenter, min_probability)
     components.sort(key=lambda component: -component.voxels)
     return tuple(
         place_mass(volume, component, number, min_probability) for number, component in enumerate(components, start=1)
     )
 
 
-def search_gland(volume: Volume, parotid: Parotid, segmenter: Segmenter, min_probability: float) -> list[Component]:
-    """Return the components in one gland's crop that belong to the gland."""
-    assert parotid.mask is not None
-    grid = crop_grid(volume, parotid)
+def search_gland(
+    volume: Volume, mask: Bools, side: Side, segmenter: Segmenter, min_probability: float
+) -> list[Component]:
+    """Return the components in the crop around the gland `mask` that belong to the gland."""
+    grid = crop_grid(volume, mask)
     hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU, blur_mm=BLUR_MM)
-    gland = take_from_source(parotid.mask, volume, grid, outside=0, blur_mm=0)
+    gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
     image = np.concatenate([scale_hu(hu), smooth_gland(gland, grid.step_mm)[None]])
-    if parotid.side is Side.LEFT:
+    if side is Side.LEFT:
         probability = segmenter(np.ascontiguousarray(image[..., ::-1]))[1][..., ::-1]
     else:
         probability = segmenter(image)[1]
+    probability = np.where((hu > LEAST_HU) & (hu < MOST_HU), probability, 0).astype(np.float32)
     probability = np.where(near_enough(probability, gland, grid, min_probability), probability, 0)
     fine, fine_grid = refine(probability.astype(np.float32), grid)
     fine_hu = take_from_source(volume.hu, volume, fine_grid, outside=AIR_HU, blur_mm=0)
-    return measure_components(fine, fine_hu, fine_grid, parotid.side, min_probability=min_probability)
+    return measure_components(fine, fine_hu, fine_grid, side, min_probability=min_probability)
 
 
-def crop_grid(volume: Volume, parotid: Parotid) -> Grid:
+def crop_grid(volume: Volume, mask: Bools) -> Grid:
     """Return the 2 mm grid of at most 112 mm a side around the middle of the gland's extent."""
     matrix, offset = affine_zyx(volume)
-    corners = np.array([(part.start, part.stop - 1) for part in ndimage.find_objects(parotid.mask.astype(np.uint8))[0]], dtype=float)
-    middle = matrix @ corners.mean(axis=1) + offset
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    middle = matrix @ np.array([(part.start + part.stop - 1) / 2 for part in box]) + offset
     count = int(CROP_MM / SEGMENTER_SPACING_MM)
     return Grid(
         origin_mm=middle - (count - 1) / 2 * SEGMENTER_SPACING_MM,

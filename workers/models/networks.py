@@ -25,7 +25,7 @@ _WIDE_WINDOW_HU: Final = (-1000.0, 1500.0)
 
 
 def scale_hu(hu: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
-    """Scale `hu` of shape (z, y, x) to (2, z, y, x): a soft-tissue window and the whole range, both 0 to 1 and air 0."""
+    """Scale `hu` (z, y, x) to (2, z, y, x): a soft-tissue window and the whole range, both 0 to 1 and air 0."""
     channels = []
     for low, high in (_NARROW_WINDOW_HU, _WIDE_WINDOW_HU):
         channels.append((np.clip(hu, low, high) - low) / (high - low))
@@ -48,8 +48,7 @@ def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
     if target not in ALLOWED_NETWORKS:
         message = f"the network {target!r} is not one of {', '.join(sorted(ALLOWED_NETWORKS))}"
         raise ValueError(message)
-    network = getattr(nets, target)(**arguments)
-    assert isinstance(network, torch.nn.Module)
+    network: torch.nn.Module = getattr(nets, target)(**arguments)
     return network
 
 

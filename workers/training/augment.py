@@ -28,14 +28,14 @@ def change_look(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bools 
     if rng.random() < 0.5:
         hu = blur(hu, rng)
     if rng.random() < 0.2:
-        hu = hu + np.float32(rng.uniform(0.2, 1.0)) * (hu - ndimage.gaussian_filter(hu, 0.8))
+        hu = np.asarray(hu + rng.uniform(0.2, 1.0) * (hu - ndimage.gaussian_filter(hu, 0.8)), dtype=np.float32)
     if rng.random() < 0.5:
-        hu = (hu + 1000) * np.float32(rng.normal(1, 0.02)) - 1000 + np.float32(rng.normal(0, 12))
+        hu = np.asarray((hu + 1000) * rng.normal(1, 0.02) - 1000 + rng.normal(0, 12), dtype=np.float32)
     if rng.random() < 0.6:
         noise = rng.standard_normal(hu.shape, dtype=np.float32)
         if rng.random() < 0.5:
             noise = ndimage.gaussian_filter(noise, 0.6) * 2.2
-        hu = hu + np.where(hu > -900, noise, 0) * np.float32(rng.uniform(2, 40))
+        hu = np.asarray(hu + np.where(hu > -900, noise, 0) * rng.uniform(2, 40), dtype=np.float32)
     if rng.random() < 0.15:
         hu = add_streaks(hu, rng)
     return hu.astype(np.float32)
@@ -62,7 +62,7 @@ def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bo
         [-1000, rng.normal(-800, 60), rng.normal(-100, 8), rng.normal(-40, 15), rng.normal(50, 15),
          rng.normal(180, 40), rng.normal(800, 200)],
     )
-    flat = values[np.digitize(smooth, edges)].astype(np.float32)
+    flat = values[np.digitize(smooth, np.sort(edges))].astype(np.float32)
     if rng.random() < 0.7:
         flat[gland] = rng.normal(-15, 25)
     if mass is not None and mass.any() and gland.any():
@@ -74,7 +74,7 @@ def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bo
 
 def blur(hu: Floats, rng: np.random.Generator) -> Floats:
     """Return `hu` blurred unequally along its axes, as thick slices and soft kernels do."""
-    return ndimage.gaussian_filter(hu, (rng.uniform(0, 0.9), *[rng.uniform(0, 0.6)] * 2))
+    return np.asarray(ndimage.gaussian_filter(hu, (rng.uniform(0, 0.9), *[rng.uniform(0, 0.6)] * 2)))
 
 
 def add_streaks(hu: Floats, rng: np.random.Generator) -> Floats:

@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from screener.decide import decide
 from screener.outcomes import SetAside
+from screener.phantom import make_phantom
 from screener.study import Candidate, GlandAssessment, Mass, Parotid, Presence, Side, Thresholds, Volume
 from workers.ct.localize_parotids import localize_parotids
 from workers.ct.segment_masses import segment_masses
@@ -157,7 +158,8 @@ def patients_with_and_without(data: Path, diameter_mm: float, limit: int | None)
         side = (Side.RIGHT, Side.LEFT)[number % 2]
         glands = {side: patient.labels == label for side, label in LABELS.items()}
         yield Truth(
-            name=patient.name, volume=as_volume(patient.hu, patient.spacing_mm), glands=glands, mass=None, mass_side=None
+            name=patient.name, volume=as_volume(patient.hu, patient.spacing_mm), glands=glands,
+            mass=None, mass_side=None,
         )
         if glands[side].any():
             yield with_mass(patient, glands, side, diameter_mm, number)
@@ -176,8 +178,6 @@ def with_mass(
 
 def phantoms(count: int, diameter_mm: float) -> Iterator[Truth]:
     """Yield phantoms, every other one with a mass; their seeds are far from those of the tests."""
-    from screener.phantom import make_phantom
-
     for number in range(count):
         side = None if number % 2 == 0 else (Side.RIGHT, Side.LEFT)[number // 2 % 2]
         phantom = make_phantom(

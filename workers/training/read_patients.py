@@ -26,8 +26,8 @@ class Patient:
 
 def read_patient(folder: Path) -> Patient:
     """Read `image.nii.gz` and `labels.nii.gz` of `folder`; any axis order, no oblique axes."""
-    image = nibabel.load(folder / "image.nii.gz")
-    labels = nibabel.load(folder / "labels.nii.gz")
+    image = nibabel.nifti1.load(folder / "image.nii.gz")
+    labels = nibabel.nifti1.load(folder / "labels.nii.gz")
     to_lps = nibabel.orientations.axcodes2ornt(("L", "P", "S"))
     turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), to_lps)
     hu = nibabel.orientations.apply_orientation(np.asarray(image.dataobj), turn).transpose(2, 1, 0)

@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 
-def random_transform(rng: np.random.Generator, *, max_degrees: float, scales: tuple[float, float]) -> NDArray[np.float64]:
+def random_transform(
+    rng: np.random.Generator, *, max_degrees: float, scales: tuple[float, float]
+) -> NDArray[np.float64]:
     """Return a random 3 x 3 turn and scaling for offsets (z, y, x) in millimeters."""
     turn = Rotation.from_euler("zyx", rng.uniform(-max_degrees, max_degrees, 3), degrees=True).as_matrix()
     stretch = rng.uniform(*scales) * rng.uniform(0.94, 1.06, 3)

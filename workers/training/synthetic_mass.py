@@ -39,7 +39,7 @@ class Blob:
         surface = np.ones_like(distance)
         for bump, height in zip(self.bump_directions, self.bump_heights, strict=True):
             surface += height * np.exp(6 * (direction @ bump - 1))
-        return ((surface - distance) * self.radii_mm.mean()).astype(np.float32)
+        return np.asarray((surface - distance) * self.radii_mm.mean(), dtype=np.float32)
 
 
 def draw_blob(center_mm: NDArray[np.float64], diameter_mm: float, rng: np.random.Generator, *, lobes: int) -> Blob:
@@ -118,7 +118,9 @@ def insert_distractors(
     return image
 
 
-def _insert_vessel(image: Floats, spacing_mm: Spacing, place_mm: NDArray[np.float64], rng: np.random.Generator) -> Floats:
+def _insert_vessel(
+    image: Floats, spacing_mm: Spacing, place_mm: NDArray[np.float64], rng: np.random.Generator
+) -> Floats:
     """Return `image` with one mostly upright tube of 3 to 6 mm through `place_mm`."""
     window, points = _window(image.shape, spacing_mm, place_mm, reach_mm=40)
     direction = np.array([1.0, *rng.normal(0, 0.35, 2)])
@@ -145,7 +147,7 @@ def _local_density(image: Floats, gland: Bools) -> float:
 def _choose_center(
     gland: Bools, image: Floats, spacing_mm: Spacing, diameter_mm: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a voxel position (z, y, x) in the gland, as deep as the gland allows, then shifted so that some bulge out."""
+    """Return a voxel position (z, y, x) deep in the gland, shifted so that some masses bulge out of it."""
     depth = ndimage.distance_transform_edt(gland, sampling=spacing_mm)
     wanted = min(diameter_mm / 2 * rng.uniform(0.2, 0.9), float(depth.max()) * 0.8)
     places = np.argwhere((depth >= wanted) & (image > -200) & (image < 200))
@@ -169,7 +171,7 @@ def _window(
 
 def _edge(depth_mm: Floats, sigma_mm: float) -> Floats:
     """Return the share of each voxel that is inside, as a scanner of that blur would see it."""
-    return (1 / (1 + np.exp(np.clip(-1.7 * depth_mm / sigma_mm, -30, 30)))).astype(np.float32)
+    return np.asarray(1 / (1 + np.exp(np.clip(-1.7 * depth_mm / sigma_mm, -30, 30))), dtype=np.float32)
 
 
 def _displace(part: Floats, points: NDArray[np.float64], blob: Blob, strength: float, spacing_mm: Spacing) -> Floats:
@@ -198,4 +200,4 @@ def _paint(depth: Floats, blob: Blob, density_hu: float, rng: np.random.Generato
     if rng.random() < 0.25:
         core = _edge(depth - float(blob.radii_mm.mean()) * np.float32(rng.uniform(0.3, 0.6)), 2.0)
         values = values * (1 - core) + core * rng.uniform(5, 25)
-    return values.astype(np.float32)
+    return np.asarray(values, dtype=np.float32)

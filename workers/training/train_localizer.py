@@ -88,7 +88,7 @@ def draw_sample(heads: list[Head], rng: np.random.Generator) -> tuple[NDArray[np
 def grow_masses(hu: NDArray[np.float32], glands: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return `hu` with an ovoid mass in one or both glands; `glands` (2, z, y, x) grows with it, in place."""
     hu = hu.copy()
-    axes = np.stack(np.mgrid[: hu.shape[0], : hu.shape[1], : hu.shape[2]], -1) * LOCALIZER_SPACING_MM
+    axes = np.moveaxis(np.indices(hu.shape), 0, -1) * LOCALIZER_SPACING_MM  # (z, y, x, 3)
     for gland in glands:
         places = np.argwhere(gland)
         if not len(places) or rng.random() < 0.4:
@@ -103,7 +103,7 @@ def grow_masses(hu: NDArray[np.float32], glands: NDArray[np.bool_], rng: np.rand
         level = rng.uniform(15, 110)
         texture = rng.standard_normal(hu.shape, dtype=np.float32) * rng.uniform(3, 15)
         hu[:] = hu * (1 - soft) + soft * (level + texture)
-        gland |= inside & ~(glands.any(axis=0) & ~gland)
+        np.logical_or(gland, inside & ~(glands.any(axis=0) & ~gland), out=gland)
     return hu
 
 

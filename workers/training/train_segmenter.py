@@ -1,4 +1,4 @@
-"""Train the mass segmenter on cached samples: `python -m workers.training.train_segmenter --data DIR --out BUNDLE_DIR`."""
+"""Train the segmenter on cached samples: `python -m workers.training.train_segmenter --data DIR --out BUNDLE_DIR`."""
 
 import argparse
 import logging
@@ -10,7 +10,14 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from workers.models.networks import AIR_HU, SEGMENTER_DEFINITION, SEGMENTER_SPACING_MM, build_network, scale_hu, smooth_gland
+from workers.models.networks import (
+    AIR_HU,
+    SEGMENTER_DEFINITION,
+    SEGMENTER_SPACING_MM,
+    build_network,
+    scale_hu,
+    smooth_gland,
+)
 from workers.training.augment import change_look, cut_coverage
 from workers.training.cache_samples import CROP_VOXELS, write_samples
 from workers.training.keep_checkpoint import (
@@ -48,7 +55,7 @@ def draw_patch(
 
 
 def corrupt_gland(gland: NDArray[np.bool_], mass: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the gland as the localizer might find it: shifted, too small or large, with or without its mass, or not."""
+    """Return the gland as the localizer might find it: shifted, too small or large, without its mass, or not at all."""
     if rng.random() < 0.1:
         return np.zeros(gland.shape, dtype=np.float32)
     kind = rng.random()

@@ -31,7 +31,7 @@ _LOCALIZER_METADATA: Final[dict[str, Any]] = {
 _SEGMENTER_METADATA: Final[dict[str, Any]] = {
     "name": "Parotid mass segmenter",
     "task": "Mass in or at a parotid gland in CT",
-    "description": "A 3D U-Net that segments masses in a 112 mm crop around one gland at 2 mm; a left crop is mirrored.",
+    "description": "A 3D U-Net that segments masses in a 112 mm crop around a gland at 2 mm; left is mirrored.",
     "data_type": "CT crop in Hounsfield units",
     "image_classes": "three channels: soft-tissue window, whole range, each 0 to 1, air 0; and the softened gland mask",
     "label_classes": "synthetic masses in the glands of real patients",

@@ -1,0 +1,146 @@
+"""Both glands are found where they are, on the patient's own sides, or the reason is given why not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from screener.outcomes import SetAside
+from screener.study import Side
+from tests.unit.heads import make_head, see_glands, see_nothing
+from workers.ct.localize_parotids import localize_parotids
+from workers.models.weights import load_bundle
+
+VALIDATION = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ct" / "openkbp_validation"
+
+
+@pytest.fixture(scope="module")
+def localizer():
+    return load_bundle("parotid_localizer", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.2, 1.2, 1.2), (5.0, 1.0, 1.0), (2.5, 3.9, 3.9)])
+def test_both_glands_are_found_where_they_are_whatever_the_spacing(spacing_mm):
+    right, left = localize_parotids(make_head(spacing_mm), see_glands)
+    assert (right.side, left.side) == (Side.RIGHT, Side.LEFT)
+    assert right.center_mm == pytest.approx((-45, 0, 0), abs=2)
+    assert left.center_mm == pytest.approx((45, 0, 0), abs=2)
+    assert right.volume_mm3 == pytest.approx(np.pi / 6 * 30**3, rel=0.25)
+
+
+def test_mirroring_the_patient_swaps_the_sides_and_nothing_else():
+    head = make_head(glands=((10, 5, -45), (-8, 0, 45)))
+    mirrored = replace(head, hu=head.hu[:, :, ::-1], body=head.body[:, :, ::-1])
+    right, left = localize_parotids(head, see_glands)
+    mirrored_right, mirrored_left = localize_parotids(mirrored, see_glands)
+    for one, other in ((right, mirrored_left), (left, mirrored_right)):
+        x, y, z = one.center_mm
+        assert other.center_mm == pytest.approx((-x, y, z), abs=1.0)
+
+
+def test_an_image_stored_from_left_to_right_keeps_the_patients_sides():
+    head = make_head(glands=((10, 5, -45), (-8, 0, 45)))
+    affine = head.affine.copy()
+    affine[:3, 3] += affine[:3, 0] * (head.hu.shape[2] - 1)
+    affine[:3, 0] *= -1
+    turned = replace(head, hu=head.hu[:, :, ::-1], body=head.body[:, :, ::-1], affine=affine)
+    for one, other in zip(localize_parotids(head, see_glands), localize_parotids(turned, see_glands), strict=True):
+        assert other.center_mm == pytest.approx(one.center_mm, abs=0.5)
+        assert (other.mask[:, :, ::-1] == one.mask).mean() > 0.999
+
+
+def test_a_tilted_gantry_moves_no_gland():
+    tilt = np.array([[1, 0, 0], [np.tan(np.radians(20)), 1, 0], [0, 0, 1]])
+    right, left = localize_parotids(make_head(turn=tilt), see_glands)
+    assert right.center_mm == pytest.approx((-45, 0, 0), abs=2)
+    assert left.center_mm == pytest.approx((45, 0, 0), abs=2)
+
+
+def test_a_patient_far_from_the_scanners_center_is_found_all_the_same():
+    right, left = localize_parotids(make_head(origin_mm=(-900, 120, 200)), see_glands)
+    assert right.center_mm == pytest.approx((155, 120, -900), abs=2)
+    assert left.center_mm == pytest.approx((245, 120, -900), abs=2)
+
+
+def test_a_missing_gland_is_not_assessed_and_says_so():
+    right, left = localize_parotids(make_head(glands=((0, 0, 45),)), see_glands)
+    assert left.is_assessed
+    assert not left.reason
+    assert not right.is_assessed
+    assert "right" in right.reason
+    assert right.mask is None
+
+
+def test_glands_cut_off_by_the_scans_end_are_not_assessed():
+    with pytest.raises(SetAside) as raised:
+        localize_parotids(make_head(z_range_mm=(5, 90)), see_glands)
+    assert raised.value.code == "no_parotid_covered"
+    assert "begins inside the right parotid" in raised.value.reason
+
+
+def test_a_gland_that_is_mostly_covered_is_assessed():
+    right, left = localize_parotids(make_head(z_range_mm=(-6, 90)), see_glands)
+    assert right.is_assessed
+    assert left.is_assessed
+
+
+def test_a_scan_without_glands_is_set_aside():
+    with pytest.raises(SetAside) as raised:
+        localize_parotids(make_head(), see_nothing)
+    assert raised.value.code == "no_parotid_covered"
+
+
+def test_what_looks_like_a_gland_in_a_trunk_is_none():
+    trunk = make_head((4.0, 3.0, 3.0), radius_mm=150)
+    with pytest.raises(SetAside):
+        localize_parotids(trunk, see_glands)
+
+
+def test_two_glands_at_heights_that_no_patient_has_are_not_both_believed():
+    head = make_head(glands=((30, 0, -45), (-30, 0, 45)), gland_mm=24, height_mm=140)
+    right, left = localize_parotids(head, see_glands)
+    assert right.is_assessed != left.is_assessed
+
+
+def test_a_blob_in_the_midline_is_no_gland():
+    with pytest.raises(SetAside):
+        localize_parotids(make_head(glands=((0, 0, 5),)), see_glands)
+
+
+def test_the_mask_lies_inside_the_body():
+    head = make_head(glands=((0, 0, -62), (0, 0, 62)), gland_mm=34)
+    for parotid in localize_parotids(head, see_glands):
+        assert not (parotid.mask & ~head.body).any()
+
+
+def test_air_is_set_aside():
+    head = make_head()
+    air = replace(head, hu=np.full_like(head.hu, -1000), body=np.zeros_like(head.body))
+    with pytest.raises(SetAside) as raised:
+        localize_parotids(air, see_glands)
+    assert raised.value.code == "no_parotid_covered"
+
+
+def test_the_shipped_network_finds_no_gland_in_a_cylinder_of_flesh(localizer):
+    with pytest.raises(SetAside):
+        localize_parotids(make_head((4.0, 4.0, 4.0), glands=()), localizer)
+
+
+def test_the_shipped_network_finds_no_gland_in_noise(localizer):
+    head = make_head((4.0, 4.0, 4.0), glands=())
+    noise = np.random.default_rng(3).integers(-200, 300, head.hu.shape).astype(np.int16)
+    with pytest.raises(SetAside):
+        localize_parotids(replace(head, hu=noise), localizer)
+
+
+@pytest.mark.skipif(not VALIDATION.is_dir(), reason="the real patients are not here")
+def test_real_patients_glands_are_found_within_12_mm(localizer):
+    pytest.importorskip("nibabel")
+    from workers.training.evaluate import center_error_mm, patients_with_and_without
+
+    for truth in patients_with_and_without(VALIDATION, 25, limit=3):
+        if truth.mass_side is None:
+            parotids = localize_parotids(truth.volume, localizer)
+            assert max(center_error_mm(truth, side, parotids) for side in Side) < 12

@@ -1,0 +1,103 @@
+"""A mass is counted, measured and outlined the same, however the scan was made."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from screener.study import Side
+from tests.unit.heads import MASS_HU, make_head, see_glands, see_masses
+from workers.ct.localize_parotids import localize_parotids
+from workers.ct.segment_masses import segment_masses
+
+GLANDS = ((0, 0, -45), (0, 0, 45))
+BALL_25_MM3 = math.pi / 6 * 25**3
+
+
+def find(head, **thresholds):
+    parotids = localize_parotids(head, see_glands)
+    return segment_masses(head, parotids, see_masses, min_probability=thresholds.get("min_probability", 0.5))
+
+
+def head_with_masses(spacing_mm=(3.0, 2.0, 2.0), masses=((0, 0, -45),), mass_mm=25.0, **more):
+    return make_head(spacing_mm, glands=GLANDS, gland_mm=40, masses=masses, mass_mm=mass_mm, **more)
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.5, 2.0, 2.0), (1.0, 0.9, 0.9), (3.0, 1.2, 1.2), (5.0, 1.0, 1.0)])
+def test_a_25_mm_ball_counts_the_same_whatever_the_spacing(spacing_mm):
+    (mass,) = find(head_with_masses(spacing_mm))
+    assert mass.candidate.voxels == pytest.approx(BALL_25_MM3, rel=0.12)
+    assert mass.candidate.volume_mm3 == mass.candidate.voxels
+    assert mass.candidate.longest_diameter_mm == pytest.approx(25, abs=2)
+    assert mass.candidate.center_mm == pytest.approx((-45, 0, 0), abs=1.5)
+    assert mass.candidate.side is Side.RIGHT
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.5, 1.5, 1.5), (3.0, 1.2, 1.2)])
+def test_the_outline_lies_on_the_scans_own_voxels(spacing_mm):
+    head = head_with_masses(spacing_mm)
+    (mass,) = find(head)
+    assert mass.mask.shape == head.hu.shape
+    assert mass.mask.sum() * head.voxel_volume_mm3 == pytest.approx(BALL_25_MM3, rel=0.15)
+    assert np.median(head.hu[mass.mask]) == pytest.approx(MASS_HU, abs=5)
+
+
+def test_no_mass_gives_no_candidate():
+    assert find(head_with_masses(masses=())) == ()
+
+
+def test_candidates_of_both_sides_are_numbered_largest_first():
+    masses = ((0, 0, -45), (0, 0, 45))
+    head = make_head(glands=GLANDS, gland_mm=40, masses=masses[:1], mass_mm=16)
+    larger = make_head(glands=GLANDS, gland_mm=40, masses=masses[1:], mass_mm=26)
+    middle = head.hu.shape[2] // 2
+    both = replace(head, hu=np.concatenate([head.hu[:, :, :middle], larger.hu[:, :, middle:]], axis=2))
+    first, second = find(both)
+    assert (first.candidate.side, second.candidate.side) == (Side.LEFT, Side.RIGHT)
+    assert (first.candidate.number, second.candidate.number) == (1, 2)
+    assert first.candidate.voxels > second.candidate.voxels
+
+
+def test_mirroring_the_patient_swaps_the_masss_side_and_nothing_else():
+    head = head_with_masses()
+    mirrored = replace(head, hu=head.hu[:, :, ::-1], body=head.body[:, :, ::-1])
+    (mass,), (other,) = find(head), find(mirrored)
+    assert other.candidate.side is Side.LEFT
+    assert other.candidate.voxels == pytest.approx(mass.candidate.voxels, rel=0.02)
+    assert (other.mask[:, :, ::-1] == mass.mask).mean() > 0.999
+
+
+def test_the_network_always_sees_a_right_gland():
+    seen = []
+
+    def watch(image):
+        seen.append(image)
+        return see_masses(image)
+
+    head = head_with_masses(masses=((0, 0, -45), (0, 0, 45)))
+    segment_masses(head, localize_parotids(head, see_glands), watch, min_probability=0.5)
+    right, left = (image[1] for image in seen)
+    assert np.abs(right - left).mean() < 0.01
+
+
+def test_a_mass_far_from_the_gland_is_none_of_the_glands():
+    assert find(head_with_masses(masses=((36, 0, -40),), mass_mm=14)) == ()
+
+
+def test_a_gland_that_is_not_assessed_is_passed_over():
+    head = head_with_masses()
+    right, left = localize_parotids(head, see_glands)
+    right = replace(right, is_assessed=False, reason="The scan ends inside it.")
+    assert segment_masses(head, (right, left), see_masses, min_probability=0.5) == ()
+
+
+def test_a_small_candidate_is_kept_and_its_outline_is_not_empty():
+    for mass in find(head_with_masses((5.0, 2.0, 2.0), mass_mm=12)):
+        assert mass.mask.any()
+
+
+def test_a_higher_probability_threshold_never_finds_more():
+    head = head_with_masses()
+    sizes = [sum(m.candidate.voxels for m in find(head, min_probability=p)) for p in (0.3, 0.5, 0.7, 0.9)]
+    assert sizes == sorted(sizes, reverse=True)
