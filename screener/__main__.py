@@ -130,22 +130,25 @@ def _demo(options: argparse.Namespace) -> int:
 def _send(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
-    from screener.send_folder import send_folder
+    from screener.send_folder import SendError, send_folder
 
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder} is no folder")
     listener = _read_config(options)[0].listener
     host = options.host or ("127.0.0.1" if listener.host in {"0.0.0.0", "::"} else listener.host)  # noqa: S104
-    with Progress() as progress:
-        bar = progress.add_task("sending", total=None)
-        report = send_folder(
-            options.folder,
-            host=host,
-            port=options.port or listener.port,
-            called_ae_title=options.called or listener.ae_title,
-            calling_ae_title=options.calling,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    try:
+        with Progress() as progress:
+            bar = progress.add_task("sending", total=None)
+            report = send_folder(
+                options.folder,
+                host=host,
+                port=options.port or listener.port,
+                called_ae_title=options.called or listener.ae_title,
+                calling_ae_title=options.calling,
+                on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+    except SendError as error:
+        raise UsageError(str(error)) from None
     print(f"{report.sent} sent, {len(report.refused)} refused, {len(report.not_dicom)} not DICOM")
     for file, reason in (*report.refused, *report.not_dicom):
         print(f"  {file}: {reason}")
