@@ -237,6 +237,8 @@ class _StoreRequest:
             return self._refuse_unreadable(str(error))
         if (header.sop_class_uid, header.sop_instance_uid) != (self._sop_class_uid, self._sop_instance_uid):
             return self._refuse_mismatch(header)
+        if header.is_truncated:
+            return self._refuse_truncated(header)
         return self._keep(header)
 
     def _refuse_for_disk(self) -> Dataset:
@@ -263,6 +265,15 @@ class _StoreRequest:
         self._tally.refused += 1
         return _status(DOES_NOT_MATCH, "data set UIDs differ from the request's")
 
+    def _refuse_truncated(self, header: Header) -> Dataset:
+        """Never Success: the sender may hold the whole instance, and the name must stay free for it."""
+        reason = "The pixel data end before their declared length: the sender's file is cut short."
+        with self._data_set.getbuffer() as data_set:
+            kept = self._archive.keep_aside(data_set, **self._meta())
+        self._record_oddity(header.study_instance_uid, "truncated", reason, kept.path, kept.sha256)
+        self._tally.refused += 1
+        return _status(CANNOT_UNDERSTAND, "pixel data end before their declared length")
+
     def _keep(self, header: Header) -> Dataset:
         with self._data_set.getbuffer() as data_set:
             kept = self._archive.write_received(data_set, **self._meta())
@@ -277,9 +288,6 @@ class _StoreRequest:
         else:
             self._tally.stored += 1
             self._tally.studies[header.study_instance_uid] += 1
-            if header.is_truncated:
-                reason = "The pixel data end before their declared length: the sender's file is cut short."
-                self._record_oddity(header.study_instance_uid, "truncated", reason, kept.path, kept.sha256)
         return _status(SUCCESS)
 
     def _describe(self, header: Header, kept: Kept) -> ReceivedInstance:

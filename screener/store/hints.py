@@ -32,7 +32,9 @@ class Hints(Base):
                 )
                 .order_by(t.deliveries.c.id)
             ).all()
-        return list(_group([*runs, *deliveries], now - repeat_after))
+        rows: list[Any] = list(runs)
+        rows += deliveries
+        return list(_group(rows, now - repeat_after))
 
     def hinted(self, owed: OwedHint, now: datetime) -> None:
         """Remember that the broker has taken a hint."""
@@ -41,7 +43,7 @@ class Hints(Base):
             connection.execute(table.update().where(table.c.id.in_(owed.row_ids)).values(hinted_at=now))
 
 
-def _group(rows: list[sa.Row[Any]], told_before: datetime) -> Iterator[OwedHint]:
+def _group(rows: list[Any], told_before: datetime) -> Iterator[OwedHint]:
     stale: dict[Queue, list[int]] = {}
     for row in rows:
         if row.hinted_at is None:

@@ -91,11 +91,6 @@ class Intake(Base):
     ) -> None:
         """Remember an instance that was refused or kept aside, with the reason; the same one is remembered once."""
         with self._begin() as connection:
-            study_id = None
-            if study_instance_uid:
-                study_id = connection.execute(
-                    sa.select(t.studies.c.id).where(t.studies.c.study_instance_uid == study_instance_uid)
-                ).scalar()
             same = sa.select(t.oddities.c.id).where(
                 t.oddities.c.sop_instance_uid == sop_instance_uid[:64],
                 t.oddities.c.code == code,
@@ -104,7 +99,7 @@ class Intake(Base):
             if connection.execute(same).first() is None:
                 connection.execute(
                     t.oddities.insert().values(
-                        study_id=study_id,
+                        study_instance_uid=study_instance_uid[:64] if study_instance_uid else None,
                         sop_instance_uid=sop_instance_uid[:64],
                         code=code,
                         reason=reason,

@@ -67,10 +67,11 @@ class Questions(Base):
         with self._begin() as connection:
             return list(connection.execute(sa.select(t.studies.c.id).order_by(t.studies.c.id)).scalars())
 
-    def oddities_of(self, sop_instance_uid: str) -> list[OddityLine]:
-        """What was refused or kept aside under a SOP Instance UID."""
+    def oddities_of(self, uid: str) -> list[OddityLine]:
+        """What was refused or kept aside under a SOP or Study Instance UID."""
         with self._begin() as connection:
-            return _oddities(connection, t.oddities.c.sop_instance_uid == sop_instance_uid)
+            is_of = sa.or_(t.oddities.c.sop_instance_uid == uid, t.oddities.c.study_instance_uid == uid)
+            return _oddities(connection, is_of)
 
     def latest_oddities(self, limit: int = 20) -> list[OddityLine]:
         """What was last refused or kept aside, newest first."""
@@ -117,7 +118,7 @@ class Questions(Base):
                     for step in steps
                 ),
                 runs=tuple(_run_report(connection, run) for run in runs),
-                oddities=tuple(_oddities(connection, t.oddities.c.study_id == study_id)),
+                oddities=tuple(_oddities(connection, t.oddities.c.study_instance_uid == study.study_instance_uid)),
             )
 
 

@@ -81,7 +81,7 @@ oddities = sa.Table(
     "oddities",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study_id", sa.ForeignKey("studies.id"), index=True),
+    sa.Column("study_instance_uid", UID, index=True, comment="null where it could not be read"),
     sa.Column("sop_instance_uid", UID, nullable=False, index=True),
     sa.Column("code", sa.String(64), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

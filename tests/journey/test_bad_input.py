@@ -83,7 +83,7 @@ def test_a_spoiled_study_has_its_ending(
     assert not PATIENT.search(told)
 
 
-def test_a_truncated_slice_fails_the_study_by_name(clinic: Hospital, tmp_path: Path) -> None:
+def test_a_truncated_slice_is_named_and_fails_its_study(clinic: Hospital, tmp_path: Path) -> None:
     datasets = a_phantom().datasets
     spoiled = datasets[5]
     sop_instance_uid = str(spoiled.SOPInstanceUID)
@@ -98,7 +98,10 @@ def test_a_truncated_slice_fails_the_study_by_name(clinic: Hospital, tmp_path: P
     clinic.scanner.send([*datasets[:5], raw, *datasets[6:]])
     report = clinic.wait_for_ending(str(datasets[0].StudyInstanceUID))
     assert report.ending is Ending.FAILED
-    assert sop_instance_uid in report.reason
+    assert "missing" in report.reason
+    told = clinic.explain(str(report.study_id))
+    assert sop_instance_uid in told
+    assert "cut short" in told
 
 
 def test_bytes_that_are_no_dicom_are_refused_and_explained(clinic: Hospital) -> None:

@@ -63,7 +63,7 @@ def upgrade() -> None:
     op.create_table(
         "oddities",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("study_id", sa.Integer(), nullable=True),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=True, comment="null where it could not be read"),
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
         sa.Column("code", sa.String(length=64), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -75,13 +75,12 @@ def upgrade() -> None:
         ),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_oddities_study_id_studies")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_oddities")),
         comment="instances that were refused or kept aside, with the reason",
     )
     with op.batch_alter_table("oddities", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_oddities_sop_instance_uid"), ["sop_instance_uid"], unique=False)
-        batch_op.create_index(batch_op.f("ix_oddities_study_id"), ["study_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_oddities_study_instance_uid"), ["study_instance_uid"], unique=False)
 
     op.create_table(
         "runs",
