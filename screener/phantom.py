@@ -23,7 +23,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 Z_RANGE_MM = (-130.0, 75.0)
 """What is scanned unless asked otherwise, about the height of the glands: root of the neck to forehead."""
-GLAND_CENTER_MM = (60.0, 1.0, -1.0)
+GLAND_CENTER_MM = (60.0, 1.0, -5.0)
 """Center of the left parotid's main lobe, anatomical millimeters."""
 IMPLEMENTATION_CLASS_UID = UID("2.25.209516934412838373812340651127380524189")
 UID_NAMESPACE = uuid.UUID("6f4f8c0c-5a2e-4a0b-9a53-2b0c7a3f7d11")
