@@ -1,0 +1,113 @@
+"""The command line as an operator meets it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from screener.__main__ import main
+from screener.journey import CT_JOURNEY
+from screener.store import Kind, ReceivedInstance, Store, open_store
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text('[storage]\nfolder = "var"\n')
+    return path
+
+
+@pytest.fixture
+def store(config: Path) -> Iterator[Store]:
+    (config.parent / "var").mkdir()
+    opened = open_store(f"sqlite:///{config.parent}/var/screener.sqlite", is_migrating=True)
+    yield opened
+    opened.engine.dispose()
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for command in ("run", "demo", "send", "status", "explain", "config", "journey", "reprocess"):
+        assert command in said
+
+
+def test_config_check_names_every_wrong_key(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text('[listener]\nport = "x"\nprot = 1\n')
+    assert main(["config", "check", "--config", str(config)]) == 1
+    said = capsys.readouterr().err
+    assert "listener.port" in said
+    assert "listener.prot: unknown key" in said
+
+
+def test_config_check_is_content_with_the_file_that_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = Path(__file__).resolve().parents[2] / "config.toml"
+    assert main(["config", "check", "--config", str(shipped)]) == 0
+    assert "good" in capsys.readouterr().out
+
+
+def test_a_missing_config_is_said_plainly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "show", "--config", str(tmp_path / "nothing.toml")]) == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_status_before_the_first_run_says_what_to_do(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--config", str(config)]) == 1
+    assert "screener run" in capsys.readouterr().err
+
+
+def test_status_prints_the_equation(config: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.record_instance(
+        ReceivedInstance(
+            study_instance_uid="1.2.3",
+            series_instance_uid="1.2.3.1",
+            sop_instance_uid="1.2.3.1.1",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            modality="CT",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            kind=Kind.IMAGE,
+            path="received/x.dcm",
+            sha256="0" * 64,
+            size_bytes=1,
+            calling_ae_title="SCANNER",
+        ),
+        datetime.now(UTC),
+    )
+    assert main(["status", "--config", str(config)]) == 0
+    assert "received 1 = done 0 + set aside 0 + failed 0 + in flight 1" in capsys.readouterr().out
+
+
+def test_explain_of_an_unknown_study_says_so(config: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "1.2.3.4", "--config", str(config)]) == 1
+    assert "no study 1.2.3.4 was received" in capsys.readouterr().err
+
+
+def test_explain_of_a_refused_instance_gives_the_reason(
+    config: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.record_oddity(
+        study_instance_uid=None,
+        sop_instance_uid="1.2.9",
+        code="unreadable",
+        reason="it is damaged",
+        path="aside/x.dcm",
+        sha256="0",
+        now=datetime.now(UTC),
+    )
+    assert main(["explain", "1.2.9", "--config", str(config)]) == 0
+    assert "it is damaged" in capsys.readouterr().out
+
+
+def test_journey_lists_every_stage_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journey"]) == 0
+    said = capsys.readouterr().out
+    places = [said.index(f"  {step.stage} ") for step in CT_JOURNEY]
+    assert places == sorted(places)
+
+
+def test_send_to_nobody_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send", str(tmp_path / "nowhere"), "--config", str(config)]) == 1
+    assert "is no folder" in capsys.readouterr().err

@@ -1,0 +1,145 @@
+"""Outcomes become retry, set aside or failure: on the real store, with a stage that misbehaves."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from screener.archive import Archive
+from screener.config import make_config
+from screener.dispatch import dispatch_study
+from screener.journey import Ending, Queue
+from screener.outcomes import NeedsPerson, SetAside, TryAgain
+from screener.store import Kind, ReceivedInstance, Run, Store, StudyReport, open_store
+from workers.bench import Bench
+from workers.tasks import work_on_run
+
+START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class World:
+    bench: Bench
+    store: Store
+    clock: Clock
+
+    def screen(self, stage: Callable[[Bench, Run], None]) -> bool:
+        return work_on_run(self.bench, Queue.CT, stage)
+
+    @property
+    def report(self) -> StudyReport:
+        return self.store.study_report(1)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    config = make_config({"queue": {"max_attempts": 3, "retry_seconds": 10}}, base=tmp_path, environment={})
+    store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    clock = Clock()
+    store.record_instance(
+        ReceivedInstance(
+            study_instance_uid="1.2.3",
+            series_instance_uid="1.2.3.1",
+            sop_instance_uid="1.2.3.1.1",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            modality="CT",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            kind=Kind.IMAGE,
+            path="received/x.dcm",
+            sha256="0" * 64,
+            size_bytes=1,
+            calling_ae_title="SCANNER",
+        ),
+        START - timedelta(hours=1),
+    )
+    (study,) = store.quiet_studies(START, quiet=timedelta(seconds=1), max_wait=timedelta(days=1))
+    dispatch_study(store, study, config.thresholds(), START)
+    yield World(Bench(config=config, store=store, archive=Archive(tmp_path / "var", 0), clock=clock), store, clock)
+    store.engine.dispose()
+
+
+def raising(error: Exception) -> Callable[[Bench, Run], None]:
+    def stage(_: Bench, __: Run) -> None:
+        raise error
+
+    return stage
+
+
+def test_set_aside_keeps_its_reason(world: World) -> None:
+    world.screen(raising(SetAside("no parotid is covered", code="no_parotid_covered")))
+    assert (world.report.ending, world.report.code) == (Ending.SET_ASIDE, "no_parotid_covered")
+    assert world.report.reason == "no parotid is covered"
+
+
+def test_needs_person_fails_the_study(world: World) -> None:
+    world.screen(raising(NeedsPerson("two slices at one position", code="duplicate_position")))
+    assert (world.report.ending, world.report.code) == (Ending.FAILED, "duplicate_position")
+
+
+def test_try_again_waits_longer_each_time_and_fails_in_the_end(world: World) -> None:
+    for wait_seconds in (10, 20):
+        assert world.screen(raising(TryAgain("the disk is away")))
+        assert world.report.ending is None
+        world.clock.now += timedelta(seconds=wait_seconds - 1)
+        assert not world.screen(raising(TryAgain("the disk is away")))
+        world.clock.now += timedelta(seconds=1)
+    assert world.screen(raising(TryAgain("the disk is away")))
+    assert world.report.ending is Ending.FAILED
+    assert "tried 3 times" in world.report.reason
+
+
+def test_a_bug_is_logged_without_its_words_and_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.screen(raising(ValueError("a name that must not be told")))
+    assert world.report.ending is None
+    assert "ValueError" in caplog.text
+    assert "test_tasks.py" in caplog.text
+    assert "must not be told" not in caplog.text
+
+
+def test_a_run_that_was_superseded_while_it_ran_is_left_alone(world: World) -> None:
+    def supersede(_: Bench, __: Run) -> None:
+        world.store.reprocess(1, START)
+        (study,) = world.store.quiet_studies(START, quiet=timedelta(0), max_wait=timedelta(0))
+        dispatch_study(world.store, study, world.bench.config.thresholds(), START)
+        raise SetAside("too late to say so")
+
+    world.screen(supersede)
+    assert world.report.ending is None
+    assert [run.state for run in world.report.runs] == ["superseded", "waiting"]
+
+
+def test_the_lease_is_renewed_while_the_work_goes_on(tmp_path: Path, world: World) -> None:
+    settings = {"queue": {"lease_seconds": 0.2}}
+    world.bench.config = make_config(settings, base=tmp_path, environment={})
+    is_renewed = threading.Event()
+    renew = world.store.renew_lease
+
+    def seen(run: Run, until: datetime) -> bool:
+        is_held = renew(run, until)
+        is_renewed.set()
+        return is_held
+
+    world.store.renew_lease = seen  # type: ignore[method-assign]
+
+    def long_stage(_: Bench, __: Run) -> None:
+        assert is_renewed.wait(10)
+        raise SetAside("enough")
+
+    world.screen(long_stage)
+    assert world.report.ending is Ending.SET_ASIDE
+
+
+def test_an_empty_queue_is_no_work(world: World) -> None:
+    world.screen(raising(SetAside("done with")))
+    assert not world.screen(raising(SetAside("again")))
