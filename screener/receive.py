@@ -237,9 +237,7 @@ class _StoreRequest:
             return self._refuse_unreadable(str(error))
         if (header.sop_class_uid, header.sop_instance_uid) != (self._sop_class_uid, self._sop_instance_uid):
             return self._refuse_mismatch(header)
-        if header.is_truncated:
-            return self._refuse_truncated(header)
-        return self._keep(header)
+        return self._refuse_truncated(header) if header.is_truncated else self._keep(header)
 
     def _refuse_for_disk(self) -> Dataset:
         self._tally.refused += 1

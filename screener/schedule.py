@@ -38,4 +38,4 @@ def _guard(name: str, verb: Verb) -> None:
     try:
         verb(datetime.now(UTC))
     except Exception as error:  # noqa: BLE001 - the edge: one failed round never ends the daemon
-        logger.error("job=%s %s", name, describe_error(error))  # noqa: TRY400 - values
+        logger.error("job=%s %s", name, describe_error(error))

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-
 MANUFACTURER = "Parotid Screener Project"
 """Manufacturer (0008,0070) of every result; with Contributing Equipment it tells our objects from others'."""
 MODEL_NAME_CT = "Parotid Screener CT"

@@ -10,8 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Bring the schema forward."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
+    """Take the schema back."""
     ${downgrades if downgrades else "pass"}

@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Build every table of version 0.1.0."""
     op.create_table(
         "studies",
         sa.Column(
@@ -258,6 +259,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Remove every table."""
     with op.batch_alter_table("steps", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_steps_study_id"))
 
