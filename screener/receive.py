@@ -21,6 +21,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, build_context, evt, register_uid
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from sqlalchemy.exc import SQLAlchemyError
 
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import Archive, Kept
@@ -136,6 +137,7 @@ class Listener:
                 "association rejected: called AE title is not ours calling_ae_title=%s host=%s called_ae_title=%s",
                 calling_ae_title, host, request.called_ae_title.strip(),
             )  # fmt: skip
+            self._remember(f"{calling_ae_title} at {host} called another AE title than {self._settings.ae_title}.")
             self._reject(assoc, CALLED_AE_TITLE_UNKNOWN)
             return
         peers = [peer for peer in self._settings.peers if peer.admits(calling_ae_title, host)]
@@ -144,6 +146,7 @@ class Listener:
                 "association rejected: no [[listener.peers]] entry admits calling_ae_title=%s host=%s",
                 calling_ae_title, host,
             )  # fmt: skip
+            self._remember(f"No [[listener.peers]] entry of config.toml admits {calling_ae_title} at {host}.")
             self._reject(assoc, CALLING_AE_TITLE_UNKNOWN)
             return
         accepted = IMAGES | DOCUMENTS if any(peer.sends_documents for peer in peers) else IMAGES
@@ -166,6 +169,16 @@ class Listener:
                 calling_ae_title, host, ", ".join(refused[:MEANT_CLASSES]), more,
             )  # fmt: skip
         self._tallies[assoc] = _Tally(calling_ae_title, host)
+
+    def _remember(self, reason: str) -> None:
+        """`screener status` tells who was turned away, each caller once."""
+        try:
+            self._store.record_oddity(
+                study_instance_uid=None, sop_instance_uid="", code="caller", reason=reason, path="", sha256="",
+                now=self._clock(),
+            )  # fmt: skip
+        except SQLAlchemyError as error:
+            _logger.error("a rejected caller is not remembered: %s", describe_error(error))
 
     def _reject(self, assoc: Any, diagnostic: int) -> None:
         assoc.acse.send_reject(REJECTED_PERMANENT, BY_USER, diagnostic)
@@ -246,6 +259,13 @@ class _StoreRequest:
             _logger.warning(
                 "images refused: the disk is below its reserve calling_ae_title=%s", self._tally.calling_ae_title
             )
+        with suppress(UnreadableDataSetError, SQLAlchemyError):  # a courtesy to who asks why; the answer stands
+            header = read_header(self._data_set, self._transfer_syntax_uid)
+            self._store.record_oddity(
+                study_instance_uid=header.study_instance_uid, sop_instance_uid="", code="disk_full",
+                reason="Images were refused with 0xA700: the disk was below its reserve.", path="", sha256="",
+                now=self._now,
+            )  # fmt: skip
         return _status(OUT_OF_RESOURCES, "disk below its reserve, try again later")
 
     def _refuse_unreadable(self, reason: str) -> Dataset:

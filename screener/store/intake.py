@@ -90,16 +90,19 @@ class Intake(Base):
         now: datetime,
     ) -> None:
         """Remember an instance that was refused or kept aside, with the reason; the same one is remembered once."""
+        study_instance_uid = study_instance_uid[:64] if study_instance_uid else None
         with self._begin() as connection:
             same = sa.select(t.oddities.c.id).where(
                 t.oddities.c.sop_instance_uid == sop_instance_uid[:64],
+                t.oddities.c.study_instance_uid.is_not_distinct_from(study_instance_uid),
                 t.oddities.c.code == code,
+                t.oddities.c.reason == reason,
                 t.oddities.c.sha256 == sha256,
             )
             if connection.execute(same).first() is None:
                 connection.execute(
                     t.oddities.insert().values(
-                        study_instance_uid=study_instance_uid[:64] if study_instance_uid else None,
+                        study_instance_uid=study_instance_uid,
                         sop_instance_uid=sop_instance_uid[:64],
                         code=code,
                         reason=reason,

@@ -311,6 +311,23 @@ def test_below_the_reserve_nothing_is_written(open_door: OpenDoor) -> None:
     assert door.rows() == {}
 
 
+def test_a_study_refused_for_the_disk_can_be_explained(open_door: OpenDoor) -> None:
+    door = open_door(reserve_bytes=1 << 60)
+    ds = make_ct()
+    door.scanner.send([ds, make_ct(StudyInstanceUID=ds.StudyInstanceUID)])
+    [told] = door.store.oddities_of(ds.StudyInstanceUID)
+    assert (told.code, told.path) == ("disk_full", "")
+
+
+def test_a_caller_that_was_turned_away_is_told_of_once(open_door: OpenDoor) -> None:
+    door = open_door(peers=[Peer(ae_title="CT1", hosts=["127.0.0.1"])])
+    for _ in range(2):
+        with pytest.raises(AssociationFailed):
+            door.scanner.send([make_ct()], ae_title="STRANGER")
+    [told] = door.store.latest_oddities()
+    assert "STRANGER" in told.reason
+
+
 def test_a_class_that_is_not_ours_is_refused_at_negotiation(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     image, other = make_ct(), make_ct(SOPClassUID=DigitalXRayImageStorageForPresentation)
     answers = door.scanner.send([other, image], ae_title="XRAY")
