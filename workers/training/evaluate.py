@@ -176,6 +176,33 @@ def with_mass(
     )
 
 
+def parts_without_glands(data: Path, limit: int | None) -> Iterator[Volume]:
+    """Yield what each scan shows at least 20 mm below and above both glands, where that is 40 mm or more."""
+    for patient in read_patients(data, limit):
+        step = patient.spacing_mm[0]
+        heights = np.flatnonzero(np.isin(patient.labels, list(LABELS.values())).any(axis=(1, 2)))
+        if not len(heights):
+            continue
+        for part in (patient.hu[: max(0, heights[0] - round(20 / step))], patient.hu[heights[-1] + round(20 / step) :]):
+            if len(part) * step >= 40:
+                yield as_volume(part, patient.spacing_mm)
+
+
+def count_set_aside(volumes: Iterator[Volume], localizer: Bundle) -> dict[str, int]:
+    """Return how many volumes there are, and how many were answered with "not covered"."""
+    answers = []
+    for volume in volumes:
+        try:
+            found = localize_parotids(volume, localizer)
+        except SetAside:
+            answers.append(True)
+        else:
+            answers.append(False)
+            wrong = [f"{p.side} {p.volume_mm3:.0f} mm3 at {p.center_mm}" for p in found if p.is_assessed]
+            logger.info("a gland in a part without: %s slices, %s", len(volume.hu), "; ".join(wrong))
+    return {"parts": len(answers), "set_aside": sum(answers)}
+
+
 def phantoms(count: int, diameter_mm: float) -> Iterator[Truth]:
     """Yield phantoms, every other one with a mass; their seeds are far from those of the tests."""
     for number in range(count):
@@ -257,6 +284,9 @@ def main() -> None:
             )
         report[name] = {"summary": summarize(cases), "cases": [asdict(case) for case in cases]}
         logger.info("%s", json.dumps(report[name]["summary"], indent=1))
+    if args.data:
+        report["parts_without_glands"] = count_set_aside(parts_without_glands(args.data, args.limit), models[0])
+        logger.info("%s", json.dumps(report["parts_without_glands"]))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
