@@ -23,11 +23,16 @@ def describe_counts(counts: Counts) -> str:
 
 
 def describe_oddities(oddities: Iterable[OddityLine]) -> str:
-    """Instances that were refused or kept aside, with the reason."""
-    lines = ["refused or kept aside:"]
+    """Instances that were refused or kept aside, with the reason; the same thing said of one instance is said once."""
+    same: dict[tuple[str, str], list[OddityLine]] = {}
     for oddity in oddities:
-        kept = f"; kept as {oddity.path}" if oddity.path else ""
-        lines.append(f"  {_moment(oddity.at)}  {oddity.sop_instance_uid or '(no UID)'}: {oddity.reason}{kept}")
+        same.setdefault((oddity.sop_instance_uid, oddity.reason), []).append(oddity)
+    lines = ["refused or kept aside:"]
+    for (sop_instance_uid, reason), group in same.items():
+        times = f" ({len(group)} times)" if len(group) > 1 else ""
+        name = f"{sop_instance_uid}: " if sop_instance_uid else ""
+        lines.append(f"  {_moment(max(oddity.at for oddity in group))}  {name}{reason}{times}")
+        lines += [f"    kept as {oddity.path}" for oddity in group if oddity.path]
     return "\n".join(lines)
 
 
