@@ -85,6 +85,19 @@ def test_a_mass_far_from_the_gland_is_none_of_the_glands():
     assert find(head_with_masses(masses=((36, 0, -40),), mass_mm=14)) == ()
 
 
+def test_a_fatty_component_is_no_mass():
+    def see_fat(image):
+        dark = ((image[0] > 0) & (image[0] < 0.35) & (image[2] > 0.5)).astype(np.float32)  # below -40 HU, in the gland
+        return np.stack([1 - dark, dark])
+
+    head = make_head(glands=GLANDS, gland_mm=40)
+    z, y, x = np.ogrid[tuple(slice(-(n - 1) / 2, n / 2) for n in head.hu.shape)]
+    fat = (2 * x + 45) ** 2 + (2 * y) ** 2 + (3 * z) ** 2 < 12**2
+    hu = np.where(fat, -60, head.hu).astype(np.int16)
+    parotids = localize_parotids(head, see_glands)
+    assert segment_masses(replace(head, hu=hu), parotids, see_fat, min_probability=0.5) == ()
+
+
 def test_a_gland_that_is_not_assessed_is_passed_over():
     head = head_with_masses()
     right, left = localize_parotids(head, see_glands)

@@ -23,6 +23,8 @@ BLUR_MM: Final = 1.5
 LEAST_HU: Final = -80.0
 MOST_HU: Final = 300.0
 """Fat, air and bone are no part of a mass, whatever the network says."""
+MIN_MEAN_HU: Final = -10.0
+"""A mass is soft tissue or fluid; a component darker than this on average is fatty gland."""
 NEAR_GLAND_MM: Final = 6.0
 MIN_NEAR_SHARE: Final = 0.35
 """A candidate has at least this share of itself within NEAR_GLAND_MM of the gland; a neck node has not."""
@@ -58,7 +60,8 @@ def search_gland(
     probability = np.where(near_enough(probability, gland, grid, min_probability), probability, 0)
     fine, fine_grid = refine(probability.astype(np.float32), grid)
     fine_hu = take_from_source(volume.hu, volume, fine_grid, outside=AIR_HU, blur_mm=0)
-    return measure_components(fine, fine_hu, fine_grid, side, min_probability=min_probability)
+    components = measure_components(fine, fine_hu, fine_grid, side, min_probability=min_probability)
+    return [component for component in components if component.mean_hu >= MIN_MEAN_HU]
 
 
 def crop_grid(volume: Volume, mask: Bools) -> Grid:
