@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from screener.outcomes import SetAside
 from screener.study import Parotid, Side, Volume
-from workers.ct.resample_volume import Grid, affine_zyx, cover_box, put_on_source, take_from_source
+from workers.ct.resample_volume import Grid, affine_zyx, cover_box, cut_grid, put_on_source, reached, take_from_source
 from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, scale_hu
 
 Floats = NDArray[np.float32]
@@ -60,7 +60,7 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
     hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU)
     body = hu > -500
     probability = localizer(scale_hu(hu))[1:].sum(axis=0)
-    probability[~covered(volume, grid)] = 0
+    probability[~reached(volume, grid)] = 0
     found = find_glands(probability, body, volume, grid)
     parotids = (
         describe_gland(Side.RIGHT, found, probability, volume, grid),
@@ -85,12 +85,6 @@ def body_grid(volume: Volume) -> Grid:
     corners = np.array(np.meshgrid(*spans, indexing="ij")).reshape(3, -1)
     ends = matrix @ corners + offset[:, None]
     return cover_box(ends.min(axis=1), ends.max(axis=1), LOCALIZER_SPACING_MM)
-
-
-def covered(volume: Volume, grid: Grid) -> Bools:
-    """Return which voxels of `grid` the scan reaches: with gantry tilt, its corners do not."""
-    ones = np.ones(volume.hu.shape, dtype=np.int8)
-    return np.asarray(take_from_source(ones, volume, grid, outside=0, blur_mm=0) > 0.5)
 
 
 def find_glands(probability: Floats, body: Bools, volume: Volume, grid: Grid) -> dict[Side, Found]:
@@ -166,14 +160,16 @@ def describe_gland(
             center_mm=None, mask=None, volume_mm3=0.0, mean_hu=None,
         )
     near = ndimage.binary_dilation(gland.voxels)
-    put, where = put_on_source(np.where(near, probability, 0).astype(np.float32), volume, grid)
+    values, box = cut_grid(np.where(near, probability, 0).astype(np.float32), grid)
+    put, where = put_on_source(values, volume, box)
     mask = np.zeros(volume.hu.shape, dtype=bool)
     mask[where] = (put > 0.5) & volume.body[where]
     volume_mm3 = float(mask.sum()) * volume.voxel_volume_mm3
     matrix, offset = affine_zyx(volume)
     center = gland.center_mm
     if mask.any():
-        center = matrix @ np.array(ndimage.center_of_mass(mask)) + offset
+        low = [part.start for part in where]
+        center = matrix @ (np.array(ndimage.center_of_mass(mask[where])) + low) + offset
     reason = why_not_assessed(side, gland, found, volume_mm3)
     z, y, x = (float(value) for value in center)
     return Parotid(

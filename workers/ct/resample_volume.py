@@ -57,11 +57,33 @@ def take_from_source(
     taken = ndimage.affine_transform(
         part, steps, offset=start - low, output_shape=grid.shape, order=1, mode="nearest", output=np.float32
     )
-    places = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
-    index = np.stack(places, -1) @ steps.T + start  # (z, y, x, 3)
-    beyond = ((index < -0.5) | (index > np.array(values.shape) - 0.5)).any(axis=-1)
-    taken[beyond] = outside
+    taken[~reached(volume, grid)] = outside
     return np.asarray(taken)
+
+
+def reached(volume: Volume, grid: Grid) -> Bools:
+    """Return which voxels of `grid` lie inside the scan: with gantry tilt, the corners do not."""
+    matrix, offset = affine_zyx(volume)
+    to_index = np.linalg.inv(matrix)
+    steps, start = to_index * grid.step_mm, to_index @ (grid.origin_mm - offset)
+    places = np.meshgrid(*[np.arange(n, dtype=np.float32) for n in grid.shape], indexing="ij", sparse=True)
+    inside = np.ones(grid.shape, dtype=bool)
+    for row, first, length in zip(steps, start, volume.hu.shape, strict=True):
+        index = sum(step * place for step, place in zip(row, places, strict=True)) + first
+        inside &= (index >= -0.5) & (index <= length - 0.5)
+    return inside
+
+
+def cut_grid(values: Floats, grid: Grid) -> tuple[Floats, Grid]:
+    """Return the box of `values` (z, y, x) that holds all its nonzero voxels and a rim of zeros, and its grid.
+
+    There must be at least one nonzero voxel.
+    """
+    box = ndimage.find_objects((values != 0).astype(np.uint8))[0]
+    low = [part.start - 1 for part in box]
+    cut = np.pad(values[box], 1)
+    origin = grid.origin_mm + np.array(low) * grid.step_mm
+    return cut, Grid(origin_mm=origin, step_mm=grid.step_mm, shape=(cut.shape[0], cut.shape[1], cut.shape[2]))
 
 
 def put_on_source(values: Floats, volume: Volume, grid: Grid) -> tuple[Floats, tuple[slice, slice, slice]]:
