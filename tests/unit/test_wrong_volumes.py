@@ -35,6 +35,7 @@ def _hu(folder: Path, change: Callable[[Dataset, int], object]) -> np.ndarray:
     return load_volume(instances, instances[0].series_instance_uid).hu
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_rescale_that_is_no_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
@@ -66,7 +67,7 @@ def test_one_slice_scaled_otherwise_than_its_neighbors_is_refused_and_its_place_
 
     outcome = _refusal(tmp_path, forget)
     assert outcome.code == "implausible_values"
-    assert f"{float(small_phantom().datasets[5].ImagePositionPatient[2]):.2f} mm" in outcome.reason
+    assert f"{float(small_phantom().datasets[5].ImagePositionPatient[2]):.2f}" in outcome.reason
 
 
 def test_values_that_do_not_fit_in_the_bits_stored_are_refused(tmp_path: Path) -> None:

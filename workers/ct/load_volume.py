@@ -19,12 +19,12 @@ from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, Volume
+from workers.ct.check_values import AIR_HU, check_values
 from workers.ct.mask_body import mask_body
 from workers.ct.select_series import BROKEN_FILE, MIN_SLICES, is_localizer
 
 logger = logging.getLogger(__name__)
 
-AIR_HU = -1024
 SAME_PLACE_MM = 0.01
 """Slices nearer than this lie at one position; positions are written to 0.001 mm or better."""
 JITTER_MM = 0.05
@@ -35,6 +35,10 @@ OFF_LINE_MM = 1.0
 SIZES = range(32, 2049)
 """Rows and columns of a plausible CT image."""
 MAX_SLICES = 4000
+MAX_BELOW_AIR_HU = 100
+"""Noise, and what some scanners store for air."""
+MAX_SKEW = 0.02
+"""Cosine between rows and columns: zero but for rounding."""
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +58,10 @@ class _Slice:
     """Rows, columns."""
     frames: int
     frame_of_reference_uid: str
+    patient_id: str
+    """Compared, never told."""
+    acquisition: str
+    """AcquisitionNumber; empty where it is absent or no number."""
 
 
 def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_slices: int = MIN_SLICES) -> Volume:
@@ -67,8 +75,8 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
 
     NeedsPerson: unreadable_file, missing_position, missing_spacing,
     mixed_geometry, absurd_size, not_axial, duplicate_position, gap,
-    mixed_spacing, missing_rescale, multi_frame, truncated_pixel_data,
-    undecodable. SetAside: too_few_slices.
+    mixed_spacing, mixed_acquisitions, missing_rescale, implausible_values,
+    multi_frame, truncated_pixel_data, undecodable. SetAside: too_few_slices.
     """
     chosen = [one for one in instances if one.series_instance_uid == series_instance_uid]
     read = [_read_slice(one) for one in sorted(chosen, key=lambda one: one.sop_instance_uid)]
@@ -82,8 +90,10 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     if len(slices) < min_slices:
         raise SetAside(f"The series has only {len(slices)} slices; {min_slices} are needed.", code="too_few_slices")
     _check_spacing(slices, normal)
+    _check_acquisitions(slices)
     affine = _make_affine(slices, normal)
     hu = np.stack([_decode(one) for one in slices])  # (z, y, x)
+    check_values(hu, np.array([one.position_mm[2] for one in slices]))
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return Volume(
         hu=hu,
@@ -122,6 +132,7 @@ def _read_slice(instance: Instance) -> _Slice | None:
         shape = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
         frames = int(ds.get("NumberOfFrames") or 1)
         frame_of_reference_uid = str(ds.get("FrameOfReferenceUID") or "")
+        patient_id = str(ds.get("PatientID") or "").strip()
     if "Rows" not in ds:
         raise NeedsPerson(f"The file of SOP Instance UID {uid} is cut short.", code="unreadable_file")
     for name, values, count in (("ImagePositionPatient", position, 3), ("ImageOrientationPatient", orientation, 6)):
@@ -139,11 +150,21 @@ def _read_slice(instance: Instance) -> _Slice | None:
         shape=shape,
         frames=frames,
         frame_of_reference_uid=frame_of_reference_uid,
+        patient_id=patient_id,
+        acquisition=_read_acquisition(ds),
     )
 
 
+def _read_acquisition(ds: Dataset) -> str:
+    """AcquisitionNumber as text; a broken one is none, for nothing else is read from it."""
+    try:
+        return str(ds.get("AcquisitionNumber") or "")
+    except BROKEN_FILE:
+        return ""
+
+
 def _check_same_geometry(slices: list[_Slice]) -> None:
-    """Refuse a series whose slices do not share size, pixel spacing, orientation and frame of reference."""
+    """Refuse a series whose slices do not share size, pixel spacing, orientation, frame of reference and patient."""
     first = slices[0]
     if any(size not in SIZES for size in first.shape) or len(slices) > MAX_SLICES:
         raise NeedsPerson(
@@ -158,6 +179,7 @@ def _check_same_geometry(slices: list[_Slice]) -> None:
             ("PixelSpacing", np.allclose(one.spacing_mm, first.spacing_mm, atol=1e-3)),
             ("ImageOrientationPatient", np.allclose(one.orientation, first.orientation, atol=2e-3)),
             ("FrameOfReferenceUID", one.frame_of_reference_uid == first.frame_of_reference_uid),
+            ("PatientID", one.patient_id == first.patient_id),
         ):
             if not is_same:
                 raise NeedsPerson(
@@ -171,7 +193,7 @@ def _find_normal(orientation: Floats) -> Floats:
     normal = np.cross(across, down)
     size = float(np.linalg.norm(normal))
     lengths = np.linalg.norm(across), np.linalg.norm(down)
-    if abs(size - 1.0) > 0.02 or not np.allclose(lengths, 1.0, atol=0.02):
+    if abs(across @ down) > MAX_SKEW or not np.allclose(lengths, 1.0, atol=0.02):
         raise NeedsPerson("ImageOrientationPatient holds no two perpendicular directions.", code="missing_position")
     if abs(normal[2]) < 0.8:
         raise NeedsPerson("The images are not axial.", code="not_axial")
@@ -231,6 +253,24 @@ def _check_spacing(slices: list[_Slice], normal: Floats) -> None:
         )
 
 
+def _check_acquisitions(slices: list[_Slice]) -> None:
+    """Refuse acquisitions that lie between each other's slices; `slices` are in order.
+
+    Evenly spaced, they would pass as one volume, though the patient may have moved or taken up contrast medium
+    between them. Acquisitions one after another, as of a scanner that stops at each slice, are one volume.
+    """
+    runs = [
+        one.acquisition
+        for one, before in zip(slices[1:], slices, strict=False)
+        if one.acquisition != before.acquisition
+    ]
+    if len(runs) + 1 > len({one.acquisition for one in slices}):
+        raise NeedsPerson(
+            "Slices of several acquisitions lie between each other: the series may hold several phases.",
+            code="mixed_acquisitions",
+        )
+
+
 def _make_affine(slices: list[_Slice], normal: Floats) -> Floats:
     """4 x 4, voxel (x, y, z, 1) to LPS millimeters (PS3.3 equation C.7.6.2.1-1, extended over slices)."""
     first = slices[0]
@@ -254,7 +294,7 @@ def _decode(one: _Slice) -> NDArray[np.int16]:
         if "PixelData" not in ds:
             raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
         slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
-        if slope is None or intercept is None:
+        if slope is None or intercept is None or not 0.0 < slope < np.inf or not np.isfinite(float(intercept)):
             raise NeedsPerson(
                 f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
             )
@@ -264,6 +304,7 @@ def _decode(one: _Slice) -> NDArray[np.int16]:
             raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
         hu = np.rint(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
         hu[_find_padding(ds, stored)] = AIR_HU
+        _check_bits(ds, stored, hu, uid)
     return np.asarray(np.clip(hu, AIR_HU, np.iinfo(np.int16).max), np.int16)
 
 
@@ -291,6 +332,29 @@ def _check_length(ds: Dataset, uid: str) -> None:
         )
 
 
+def _check_bits(ds: Dataset, stored: NDArray[np.integer], hu: NDArray[np.float32], uid: str) -> None:
+    """Refuse values that BitsStored and HighBit misdescribe (PS3.5 8.1.1): decoded, bone would wrap round to air.
+
+    The decoder drops the unused bits. They may hold an old overlay, or lack the sign of a negative value; then the
+    value is true, unless it lies below all Hounsfield units.
+    """
+    bits_stored = int(ds.get("BitsStored") or 16)
+    if int(ds.get("HighBit", bits_stored - 1)) != bits_stored - 1:
+        raise NeedsPerson(f"The values of SOP Instance UID {uid} do not end at the lowest bit.", code="undecodable")
+    if _transfer_syntax(ds).is_compressed or int(ds.get("BitsAllocated") or 16) != 16:
+        return
+    order = "<" if _transfer_syntax(ds).is_little_endian else ">"
+    written = np.frombuffer(ds.PixelData, f"{order}u2", count=stored.size).reshape(stored.shape)
+    wrapped = written != stored.astype(np.uint16)
+    if stored.dtype.kind == "i":
+        wrapped &= (written >= 1 << bits_stored) | (hu < AIR_HU - MAX_BELOW_AIR_HU)
+    has_overlay = any((group, 0x0102) in ds for group in range(0x6000, 0x6020, 2))
+    if wrapped.any() and not has_overlay:
+        raise NeedsPerson(
+            f"The values of SOP Instance UID {uid} do not fit in its {bits_stored} bits.", code="undecodable"
+        )
+
+
 def _transfer_syntax(ds: Dataset) -> UID:
     return UID(ds.file_meta.TransferSyntaxUID)
 
@@ -304,4 +368,6 @@ def _find_padding(ds: Dataset, stored: NDArray[np.integer]) -> NDArray[np.bool_]
     ends = [value, limit if isinstance(limit, int) else value]
     if int(ds.get("PixelRepresentation") or 0) == 1:  # some senders write the signed value as an unsigned one
         ends = [end - 65536 if end > 32767 else end for end in ends]
+    else:  # or the other way round
+        ends = [end + 65536 if end < 0 else end for end in ends]
     return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
