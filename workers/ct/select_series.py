@@ -37,6 +37,7 @@ HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "BodyPartExamined", "SeriesDescription",
     "StudyDescription", "ProtocolName", "ConvolutionKernel", "SliceThickness", "ImagePositionPatient",
     "ImageOrientationPatient", "ContrastBolusAgent", "Rows",
+    "RescaleType",
 ]  # fmt: skip
 
 NECK_STEMS = (
@@ -59,6 +60,8 @@ PROJECTIONS = frozenset({"MIP", "MINIP", "VRT", "CURVED"})
 """ImageType or description words of images computed across slices."""
 MAPS = frozenset({"IODINE", "EFFECTIVE", "OVERLAY", "RHO", "PERFUSION", "RCBF", "RCBV", "MTT", "SUBTRACTION"})
 """ImageType words of values that are not Hounsfield units."""
+HOUNSFIELD = frozenset({"", "HU", "HU_MOD", "US"})
+"""RescaleType of Hounsfield units (PS3.3 C.11.1.1.2): absent means them in CT, and old scanners write unspecified."""
 REPORTS = frozenset({"DOSE_INFO", "SCREEN SAVE", "SCREENSAVE", "PATIENT_PROTOCOL", "PATIENT PROTOCOL", "DOSE REPORT"})
 REFORMATTED = frozenset({"MPR", "REFORMATTED", "3D"})
 BROKEN_FILE = (
@@ -226,9 +229,11 @@ def _find_refusals(
         yield NO_CT, "No image of the series can be read."
     if all(is_localizer(ds) for ds in headers):
         yield LOCALIZER, "Every image is a localizer (scout)."
+    units = {unit for ds in headers if not is_localizer(ds) for unit in _split(ds.get("RescaleType"))}
     for found, reason in (
         (described & REPORTS, "The images are a report or a screen shot, not slices"),
         (kind & MAPS, "The values are a computed map, not Hounsfield units"),
+        (units - HOUNSFIELD, "The values are a computed map, not Hounsfield units"),
         (described & PROJECTIONS, "The images are projections, not slices"),
     ):
         if found:
