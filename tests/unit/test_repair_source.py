@@ -198,3 +198,26 @@ def test_no_bytes_in_a_header_stop_a_result_or_reach_it_invalid(keyword, value):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pydicom warns when an invalid value is set or written
         repair_source(ds).save_as(io.BytesIO(), implicit_vr=False, little_endian=True)
+
+
+def test_an_identifier_that_cannot_be_written_as_it_stands_is_dropped(ds):
+    """A backslash parts values: with a blank in its place the identifier may be somebody else's."""
+    set_bytes(ds, "PatientID", "LO", b"12\\34")
+    set_bytes(ds, "AccessionNumber", "SH", b"A\x07B")
+    repaired = repair_source(ds)
+    assert (repaired.PatientID, repaired.AccessionNumber) == ("", "")
+
+
+def test_an_identifier_padded_with_a_null_byte_is_kept(ds):
+    set_bytes(ds, "PatientID", "LO", b"1234\0")
+    assert repair_source(ds).PatientID == "1234"
+
+
+def test_a_procedure_told_in_letters_outside_ascii_is_written_as_it_was(ds):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "169068008", "SCT", "CT Schädel"
+    ds.ProcedureCodeSequence = [item]
+    file = io.BytesIO()
+    repair_source(ds).save_as(file, implicit_vr=False, little_endian=True)
+    assert "CT Schädel".encode() in file.getvalue()
+    assert b"ISO_IR 192" in file.getvalue()
