@@ -36,7 +36,7 @@ _TYPE_2 = (
     "PositionReferenceIndicator",
 )
 _NAMES = ("PatientName", "ReferringPhysicianName")
-# An identifier that is too long is dropped, never shortened: the shortened one may be somebody else's.
+# An identifier that is too long or holds a backslash is dropped, never changed: the changed one may be somebody else's.
 _IDENTIFIERS = {"PatientID": 64, "IssuerOfPatientID": 64, "StudyID": 16, "AccessionNumber": 16}
 _TEXTS = {
     "StudyDescription": 64,
@@ -139,8 +139,8 @@ def _copy_texts(ds: Dataset, repaired: Dataset) -> None:
     for keyword in _NAMES:
         setattr(repaired, keyword, _repair_name(_read_text(ds, keyword)))
     for keyword, longest in _IDENTIFIERS.items():
-        text = _read_text(ds, keyword)
-        if text and len(text) <= longest:
+        text = _read_text(ds, keyword, keep="\\").strip("\0 ")
+        if text and len(text) <= longest and not _CONTROL_CHARACTERS.search(text):
             setattr(repaired, keyword, text)
     for keyword, longest in _TEXTS.items():
         text = _read_text(ds, keyword)
@@ -205,7 +205,7 @@ def _choose_character_set(ds: Dataset, repaired: Dataset) -> None:
     """Keep the source's character set where it is a known one that can write every text, else take UTF-8."""
     declared = ds.get("SpecificCharacterSet")
     terms = [declared] if isinstance(declared, str) else list(declared or [])
-    everything = "".join(str(element.value) for element in repaired if element.VR in ("LO", "SH", "PN"))
+    everything = "".join(str(element.value) for element in repaired.iterall() if element.VR in ("LO", "SH", "PN"))
     if everything.isascii() and not any(terms):
         return
     if terms and all(term in python_encoding for term in terms):
