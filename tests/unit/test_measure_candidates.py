@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from screener.config import Decision
 from screener.study import Side
 from workers.ct.measure_candidates import MIN_CANDIDATE_VOXELS, longest_diameter_mm, measure_components
 from workers.ct.resample_volume import Grid
@@ -72,3 +73,10 @@ def test_a_flat_component_has_a_diameter_too(shape):
     component = np.zeros((12, 12, 12), dtype=bool)
     component[tuple(slice(2, 2 + length) for length in shape)] = True
     assert longest_diameter_mm(component, 1.0) == pytest.approx(np.linalg.norm(np.array(shape) - 1))
+
+
+def test_no_threshold_can_be_set_below_the_smallest_candidate_that_is_kept():
+    """A report would name a threshold that was never in force."""
+    assert Decision(min_voxels=MIN_CANDIDATE_VOXELS).min_voxels == MIN_CANDIDATE_VOXELS
+    with pytest.raises(ValueError, match="min_voxels"):
+        Decision(min_voxels=MIN_CANDIDATE_VOXELS - 1)
