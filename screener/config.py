@@ -149,8 +149,8 @@ class Completeness(Section):
 class Decision(Section):
     """What is flagged."""
 
-    min_voxels: Annotated[int, Field(ge=1)] = 500
-    """Smallest mass that is flagged, in voxels of 1 mm^3; 500 is a sphere of 9.85 mm."""
+    min_voxels: Annotated[int, Field(ge=30)] = 500
+    """Smallest mass that is flagged, in voxels of 1 mm^3, at least 30; 500 is a sphere of 9.85 mm."""
     min_probability: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Mass probability from which a voxel belongs to a candidate."""
 
