@@ -55,12 +55,16 @@ def end_study(
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> sa.Row[Any]:
-    """Hold the study's row until the transaction ends, so that two writers never decide on the same state."""
+    """Hold the study's row until the transaction ends, so that two writers never decide on the same state.
+
+    Every transaction that changes more than one row of a study begins with
+    this: what it reads next is the latest, and no two wait for each other.
+    """
     return connection.execute(t.studies.select().where(t.studies.c.id == study_id).with_for_update()).one()
 
 
 def settle(connection: sa.Connection, study_id: int) -> None:
-    """End the study as done once its newest run is screened and nothing is owed any more."""
+    """End the study as done once its newest run is screened and nothing is owed any more; its row must be held."""
     run = connection.execute(
         sa.select(t.runs).where(t.runs.c.study_id == study_id).order_by(t.runs.c.number.desc()).limit(1)
     ).one_or_none()

@@ -1,12 +1,13 @@
 """Results owed to a destination and notices owed to a person: marked after the effect, never before."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from screener.journey import Stage
 from screener.store import tables as t
-from screener.store.base import Base, add_step, settle
+from screener.store.base import Base, add_step, lock_study, settle
 from screener.store.values import Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
 
@@ -36,6 +37,7 @@ class Outbox(Base):
     def delivery_sent(self, delivery: OwedDelivery, *, seconds: float, now: datetime) -> None:
         """Mark a delivery whose every object the destination has answered with Success."""
         with self._begin() as connection:
+            lock_study(connection, delivery.study_id)
             marked = connection.execute(
                 t.deliveries.update()
                 .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
@@ -51,6 +53,7 @@ class Outbox(Base):
     ) -> None:
         """Put a delivery back until `not_before`; None gives it up and leaves the study to a person."""
         with self._begin() as connection:
+            lock_study(connection, delivery.study_id)
             values: dict[str, object] = {"owner": None, "lease_until": None, "last_error": error, "hinted_at": None}
             values |= {"state": "given up"} if not_before is None else {"not_before": not_before}
             marked = connection.execute(
@@ -77,7 +80,7 @@ class Outbox(Base):
     def notice_sent(self, notice_id: int, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
         with self._begin() as connection:
-            row = connection.execute(t.notices.select().where(t.notices.c.id == notice_id)).one()
+            row = _held_notice(connection, notice_id)
             connection.execute(
                 t.notices.update()
                 .where(t.notices.c.id == notice_id)
@@ -96,7 +99,7 @@ class Outbox(Base):
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
         """Put a notice back until `not_before`."""
         with self._begin() as connection:
-            row = connection.execute(t.notices.select().where(t.notices.c.id == notice_id)).one()
+            row = _held_notice(connection, notice_id)
             connection.execute(
                 t.notices.update()
                 .where(t.notices.c.id == notice_id, t.notices.c.state == "owed")
@@ -110,6 +113,13 @@ class Outbox(Base):
                 stage="not notified",
                 sentence=f"{row.channel} to {row.recipient}, attempt {row.attempts + 1}: {error}",
             )
+
+
+def _held_notice(connection: sa.Connection, notice_id: int) -> sa.Row[Any]:
+    """A notice, its study held."""
+    query = t.notices.select().where(t.notices.c.id == notice_id)
+    lock_study(connection, connection.execute(query).one().study_id)
+    return connection.execute(query).one()
 
 
 def _outbox_step(

@@ -27,10 +27,12 @@ class Questions(Base):
 
     def counts(self) -> Counts:
         """Studies by ending and stage, each counted from the rows: the equation is checked, not assumed."""
+        total = sa.select(sa.func.count()).select_from(t.studies).scalar_subquery()
+        by_ending = sa.select(t.studies.c.ending, sa.func.count(), total).group_by(t.studies.c.ending)
         with self._begin() as connection:
-            endings: dict[str | None, int] = dict(
-                connection.execute(sa.select(t.studies.c.ending, sa.func.count()).group_by(t.studies.c.ending)).all()
-            )
+            # One statement: a study that arrives meanwhile is in both sides or in none.
+            rows = connection.execute(by_ending).all()
+            endings: dict[str | None, int] = {ending: count for ending, count, _ in rows}
             stages: dict[str, int] = dict(
                 connection.execute(
                     sa.select(t.studies.c.stage, sa.func.count())
@@ -42,7 +44,7 @@ class Questions(Base):
                 t.runs.c.is_flagged, t.runs.c.state == "ended"
             )
             return Counts(
-                received=_count(connection, t.studies),
+                received=rows[0][2] if rows else 0,
                 done=endings.get(Ending.DONE, 0),
                 set_aside=endings.get(Ending.SET_ASIDE, 0),
                 failed=endings.get(Ending.FAILED, 0),

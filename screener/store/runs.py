@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from screener.journey import Ending, Queue, Stage
 from screener.store import tables as t
-from screener.store.base import Base, LeaseLostError, add_step, end_study, settle
+from screener.store.base import Base, LeaseLostError, add_step, end_study, lock_study, settle
 from screener.store.values import Kind, Run, Screening
 from screener.study import Instance, SeriesChoice, Thresholds
 
@@ -272,13 +272,16 @@ class Runs(Base):
         Returns (study number, sentence) per run.
         """
         recovered = []
+        is_expired = sa.and_(t.runs.c.state == "running", t.runs.c.lease_until < now)
         with self._begin() as connection:
-            expired = connection.execute(
-                t.runs.select()
-                .where(t.runs.c.state == "running", t.runs.c.lease_until < now)
-                .with_for_update(skip_locked=True)
-            ).all()
-            for row in expired:
+            found = connection.execute(sa.select(t.runs.c.id, t.runs.c.study_id).where(is_expired)).all()
+        for run_id, study_id in found:
+            with self._begin() as connection:
+                lock_study(connection, study_id)
+                mine = t.runs.select().where(t.runs.c.id == run_id, is_expired)
+                row = connection.execute(mine.with_for_update()).one_or_none()
+                if row is None:  # renewed, ended or superseded meanwhile
+                    continue
                 stage = connection.execute(
                     sa.select(t.steps.c.stage).where(t.steps.c.run_id == row.id).order_by(t.steps.c.id.desc()).limit(1)
                 ).scalar()
@@ -299,6 +302,7 @@ class Runs(Base):
         return recovered
 
     def _must_hold(self, connection: sa.Connection, run: Run) -> None:
+        lock_study(connection, run.study_id)
         held = connection.execute(_held(run).values(owner=run.owner))
         if held.rowcount != 1:
             raise LeaseLostError(f"run {run.run_id} is no longer held by {run.owner}")
