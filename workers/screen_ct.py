@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from screener.decide import decide
 from screener.journey import Stage
-from screener.outcomes import SetAside
+from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run, Screening
 from screener.study import Candidate, GlandAssessment, Instance, Mass, Parotid, SeriesChoice, Verdict, Volume
 from workers.bench import Bench, Models
@@ -119,8 +119,8 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tu
 
     try:
         return select_series(images)
-    except SetAside as outcome:
-        bench.store.record_series(run, getattr(outcome, "choices", ()), None)
+    except (SetAside, NeedsPerson) as outcome:
+        bench.store.record_series(run, outcome.choices, None)
         raise
 
 
