@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from screener.decide import decide
 from screener.journey import Stage
@@ -120,7 +121,7 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tu
     try:
         return select_series(images)
     except (SetAside, NeedsPerson) as outcome:
-        bench.store.record_series(run, outcome.choices, None)
+        bench.store.record_series(run, cast("tuple[SeriesChoice, ...]", outcome.choices), None)
         raise
 
 
