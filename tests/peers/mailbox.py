@@ -21,6 +21,7 @@ class Mailbox:
         self.recipients: list[str] = []
         self.replies: dict[str, str] = {}
         self.data_reply = ""
+        self.quit_reply = "221 Bye"
         self.host = "127.0.0.1"
         self.port = 0
         self._arrival = threading.Condition()
@@ -50,6 +51,9 @@ class Mailbox:
             self.recipients += envelope.rcpt_tos
             self._arrival.notify_all()
         return "250 taken"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002
+        return self.quit_reply
 
     def wait(self, is_enough: Callable[[list[EmailMessage]], bool], seconds: float = 10) -> list[EmailMessage]:
         """Wait until the mails are enough; AssertionError after `seconds`."""

@@ -120,6 +120,13 @@ def test_a_server_without_starttls_gets_no_mail_in_the_clear() -> None:
     assert mailbox.mails == []
 
 
+def test_a_mail_that_was_taken_is_sent_however_the_server_takes_its_leave() -> None:
+    with open_mailbox() as mailbox:
+        mailbox.quit_reply = "421 closing"
+        channel(mailbox).send(MESSAGE, RECIPIENT)
+    assert len(mailbox.mails) == 1
+
+
 def test_a_login_opens_the_door(serving: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     more = {"security": "starttls", "ssl_context": trusting, "username": "screener"}
     with open_mailbox(login=("screener", "right"), starttls=serving) as mailbox:

@@ -189,6 +189,22 @@ def test_one_bad_recipient_never_blocks_the_others() -> None:
     assert list(outbox.rows) == [1]
 
 
+def test_a_bug_in_one_notice_never_blocks_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox(owed(1, recipient="bad@x.example"), owed(2, recipient="good@x.example"))
+    channel = Recorder({"bad@x.example": IndexError("CANARY^DONOTLOG")})
+    assert tell(outbox, channel) == 1
+    assert list(outbox.rows) == [1]
+    assert outbox.not_before[1] > NOW
+    assert "CANARY" not in outbox.errors[1] + caplog.text
+
+
+def test_half_an_address_in_the_settings_never_blocks_the_others() -> None:
+    outbox = Outbox(owed(1, recipient="ent@"), owed(2, recipient="good@x.example"))
+    with open_mailbox() as mailbox:
+        assert tell(outbox, EmailChannel(Email(host=mailbox.host, port=mailbox.port))) == 1
+    assert mailbox.recipients == ["good@x.example"]
+
+
 def test_what_may_heal_is_tried_again_after_growing_delays() -> None:
     failing = Recorder({"ent@hospital.example": TryAgain("the mail server is away")})
     waits = []
