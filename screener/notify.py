@@ -14,6 +14,7 @@ from typing import Protocol
 from screener.channels.message import Channel, compose_message
 from screener.config import Notices
 from screener.delays import next_delay
+from screener.logs import describe_error
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.store.values import OwedNotice
 
@@ -54,6 +55,10 @@ def send_owed_notices(
             _put_back(store, notice, outcome.reason, delay, now)
         except NeedsPerson as outcome:
             _put_back(store, notice, outcome.reason, timedelta(seconds=settings.max_retry_seconds), now)
+        except Exception as error:  # noqa: BLE001 - the edge: one notice never blocks the next
+            log.error("study=%d %s", notice.study_id, describe_error(error))
+            reason = f"unexpected {type(error).__name__}; the log has the place"
+            _put_back(store, notice, reason, timedelta(seconds=settings.max_retry_seconds), now)
         else:
             store.notice_sent(notice.notice_id, now)
             taken += 1

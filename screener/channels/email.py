@@ -2,6 +2,7 @@
 
 import smtplib
 import ssl
+from contextlib import closing, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 
@@ -39,9 +40,11 @@ class EmailChannel:
         where = f"the mail server {self._settings.host}:{self._settings.port}"
         try:
             mail = self._compose(message, recipient)
-            with self._connect() as smtp:
+            with closing(self._connect()) as smtp:
                 self._log_in(smtp)
                 smtp.send_message(mail, from_addr=parseaddr(self._settings.sender)[1], to_addrs=[recipient])
+                with suppress(OSError, smtplib.SMTPException):  # the mail is taken, whatever follows
+                    smtp.quit()
         except ssl.SSLCertVerificationError as error:
             raise NeedsPerson(
                 f"the certificate of {where} is not trusted: {error.verify_message}", code="certificate_refused"
