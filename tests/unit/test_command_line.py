@@ -1,7 +1,10 @@
 """The command line as an operator meets it."""
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,25 @@ def store(config: Path) -> Iterator[Store]:
     opened = open_store(f"sqlite:///{config.parent}/var/screener.sqlite", is_migrating=True)
     yield opened
     opened.engine.dispose()
+
+
+def record_study(store: Store) -> None:
+    store.record_instance(
+        ReceivedInstance(
+            study_instance_uid="1.2.3",
+            series_instance_uid="1.2.3.1",
+            sop_instance_uid="1.2.3.1.1",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            modality="CT",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            kind=Kind.IMAGE,
+            path="received/x.dcm",
+            sha256="0" * 64,
+            size_bytes=1,
+            calling_ae_title="SCANNER",
+        ),
+        datetime.now(UTC) - timedelta(hours=1),
+    )
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,22 +82,7 @@ def test_status_before_the_first_run_says_what_to_do(config: Path, capsys: pytes
 
 
 def test_status_prints_the_equation(config: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    store.record_instance(
-        ReceivedInstance(
-            study_instance_uid="1.2.3",
-            series_instance_uid="1.2.3.1",
-            sop_instance_uid="1.2.3.1.1",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-            modality="CT",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            kind=Kind.IMAGE,
-            path="received/x.dcm",
-            sha256="0" * 64,
-            size_bytes=1,
-            calling_ae_title="SCANNER",
-        ),
-        datetime.now(UTC),
-    )
+    record_study(store)
     assert main(["status", "--config", str(config)]) == 0
     assert "received 1 = done 0 + set aside 0 + failed 0 + in flight 1" in capsys.readouterr().out
 
@@ -106,6 +113,22 @@ def test_journey_lists_every_stage_in_order(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     places = [said.index(f"  {step.stage} ") for step in CT_JOURNEY]
     assert places == sorted(places)
+
+
+def test_a_port_that_is_taken_is_said_plainly_and_nothing_is_begun(config: Path, store: Store) -> None:
+    record_study(store)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config.write_text(f"[listener]\nport = {port}\n[log]\nlevel = 'DEBUG'\n")
+        command = [sys.executable, "-m", "screener", "run", "--config", str(config)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "listener.port" in ended.stderr
+    assert str(port) in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert store.study_report(1).runs == ()
 
 
 def test_send_to_nobody_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,6 +145,14 @@ def test_an_address_without_a_password_is_shown_as_it_is(url: str) -> None:
     assert f'queue.broker = "{url}"' in show_config(read({"queue": {"broker": url}}))
 
 
+@pytest.mark.parametrize("key", ["password", "sslpassword", "PASSWORD"])
+def test_a_password_behind_the_question_mark_is_masked_too(key: str) -> None:
+    url = f"postgresql+psycopg://db/screener?user=screener&{key}=quite-secret&sslmode=require"
+    shown = show_config(read({"database": {"url": url}}))
+    assert "quite-secret" not in shown
+    assert "sslmode=require" in shown
+
+
 @given(st.text(st.characters(codec="ascii", exclude_characters='"\\', exclude_categories=["C"]), min_size=1))
 def test_no_password_is_ever_shown_whatever_it_holds(text: str) -> None:
     secret = f"<{text}>"
