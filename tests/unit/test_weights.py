@@ -190,3 +190,20 @@ def test_another_error_is_a_bug_and_not_hidden():
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
         run_within_memory(fail, CPU, (192, 96))
+
+
+def test_calibration_moves_the_chosen_probability_to_one_half():
+    from workers.models.networks import SEGMENTER_DEFINITION, build_network
+    from workers.training.calibrate_segmenter import shift_probability
+
+    torch.manual_seed(0)
+    network = build_network(SEGMENTER_DEFINITION).eval()
+    image = torch.randn(1, 3, 16, 16, 16)
+    with torch.inference_mode():
+        before = network(image).softmax(1)[:, 1]
+        state = {name: values.clone() for name, values in network.state_dict().items()}
+        shift_probability(state, 0.65)
+        network.load_state_dict(state)
+        after = network(image).softmax(1)[:, 1]
+    assert torch.equal(before >= 0.65, after >= 0.5)
+    assert (after < before).all()

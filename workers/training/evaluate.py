@@ -203,12 +203,12 @@ def count_set_aside(volumes: Iterator[Volume], localizer: Bundle) -> dict[str, i
     return {"parts": len(answers), "set_aside": sum(answers)}
 
 
-def phantoms(count: int, diameter_mm: float) -> Iterator[Truth]:
-    """Yield phantoms, every other one with a mass; their seeds are far from those of the tests."""
+def phantoms(count: int, diameter_mm: float, first_seed: int) -> Iterator[Truth]:
+    """Yield phantoms, every other one with a mass."""
     for number in range(count):
         side = None if number % 2 == 0 else (Side.RIGHT, Side.LEFT)[number // 2 % 2]
         phantom = make_phantom(
-            mass_mm=None if side is None else diameter_mm, mass_side=side or Side.RIGHT, seed=5000 + number
+            mass_mm=None if side is None else diameter_mm, mass_side=side or Side.RIGHT, seed=first_seed + number
         )
         x, y, z = (float(length) for length in np.linalg.norm(phantom.affine[:3, :3], axis=0))
         yield Truth(
@@ -248,6 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of patients, such as openkbp_validation")
     parser.add_argument("--phantoms", type=int, default=0)
+    parser.add_argument("--phantom-seed", type=int, default=5000)
     parser.add_argument("--mass-mm", type=float, default=25.0)
     parser.add_argument("--min-voxels", type=int, default=500)
     parser.add_argument("--min-probability", type=float, default=0.5)
@@ -269,7 +270,7 @@ def main() -> None:
     if args.data:
         sets.append(("patients", patients_with_and_without(args.data, args.mass_mm, args.limit)))
     if args.phantoms:
-        sets.append(("phantoms", phantoms(args.phantoms, args.mass_mm)))
+        sets.append(("phantoms", phantoms(args.phantoms, args.mass_mm, args.phantom_seed)))
     for name, truths in sets:
         cases = []
         for truth in truths:

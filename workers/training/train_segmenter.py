@@ -27,6 +27,7 @@ from workers.training.keep_checkpoint import (
     save_weights,
     set_learning_rate,
 )
+from workers.training.synthetic_mass import insert_distractors
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def draw_patch(
     gland = (marks[where] & 1) > 0
     mass = (marks[where] & 2) > 0
     found = corrupt_gland(gland, mass, rng)
+    if rng.random() < 0.4 and gland.any():
+        image = insert_distractors(image, gland, (SEGMENTER_SPACING_MM,) * 3, int(rng.integers(2**31)))
     image = change_look(image, gland & ~mass, rng, mass)
     classes = mass.astype(np.int64)
     if rng.random() < 0.1:

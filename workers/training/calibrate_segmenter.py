@@ -1,0 +1,36 @@
+"""Move a segmenter's probabilities: `python -m workers.training.calibrate_segmenter BUNDLE_DIR --probability P`.
+
+Training balances found and missed voxels; a screener must first of all not
+cry wolf. The last layer's bias is shifted so that what was P becomes 0.5, the
+threshold that hospitals see in their settings.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+
+
+def shift_probability(state: dict[str, torch.Tensor], probability: float) -> None:
+    """Change the weights in place so that a mass probability of `probability` becomes 0.5."""
+    names = [name for name, values in state.items() if name.endswith("conv.bias") and values.shape == (2,)]
+    state[names[-1]][1] -= math.log(probability / (1 - probability))
+
+
+def main() -> None:
+    """Read the command line and change the bundle's weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--probability", type=float, required=True)
+    args = parser.parse_args()
+    path = args.bundle / "models" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    shift_probability(state, args.probability)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    main()
