@@ -12,7 +12,7 @@ from screener.archive import Archive
 from screener.channels.email import EmailChannel
 from screener.channels.message import Channel
 from screener.complete import dispatch_complete_studies
-from screener.config import Config
+from screener.config import Config, ConfigError
 from screener.dispatch import send_hints
 from screener.hints import Hints
 from screener.notify import send_owed_notices
@@ -53,13 +53,15 @@ class Daemon:
         self.stop()
 
     def start(self) -> None:
-        """Open the door and start the clockwork."""
+        """Open the door and start the clockwork; ConfigError where the address cannot be listened on."""
         self.archive.remove_unfinished()
+        settings = self._config.listener
+        try:
+            self.listener.start()
+        except OSError as error:  # before the clockwork: a second daemon by mistake must not tell anybody anything
+            raise ConfigError(f"listener.port: {settings.host}:{settings.port}: {error.strerror}") from error
         self._schedule = start_schedule(self._verbs())
-        self.listener.start()
-        logger.info(
-            "listening as %s on %s:%d", self._config.listener.ae_title, self._config.listener.host, self.listener.port
-        )
+        logger.info("listening as %s on %s:%d", settings.ae_title, settings.host, self.listener.port)
 
     def _verbs(self) -> dict[str, tuple[float, Verb]]:
         config, store = self._config, self.store
