@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -388,7 +389,9 @@ def _flatten(prefix: str, value: Any) -> list[str]:
 def _mask_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}:********@{host}" if at and ":" in user else url
+    if at and ":" in user:
+        url = f"{scheme}{separator}{user.partition(':')[0]}:********@{host}"
+    return re.sub(r"(?i)(password=)[^&]*", r"\1********", url)
 
 
 def _sentence(item: Any) -> str:
