@@ -82,6 +82,12 @@ def test_two_destinations_of_one_name_are_refused() -> None:
     assert "same name" in complaint({"results": {"destinations": [destination, destination]}})
 
 
+def test_a_name_longer_than_its_column_is_refused() -> None:
+    destination = {"name": "p" * 65, "ae_title": "PACS", "host": "pacs", "port": 104}
+    assert "results.destinations.0.name" in complaint({"results": {"destinations": [destination]}})
+    assert "notices.email.recipients.0" in complaint({"notices": {"email": {"recipients": ["r" * 256]}}})
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: no such file"):
         load_config(tmp_path / "absent.toml", {})

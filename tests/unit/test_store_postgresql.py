@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from screener.journey import Ending, Queue, Stage
 from screener.store import Run, Store, open_store
 from screener.store import tables as t
+from screener.study import SeriesChoice
 from tests.peers.servers import open_postgresql
 from tests.unit.test_store import LEASE, QUIET, START, a_screening, an_instance, dispatch
 
@@ -118,6 +119,21 @@ def test_recovery_never_locks_against_the_dispatch_of_a_late_image(store: Store)
         connection.execute(t.runs.update().where(t.runs.c.study_id == run.study_id).values(state="superseded"))
     meanwhile.finish()
     assert [run.state for run in store.study_report(run.study_id).runs] == ["superseded"]
+
+
+def test_a_modality_that_breaks_its_rule_never_fails_the_study(store: Store) -> None:
+    run = a_claimed_run(store)
+    choice = SeriesChoice(
+        series_instance_uid="1.2.3.1",
+        modality="\0COMPUTED TOMOGRAPHY",
+        score=0.0,
+        is_chosen=False,
+        reasons=("Modality COMPUTED TOMOGRAPHY is not CT",),
+        instance_count=1,
+    )
+    store.record_series(run, [choice], None)
+    (series,) = store.study_report(run.study_id).runs[0].series
+    assert series.modality == "COMPUTED TOMOGRAPHY"[:16]
 
 
 def test_the_equation_adds_up_while_studies_arrive(store: Store) -> None:
