@@ -17,7 +17,7 @@ from screener.dispatch import send_hints
 from screener.hints import Hints
 from screener.notify import send_owed_notices
 from screener.receive import Listener
-from screener.recover import recover_expired_leases
+from screener.recover import recover_expired_deliveries, recover_expired_leases
 from screener.run_workers import Workers
 from screener.schedule import Verb, start_schedule
 from screener.store import open_store
@@ -69,6 +69,10 @@ class Daemon:
             "complete": (LOOK_SECONDS, lambda now: dispatch_complete_studies(store, config, now)),
             "hint": (LOOK_SECONDS, lambda now: send_hints(store, self._hints.send, now)),
             "recover": (RECOVER_SECONDS, lambda now: recover_expired_leases(store, config.queue.max_attempts, now)),
+            "recover deliveries": (
+                RECOVER_SECONDS,
+                lambda now: recover_expired_deliveries(store, config.results, now),
+            ),
             "notify": (
                 LOOK_SECONDS,
                 lambda now: send_owed_notices(

@@ -28,7 +28,7 @@ class Hints(Base):
                 .where(
                     t.deliveries.c.state == "owed",
                     t.deliveries.c.not_before <= now,
-                    sa.or_(t.deliveries.c.owner.is_(None), t.deliveries.c.lease_until < now),
+                    t.deliveries.c.owner.is_(None),
                 )
                 .order_by(t.deliveries.c.id)
             ).all()

@@ -16,9 +16,9 @@ class Outbox(Base):
     """Deliveries and notices."""
 
     def claim_delivery(self, owner: str, now: datetime, lease: timedelta) -> OwedDelivery | None:
-        """Take the oldest due delivery; None when there is none. One whose lease expired is due again."""
+        """Take the oldest due delivery; None when there is none. One whose lease expired waits for recovery."""
         with self._begin() as connection:
-            is_free = sa.or_(t.deliveries.c.owner.is_(None), t.deliveries.c.lease_until < now)
+            is_free = t.deliveries.c.owner.is_(None)
             due = (
                 sa.select(t.deliveries.c.id)
                 .where(t.deliveries.c.state == "owed", t.deliveries.c.not_before <= now, is_free)
@@ -48,17 +48,36 @@ class Outbox(Base):
                 _outbox_step(connection, delivery, Stage.SENT, sentence, seconds, now)
                 settle(connection, delivery.study_id)
 
+    def expired_deliveries(self, now: datetime) -> list[OwedDelivery]:
+        """Deliveries that were claimed and never answered for, oldest first."""
+        with self._begin() as connection:
+            expired = (
+                sa.select(t.deliveries.c.id)
+                .where(
+                    t.deliveries.c.state == "owed", t.deliveries.c.owner.is_not(None), t.deliveries.c.lease_until < now
+                )
+                .order_by(t.deliveries.c.id)
+            )
+            return [_delivery(connection, found) for found in connection.execute(expired).scalars().all()]
+
     def delivery_failed(
         self, delivery: OwedDelivery, *, error: str, not_before: datetime | None, now: datetime
     ) -> None:
-        """Put a delivery back until `not_before`; None gives it up and leaves the study to a person."""
+        """Put a delivery back until `not_before`; None gives it up and leaves the study to a person.
+
+        Nothing happens where it has been claimed again since.
+        """
         with self._begin() as connection:
             lock_study(connection, delivery.study_id)
             values: dict[str, object] = {"owner": None, "lease_until": None, "last_error": error, "hinted_at": None}
             values |= {"state": "given up"} if not_before is None else {"not_before": not_before}
             marked = connection.execute(
                 t.deliveries.update()
-                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
+                .where(
+                    t.deliveries.c.id == delivery.delivery_id,
+                    t.deliveries.c.state == "owed",
+                    t.deliveries.c.attempts == delivery.attempts,
+                )
                 .values(**values)
             )
             if marked.rowcount == 1:

@@ -37,6 +37,11 @@ def test_a_delivery_that_ends_every_worker_is_given_up_in_the_end(store: Store) 
     assert "without an answer" in delivery.last_error
 
 
+def test_a_worker_never_takes_an_expired_delivery_before_recovery_has_counted_it(store: Store) -> None:
+    assert store.claim_delivery("dies", START, LEASE) is not None
+    assert store.claim_delivery("next", START + LEASE + timedelta(seconds=1), LEASE) is None
+
+
 def test_a_delivery_that_ended_its_worker_waits_before_the_next_try(store: Store) -> None:
     assert store.claim_delivery("dies", START, LEASE) is not None
     now = START + LEASE + timedelta(seconds=1)
@@ -52,8 +57,9 @@ def test_a_delivery_in_hand_is_left_alone(store: Store) -> None:
 
 def test_a_sender_that_was_given_up_cannot_put_back_the_claim_of_the_next(store: Store) -> None:
     slow = store.claim_delivery("slow", START, LEASE)
-    later = START + LEASE + timedelta(seconds=1)
     assert slow is not None
+    recover_expired_deliveries(store, SETTINGS, START + LEASE + timedelta(seconds=1))
+    later = START + timedelta(hours=1)
     assert store.claim_delivery("next", later, LEASE) is not None
     store.delivery_failed(slow, error="away", not_before=later, now=later)
     assert store.claim_delivery("third", later, LEASE) is None
