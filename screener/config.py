@@ -174,7 +174,7 @@ class Models(Section):
 class Destination(Section):
     """One PACS that receives results."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
     """Short name that `screener explain` and the logs use."""
     ae_title: AETitle
     """Called AE title of the PACS."""
@@ -219,7 +219,7 @@ class Email(Section):
     """User name at the SMTP server; the password is in SCREENER_EMAIL_PASSWORD, or a file named by ..._FILE."""
     sender: str = "parotid-screener@localhost"
     """Address that notices come from."""
-    recipients: list[str] = Field(default_factory=list)
+    recipients: list[Annotated[str, Field(max_length=254)]] = Field(default_factory=list)
     """Addresses that are told about a flagged study."""
     _password: SecretStr | None = PrivateAttr(default=None)
 

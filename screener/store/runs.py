@@ -76,7 +76,8 @@ class Runs(Base):
             self._must_hold(connection, run)
             connection.execute(t.series_choices.delete().where(t.series_choices.c.run_id == run.run_id))
             for choice in choices:
-                values: Mapping[str, object] = {**asdict(choice), "reasons": list(choice.reasons)}
+                modality = choice.modality.replace("\0", "")[:16]  # may break its VR's rules
+                values: Mapping[str, object] = asdict(choice) | {"modality": modality, "reasons": list(choice.reasons)}
                 connection.execute(t.series_choices.insert().values(run_id=run.run_id, **values))
             connection.execute(t.runs.update().where(t.runs.c.id == run.run_id).values(run_key=run_key))
             if run_key is None:
