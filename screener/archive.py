@@ -93,11 +93,18 @@ class Archive:
         _sync_folder(source.parent)
         return str(target.relative_to(self.folder))
 
-    def write_result(self, run_id: int, role: str, content: bytes | memoryview, *, suffix: str = ".dcm") -> str:
-        """Make one result of a run durable, `role` being seg, sr, key_image ...; returns its relative path."""
+    def write_result(
+        self, run_id: int, role: str, content: bytes | memoryview, *, attempt: int, suffix: str = ".dcm"
+    ) -> str:
+        """Make one result of a run durable, `role` being seg, sr, key_image ...; returns its relative path.
+
+        Each attempt at the run has names of its own: a worker that stood still
+        until another took the run overwrites nothing when it wakes.
+        """
         if not re.fullmatch(r"[a-z0-9_]+", role) or not re.fullmatch(r"\.[a-z0-9]+", suffix):
             raise ValueError("a role and a suffix consist of lower case letters, digits and underscores")
-        path = self.folder / RESULTS / f"{run_id:d}" / f"{role}{suffix}"
+        name = role if attempt == 1 else f"{role}-{attempt:d}"
+        path = self.folder / RESULTS / f"{run_id:d}" / f"{name}{suffix}"
         _write_whole(path, content)
         return str(path.relative_to(self.folder))
 

@@ -160,7 +160,9 @@ def _encode(
             role=file.role,
             sop_class_uid=file.sop_class_uid,
             sop_instance_uid=file.sop_instance_uid,
-            path=bench.archive.write_result(run.run_id, file.role, file.content, suffix=file.suffix),
+            path=bench.archive.write_result(
+                run.run_id, file.role, file.content, attempt=run.attempts, suffix=file.suffix
+            ),
             sha256=hashlib.sha256(file.content).hexdigest(),
         )
         for file in files
