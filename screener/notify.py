@@ -14,7 +14,6 @@ from typing import Protocol
 from screener.channels.message import Channel, compose_message
 from screener.config import Notices
 from screener.delays import next_delay
-from screener.logs import describe_error
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.store.values import OwedNotice
 
@@ -42,7 +41,8 @@ def send_owed_notices(
     A failure is stored with its sentence and concerns its own notice only. One
     that a person must mend is tried again after the longest delay, and stays
     in sight in `screener explain` as long as it is owed. May be called at any
-    time, by one caller at a time.
+    time, by one caller at a time. A bug leaves as it is, its notice put back:
+    the next call goes on with the others.
     """
     by_name = {channel.name: channel for channel in channels}
     taken = 0
@@ -55,10 +55,10 @@ def send_owed_notices(
             _put_back(store, notice, outcome.reason, delay, now)
         except NeedsPerson as outcome:
             _put_back(store, notice, outcome.reason, timedelta(seconds=settings.max_retry_seconds), now)
-        except Exception as error:  # noqa: BLE001 - the edge: one notice never blocks the next
-            log.error("study=%d %s", notice.study_id, describe_error(error))
+        except Exception as error:  # a bug: the job's edge logs it, and the next round goes on with the others
             reason = f"unexpected {type(error).__name__}; the log has the place"
             _put_back(store, notice, reason, timedelta(seconds=settings.max_retry_seconds), now)
+            raise
         else:
             store.notice_sent(notice.notice_id, now)
             taken += 1
