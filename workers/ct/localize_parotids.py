@@ -59,7 +59,7 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
     grid = body_grid(volume)
     hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU)
     body = hu > -500
-    probability = localizer(scale_hu(hu))[1:].sum(axis=0)
+    probability = gland_probability(scale_hu(hu), localizer)
     probability[~reached(volume, grid)] = 0
     found = find_glands(probability, body, volume, grid)
     parotids = (
@@ -70,6 +70,16 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
         reason = "Neither parotid gland is covered by this scan: " + " ".join(p.reason for p in parotids)
         raise SetAside(reason, code="no_parotid_covered")
     return parotids
+
+
+def gland_probability(image: Floats, localizer: Localizer) -> Floats:
+    """Return the probability (z, y, x) of either gland, averaged over the image and its mirror image.
+
+    A mirrored patient then gets the mirrored answer, and nothing else changes.
+    """
+    plain = localizer(image)[1:].sum(axis=0)
+    mirrored = localizer(np.ascontiguousarray(image[..., ::-1]))[1:].sum(axis=0)[..., ::-1]
+    return np.asarray((plain + mirrored) / 2, dtype=np.float32)
 
 
 def body_grid(volume: Volume) -> Grid:
@@ -149,15 +159,18 @@ def midline_mm(body: Bools, found: Found, grid: Grid) -> float:
     return float(grid.origin_mm[2] + middle * grid.step_mm)
 
 
-def describe_gland(
-    side: Side, found: dict[Side, Found], probability: Floats, volume: Volume, grid: Grid
-) -> Parotid:
+def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, volume: Volume, grid: Grid) -> Parotid:
     """Return the gland of `side` on the source grid, assessed or with the reason why not."""
     gland = found.get(side)
     if gland is None:
         return Parotid(
-            side=side, is_assessed=False, reason=f"No {side} parotid gland was found.",
-            center_mm=None, mask=None, volume_mm3=0.0, mean_hu=None,
+            side=side,
+            is_assessed=False,
+            reason=f"No {side} parotid gland was found.",
+            center_mm=None,
+            mask=None,
+            volume_mm3=0.0,
+            mean_hu=None,
         )
     near = ndimage.binary_dilation(gland.voxels)
     values, box = cut_grid(np.where(near, probability, 0).astype(np.float32), grid)
@@ -173,8 +186,13 @@ def describe_gland(
     reason = why_not_assessed(side, gland, found, volume_mm3)
     z, y, x = (float(value) for value in center)
     return Parotid(
-        side=side, is_assessed=not reason, reason=reason, center_mm=(x, y, z), mask=mask,
-        volume_mm3=volume_mm3, mean_hu=float(volume.hu[mask].mean()) if mask.any() else None,
+        side=side,
+        is_assessed=not reason,
+        reason=reason,
+        center_mm=(x, y, z),
+        mask=mask,
+        volume_mm3=volume_mm3,
+        mean_hu=float(volume.hu[mask].mean()) if mask.any() else None,
     )
 
 

@@ -29,6 +29,9 @@ NEAR_GLAND_MM: Final = 6.0
 MIN_NEAR_SHARE: Final = 0.35
 """A candidate has at least this share of itself within NEAR_GLAND_MM of the gland; a neck node has not."""
 
+SHIFTS: Final = ((0, 0, 0), (3, 3, 0), (0, 3, 3), (3, 0, 3))
+"""In voxels along (z, y, x); none is a multiple of the network's total stride of 8."""
+
 
 def segment_masses(
     volume: Volume, parotids: Sequence[Parotid], segmenter: Segmenter, *, min_probability: float
@@ -53,15 +56,28 @@ def search_gland(
     gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
     image = np.concatenate([scale_hu(hu), smooth_gland(gland, grid.step_mm)[None]])
     if side is Side.LEFT:
-        probability = segmenter(np.ascontiguousarray(image[..., ::-1]))[1][..., ::-1]
+        probability = average_over_shifts(np.ascontiguousarray(image[..., ::-1]), segmenter)[..., ::-1]
     else:
-        probability = segmenter(image)[1]
+        probability = average_over_shifts(image, segmenter)
     probability = np.where((hu > LEAST_HU) & (hu < MOST_HU), probability, 0).astype(np.float32)
     probability = np.where(near_enough(probability, gland, grid, min_probability), probability, 0)
     fine, fine_grid = refine(probability.astype(np.float32), grid)
     fine_hu = take_from_source(volume.hu, volume, fine_grid, outside=AIR_HU, blur_mm=0)
     components = measure_components(fine, fine_hu, fine_grid, side, min_probability=min_probability)
     return [component for component in components if component.mean_hu >= MIN_MEAN_HU]
+
+
+def average_over_shifts(image: Floats, segmenter: Segmenter) -> Floats:
+    """Return the mass probability (z, y, x) averaged over places of the crop on the network's own coarse grid.
+
+    A network that pools answers differently when its input moves by a voxel or
+    two; a mass is there wherever the crop begins.
+    """
+    axes = (1, 2, 3)
+    answers = [
+        np.roll(segmenter(np.roll(image, shift, axes))[1], [-step for step in shift], (0, 1, 2)) for shift in SHIFTS
+    ]
+    return np.asarray(np.mean(answers, axis=0), dtype=np.float32)
 
 
 def crop_grid(volume: Volume, mask: Bools) -> Grid:
