@@ -9,10 +9,11 @@ from pathlib import Path
 import sqlalchemy.exc
 
 from screener import __version__
-from screener.config import Config, ConfigError, find_config, load_config, show_config
+from screener.config import Config, ConfigError, find_config, load_config
 from screener.explain import describe_counts, describe_oddities, describe_study
 from screener.journey import CT_JOURNEY, US_JOURNEY, Step
 from screener.logs import start_logging
+from screener.show_config import show_config
 from screener.store import Store, open_store
 
 PROGRAM = "screener"

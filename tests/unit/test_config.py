@@ -18,9 +18,9 @@ from screener.config import (
     find_config,
     load_config,
     make_config,
-    show_config,
 )
 from screener.folder_broker import SCHEME
+from screener.show_config import show_config
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECRET = "open-sesame"
