@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from workers.models.networks import AIR_HU, LOCALIZER_DEFINITION, LOCALIZER_SPACING_MM, build_network, scale_hu
+from workers.models.networks import AIR_HU, LOCALIZER_DEFINITION, LOCALIZER_SPACING_MM, scale_hu
 from workers.training.augment import change_look, cut_coverage
-from workers.training.keep_checkpoint import (
-    Averaged,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-    set_learning_rate,
-)
+from workers.training.fit import add_options, fit
 from workers.training.read_patients import LEFT_LABEL, RIGHT_LABEL, read_patients
 from workers.training.sample_crop import random_transform, sample_crop
 
@@ -63,8 +56,13 @@ def draw_sample(heads: list[Head], rng: np.random.Generator) -> tuple[NDArray[np
         center = rng.uniform(0, 1, 3) * shape
     transform = random_transform(rng, max_degrees=14, scales=(0.82, 1.2))
     crop = sample_crop(
-        head.channels, head.spacing_mm, center, transform,
-        size=CROP_VOXELS, step_mm=LOCALIZER_SPACING_MM, outside=(AIR_HU, 0, 0),
+        head.channels,
+        head.spacing_mm,
+        center,
+        transform,
+        size=CROP_VOXELS,
+        step_mm=LOCALIZER_SPACING_MM,
+        outside=(AIR_HU, 0, 0),
     )
     hu, glands = crop[0], crop[1:] > 0.5
     if rng.random() < 0.4:
@@ -118,53 +116,16 @@ def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch
     return entropy + dice.mean()
 
 
-def train(data: Path, out: Path, *, steps: int, batch: int, seed: int, checkpoint: Path, learning_rate: float) -> None:
-    """Train for `steps` steps, going on from `checkpoint` where one exists; weights go to `out`/models."""
-    heads = read_heads(data)
-    torch.manual_seed(seed)
-    network = build_network(LOCALIZER_DEFINITION)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
-    average = Averaged(network)
-    first = load_checkpoint(checkpoint, network, optimizer, average)
-    logger.info("patients=%d first_step=%d steps=%d", len(heads), first, steps)
-    started, running = time.monotonic(), 0.0
-    network.train()
-    for step in range(first, steps):
-        rng = np.random.default_rng((seed, step))  # a step draws the same samples whether or not it was resumed
-        images, classes = zip(*[draw_sample(heads, rng) for _ in range(batch)], strict=True)
-        loss = dice_and_cross_entropy(network(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(classes)))
-        set_learning_rate(optimizer, learning_rate, step, steps)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5)
-        optimizer.step()
-        average.update(network)
-        running += (loss.item() - running) / min(step - first + 1, 50)
-        if (step + 1) % 50 == 0:
-            logger.info("step=%d loss=%.3f seconds=%.0f", step + 1, running, time.monotonic() - started)
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            save_checkpoint(checkpoint, step + 1, network, optimizer, average)
-            save_weights(average, out)
-
-
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of patients, such as openkbp_train")
-    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder")
-    parser.add_argument("--checkpoint", type=Path, default=Path("cache/localizer.ckpt"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=3)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
+    add_options(parser, checkpoint=Path("cache/localizer.ckpt"), batch=3)
+    options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(args.threads)
-    train(
-        args.data, args.out, steps=args.steps, batch=args.batch, seed=args.seed,
-        checkpoint=args.checkpoint, learning_rate=args.learning_rate,
-    )
+    torch.set_num_threads(options.threads)
+    heads = read_heads(options.data)
+    logger.info("patients=%d", len(heads))
+    fit(LOCALIZER_DEFINITION, lambda rng: draw_sample(heads, rng), dice_and_cross_entropy, options)
 
 
 if __name__ == "__main__":
