@@ -10,21 +10,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from screener.journey import Queue
+from screener.sop_classes import CT, ULTRASOUND
 from screener.store import QuietStudy, Store
 from screener.study import Thresholds
 
 logger = logging.getLogger(__name__)
 
-# PS3.4 table B.5-1; the two retired ultrasound classes still come from old scanners.
-CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
-US_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.1.6.1",
-        "1.2.840.10008.5.1.4.1.1.3.1",
-        "1.2.840.10008.5.1.4.1.1.6",
-        "1.2.840.10008.5.1.4.1.1.3",
-    }
-)
 HINT_AGAIN_AFTER = timedelta(seconds=60)
 
 Hint = Callable[[Queue], bool]
@@ -33,10 +24,10 @@ Hint = Callable[[Queue], bool]
 
 def dispatch_study(store: Store, study: QuietStudy, thresholds: Thresholds, now: datetime) -> str | None:
     """Open a run on the queue that reads the study, or set it aside; None when an image came meanwhile."""
-    if study.sop_class_uids & CT_CLASSES:
+    if study.sop_class_uids & CT:
         number = store.open_run(study, Queue.CT, thresholds, now)
         return None if number is None else f"run {number} on queue ct"
-    if study.sop_class_uids & US_CLASSES:
+    if study.sop_class_uids & ULTRASOUND:
         number = store.open_run(study, Queue.US, thresholds, now)
         return None if number is None else f"run {number} on queue us"
     if study.sop_class_uids:
