@@ -51,7 +51,14 @@ def compose_message(
     read the notice says so and goes out, for told without a name is told.
     """
     study = notice.study_id
-    lines = [f"The parotid screener flagged study {study}.", ""]
+    is_flagged = any(gland.presence is Presence.PRESENT for gland in notice.glands)
+    told = f"The parotid screener flagged study {study}."
+    if not is_flagged:
+        told = (
+            f"The earlier notice about study {study} is withdrawn: a later run of the parotid screener, on more images "
+            "or at a person's request, no longer finds a mass above the threshold."
+        )
+    lines = [told, ""]
     if include_patient_identity:
         lines += [*_patient_lines(notice, storage_folder), ""]
     for gland in notice.glands:
@@ -86,7 +93,7 @@ def describe_candidate(candidate: Candidate) -> str:
 def _summarize(glands: Sequence[GlandVerdict]) -> str:
     sides = [gland.side.value for gland in glands if gland.presence is Presence.PRESENT]
     if not sides:
-        return "no mass above the threshold"
+        return "earlier notice withdrawn: no mass above the threshold"
     return f"mass in the {' and the '.join(sides)} parotid"
 
 

@@ -13,6 +13,8 @@ from screener.store.base import Base, LeaseLostError, add_step, end_study, lock_
 from screener.store.values import Kind, Run, Screening
 from screener.study import Instance, SeriesChoice, Thresholds
 
+WITHDRAWN = "withdrawn"
+
 
 class Runs(Base):
     """From a waiting run to a decided one."""
@@ -154,7 +156,7 @@ class Runs(Base):
                         last_error="",
                     )
                 )
-            told = self._owe_notices(connection, run, screening, recipients, now) if verdict.is_flagged else 0
+            told = self._owe_notices(connection, run, screening, recipients, now)
             _step(connection, run, Stage.DECIDED, sentence=reason, seconds=None, now=now)
             owed = f"results owed to {len(destinations)} destination(s), notices to {told} recipient(s)"
             _step(connection, run, Stage.ENCODED, sentence=owed, seconds=seconds, now=now)
@@ -183,12 +185,30 @@ class Runs(Base):
         recipients: Sequence[tuple[str, str]],
         now: datetime,
     ) -> int:
+        """Owe what each recipient must still hear: a flag once, and its withdrawal where a later run takes it back."""
         flagged = sorted(gland.side for gland in screening.verdict.glands if gland.candidate_numbers)
-        finding_key = "+".join(flagged)  # the same glands of the same study never alert twice
-        if run.reprocess_number:
-            finding_key += f"#{run.reprocess_number}"
         told = 0
         for channel, recipient in recipients:
+            heard = connection.execute(
+                sa.select(t.notices.c.finding_key)
+                .where(
+                    t.notices.c.study_id == run.study_id,
+                    t.notices.c.channel == channel,
+                    t.notices.c.recipient == recipient,
+                    t.notices.c.state == "sent",
+                )
+                .order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())
+                .limit(1)
+            ).scalar()
+            is_withdrawn = heard is not None and heard.startswith(WITHDRAWN)
+            if not flagged and (heard is None or is_withdrawn):
+                continue
+            # The same glands of the same study never alert twice, unless the flag was withdrawn in between.
+            finding_key = "+".join(flagged) if flagged else f"{WITHDRAWN} by run {run.number}"
+            if flagged and is_withdrawn:
+                finding_key += f"@{run.number}"
+            elif flagged and run.reprocess_number:
+                finding_key += f"#{run.reprocess_number}"
             mine = (
                 t.notices.c.study_id == run.study_id,
                 t.notices.c.channel == channel,

@@ -1,6 +1,7 @@
 """Notices: their text, and that each is told at least once."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -261,3 +262,12 @@ def test_a_delay_doubles_until_the_longest(attempts: int, first_seconds: int, lo
 
 def test_a_delay_stays_finite_however_long_a_peer_is_away() -> None:
     assert next_delay(10**9, 30, 900) == timedelta(seconds=900)
+
+
+def test_a_notice_of_a_run_that_flags_nothing_withdraws_the_earlier_one() -> None:
+    absent = GlandVerdict(side=Side.LEFT, presence=Presence.ABSENT, reason="no candidate", candidate_numbers=())
+    message = compose_message(replace(owed(), glands=(RIGHT, absent), candidates=()))
+    assert "withdrawn" in message.subject
+    assert "The earlier notice about study 12 is withdrawn" in message.text
+    assert "flagged study" not in message.text
+    assert "Right parotid: not assessed" in message.text

@@ -393,3 +393,42 @@ def test_hints_are_sent_for_new_work_and_once_a_minute_for_old(store: Store) -> 
 def test_an_instant_without_time_zone_is_refused(store: Store) -> None:
     with pytest.raises(sa.exc.StatementError, match="time zone"):
         store.record_instance(an_instance(), datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
+
+
+def screen_again(store: Store, number: int, voxels: int, now: datetime) -> datetime:
+    """Another image, another run with another finding, everything delivered and told."""
+    store.record_instance(an_instance(number), now)
+    later = now + QUIET
+    dispatch(store, later)
+    finish(store, claimed(store, later), voxels=voxels, now=later)
+    deliver_and_notify(store, later)
+    return later + timedelta(hours=1)
+
+
+def notices_of(store: Store) -> list[tuple[int, str]]:
+    return [(run.number, notice.state) for run in store.study_report(1).runs for notice in run.notices]
+
+
+def test_a_flag_that_was_told_is_withdrawn_once_when_a_later_run_takes_it_back(store: Store) -> None:
+    now = screen_again(store, 1, 900, START)
+    now = screen_again(store, 2, 10, now)
+    now = screen_again(store, 3, 10, now)
+    assert notices_of(store) == [(1, "sent"), (2, "sent")]
+    assert store.study_report(1).ending is Ending.DONE
+
+
+def test_a_finding_that_comes_back_after_its_withdrawal_is_told_again(store: Store) -> None:
+    now = START
+    for number, voxels in enumerate((900, 10, 900, 900), start=1):
+        now = screen_again(store, number, voxels, now)
+    assert notices_of(store) == [(1, "sent"), (2, "sent"), (3, "sent")]
+
+
+def test_failed_studies_are_listed_newest_first(store: Store) -> None:
+    for number in (1, 2):
+        store.record_instance(an_instance(number, study_instance_uid=f"1.{number}"), START)
+    dispatch(store, START + QUIET)
+    for _ in range(2):
+        store.end_run(claimed(store), Ending.FAILED, code="gap", reason="a slice is missing", now=START)
+    assert store.latest_ending(Ending.FAILED) == [(2, "a slice is missing"), (1, "a slice is missing")]
+    assert store.latest_ending(Ending.SET_ASIDE) == []
