@@ -1,6 +1,7 @@
 """The command line: `screener --help` says what there is."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,9 +10,9 @@ from pathlib import Path
 import sqlalchemy.exc
 
 from screener import __version__
-from screener.config import Config, ConfigError, find_config, load_config
+from screener.config import Config, ConfigError, check_bundles, find_config, load_config
 from screener.explain import describe_counts, describe_oddities, describe_study
-from screener.journey import CT_JOURNEY, US_JOURNEY, Step
+from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.logs import start_logging
 from screener.show_config import show_config
 from screener.store import Store, open_store
@@ -36,6 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except sqlalchemy.exc.OperationalError as error:
         print(f"the database does not answer: {error.orig}", file=sys.stderr)
         return 1
+    except sqlalchemy.exc.ArgumentError:
+        print("database.url: not a SQLAlchemy URL", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `screener status | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130
 
@@ -117,6 +124,8 @@ def _run(options: argparse.Namespace) -> int:
 
     config, path = _read_config(options)
     start_logging(config.log.level)
+    if not options.no_workers:
+        check_bundles(config)
     Daemon(config, path, has_workers=not options.no_workers).run()
     return 0
 
@@ -160,6 +169,11 @@ def _status(options: argparse.Namespace) -> int:
     _, store = _open(options)
     counts = store.counts()
     print(describe_counts(counts))
+    failed = store.latest_ending(Ending.FAILED)
+    if failed:
+        print("failed, newest first; `screener explain NUMBER` tells more:")
+        for study_id, reason in failed:
+            print(f"  study {study_id}: {reason}")
     if counts.oddities:
         print(describe_oddities(store.latest_oddities()))
     return 0 if counts.is_balanced else 1
@@ -181,6 +195,11 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _config_check(options: argparse.Namespace) -> int:
     config, path = _read_config(options)
+    check_bundles(config)
+    if config.notices.email.host and not config.notices.email.recipients:
+        print("warning: notices.email.host is set, but notices.email.recipients is empty: nobody is told")
+    if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:
+        print("warning: completeness.max_wait_seconds is shorter than completeness.quiet_seconds")
     print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
     return 0
 

@@ -362,6 +362,13 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
     return config
 
 
+def check_bundles(config: Config) -> None:
+    """Raise ConfigError where a model bundle that the settings name is not there."""
+    for key, name in (("localizer", config.models.localizer), ("segmenter", config.models.segmenter)):
+        if not (config.bundles_folder / name / "configs" / "metadata.json").is_file():
+            raise ConfigError(f"models.{key}: there is no bundle {name} in {config.bundles_folder}")
+
+
 def find_config(environment: Mapping[str, str] = os.environ) -> Path:
     """The file a worker reads: SCREENER_CONFIG, or config.toml in the working directory."""
     return Path(environment.get(CONFIG_VARIABLE, "config.toml"))

@@ -36,7 +36,10 @@ class Daemon:
         # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
         pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         self._config = config
-        self.archive = Archive(config.storage_folder, config.storage.reserve_mib << 20)
+        try:
+            self.archive = Archive(config.storage_folder, config.storage.reserve_mib << 20)
+        except OSError as error:
+            raise ConfigError(f"storage.folder: {config.storage_folder}: {error.strerror}") from None
         self.store = open_store(config.database_url, is_migrating=True)
         self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC))
         self._hints = Hints(config)

@@ -58,18 +58,24 @@ def _warm_up(**_: object) -> None:
     # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     warnings.filterwarnings("ignore", module=r"pydicom\..*")
-    if Queue.CT in app.amqp.queues.consume_from:
-        try:
-            bench().models()
-        except NeedsPerson as outcome:  # each study says so again, with its own ending
-            logger.error("models cannot be loaded: %s", outcome.reason)
+    if Queue.CT in app.amqp.queues.consume_from and has_models():
         logger.info("worker for queue ct is ready")
+
+
+def has_models() -> bool:
+    """Tell whether this worker can screen CT; the first call loads the models, each failure is logged."""
+    try:
+        bench().models()
+    except NeedsPerson as outcome:
+        logger.error("CT studies wait, for the models cannot be loaded: %s", outcome.reason)
+        return False
+    return True
 
 
 @app.task(name="screener.ct")  # type: ignore[untyped-decorator]
 def work_on_ct() -> None:
-    """Screen the oldest due CT run."""
-    if work_on_run(bench(), Queue.CT, screen_ct):
+    """Screen the oldest due CT run; without models the runs wait, for their studies are not to blame."""
+    if has_models() and work_on_run(bench(), Queue.CT, screen_ct):
         hint_again(Queue.CT)
 
 
@@ -140,7 +146,8 @@ def _try_again(bench: Bench, run: Run, code: str, reason: str) -> None:
 
 def _end(bench: Bench, run: Run, ending: Ending, code: str, reason: str) -> None:
     bench.store.end_run(run, ending, code=code, reason=reason, now=bench.clock())
-    logger.info("study=%d run=%d ending=%r code=%s: %s", run.study_id, run.number, str(ending), code, reason)
+    level = logging.ERROR if ending is Ending.FAILED else logging.INFO
+    logger.log(level, "study=%d run=%d ending=%r code=%s: %s", run.study_id, run.number, str(ending), code, reason)
 
 
 @contextmanager

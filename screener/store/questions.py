@@ -56,6 +56,13 @@ class Questions(Base):
                 oddities=_count(connection, t.oddities),
             )
 
+    def latest_ending(self, ending: Ending, limit: int = 20) -> list[tuple[int, str]]:
+        """(study number, reason) of studies with this ending, newest first."""
+        with self._begin() as connection:
+            query = sa.select(t.studies.c.id, t.studies.c.reason).where(t.studies.c.ending == ending)
+            rows = connection.execute(query.order_by(t.studies.c.id.desc()).limit(limit)).all()
+        return [(row.id, row.reason) for row in rows]
+
     def find_study(self, reference: str) -> int | None:
         """Our study number for a Study Instance UID, or for the number itself; None when there is no such study."""
         is_number = reference.isascii() and reference.isdigit() and len(reference) < 10

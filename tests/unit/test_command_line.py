@@ -134,3 +134,24 @@ def test_a_port_that_is_taken_is_said_plainly_and_nothing_is_begun(config: Path,
 def test_send_to_nobody_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["send", str(tmp_path / "nowhere"), "--config", str(config)]) == 1
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_named_before_any_study_comes(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text('[models]\nlocalizer = "nosuch"\n')
+    for command in (["config", "check"], ["run"]):
+        assert main([*command, "--config", str(config)]) == 1
+        assert "models.localizer: there is no bundle nosuch" in capsys.readouterr().err
+
+
+def test_a_database_url_that_is_none_is_said_plainly(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text('[database]\nurl = "nonsense"\n')
+    assert main(["status", "--config", str(config)]) == 1
+    assert "database.url" in capsys.readouterr().err
+
+
+def test_mail_to_nobody_is_warned_of(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text('[notices.email]\nhost = "smtp.hospital.test"\n')
+    assert main(["config", "check", "--config", str(config)]) == 0
+    assert "nobody is told" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue
 from screener.outcomes import NeedsPerson, SetAside, TryAgain
 from screener.store import Kind, ReceivedInstance, Run, Store, StudyReport, open_store
+from workers import tasks
 from workers.bench import Bench
 from workers.tasks import work_on_run
 
@@ -143,3 +144,15 @@ def test_the_lease_is_renewed_while_the_work_goes_on(tmp_path: Path, world: Worl
 def test_an_empty_queue_is_no_work(world: World) -> None:
     world.screen(raising(SetAside("done with")))
     assert not world.screen(raising(SetAside("again")))
+
+
+def test_without_models_a_study_waits_and_is_not_to_blame(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"models": {"folder": "nowhere"}}
+    world.bench.config = make_config(settings, base=Path("/"), environment={})
+    monkeypatch.setattr(tasks, "_bench", [world.bench])
+    tasks.work_on_ct()
+    assert world.report.ending is None
+    assert world.report.runs[0].attempts == 0
+    assert "CT studies wait" in caplog.text
