@@ -94,7 +94,14 @@ class Archive:
         return str(target.relative_to(self.folder))
 
     def write_result(
-        self, run_id: int, role: str, content: bytes | memoryview, *, attempt: int, suffix: str = ".dcm"
+        self,
+        study_id: int,
+        run_number: int,
+        role: str,
+        content: bytes | memoryview,
+        *,
+        attempt: int,
+        suffix: str = ".dcm",
     ) -> str:
         """Make one result of a run durable, `role` being seg, sr, key_image ...; returns its relative path.
 
@@ -104,7 +111,7 @@ class Archive:
         if not re.fullmatch(r"[a-z0-9_]+", role) or not re.fullmatch(r"\.[a-z0-9]+", suffix):
             raise ValueError("a role and a suffix consist of lower case letters, digits and underscores")
         name = role if attempt == 1 else f"{role}-{attempt:d}"
-        path = self.folder / RESULTS / f"{run_id:d}" / f"{name}{suffix}"
+        path = self.folder / RESULTS / f"study-{study_id:d}" / f"run-{run_number:d}" / f"{name}{suffix}"
         _write_whole(path, content)
         return str(path.relative_to(self.folder))
 

@@ -161,7 +161,7 @@ def _encode(
             sop_class_uid=file.sop_class_uid,
             sop_instance_uid=file.sop_instance_uid,
             path=bench.archive.write_result(
-                run.run_id, file.role, file.content, attempt=run.attempts, suffix=file.suffix
+                run.study_id, run.number, file.role, file.content, attempt=run.attempts, suffix=file.suffix
             ),
             sha256=hashlib.sha256(file.content).hexdigest(),
         )
@@ -181,7 +181,7 @@ def _stage(bench: Bench, run: Run, stage: Stage) -> Iterator[_Note]:
 
 
 def _describe(choice: SeriesChoice) -> str:
-    return f"series of {choice.instance_count} images with score {choice.score:g}: {'; '.join(choice.reasons)}"
+    return f"series of {choice.instance_count} images with score {choice.score:g}: {' '.join(choice.reasons)}"
 
 
 def _describe_gland(parotid: Parotid) -> str:

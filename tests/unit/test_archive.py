@@ -140,11 +140,11 @@ def test_only_old_unfinished_files_are_removed(archive: Archive) -> None:
 
 
 def test_a_result_lies_under_its_run(archive: Archive) -> None:
-    relative = archive.write_result(7, "seg", b"bytes", attempt=1)
-    assert relative == "results/7/seg.dcm"
+    relative = archive.write_result(7, 2, "seg", b"bytes", attempt=1)
+    assert relative == "results/study-7/run-2/seg.dcm"
     assert archive.path(relative).read_bytes() == b"bytes"
     with pytest.raises(ValueError, match="lower case"):
-        archive.write_result(7, "../seg", b"bytes", attempt=1)
+        archive.write_result(7, 2, "../seg", b"bytes", attempt=1)
 
 
 def test_results_and_received_files_name_the_same_implementation() -> None:
@@ -152,7 +152,7 @@ def test_results_and_received_files_name_the_same_implementation() -> None:
 
 
 def test_a_worker_that_wakes_late_never_overwrites_the_results_of_the_next_attempt(archive: Archive) -> None:
-    valid = archive.write_result(7, "seg", b"of the second attempt", attempt=2)
-    late = archive.write_result(7, "seg", b"of the first attempt, whose worker had stood still", attempt=1)
+    valid = archive.write_result(7, 2, "seg", b"of the second attempt", attempt=2)
+    late = archive.write_result(7, 2, "seg", b"of the first attempt, whose worker had stood still", attempt=1)
     assert late != valid
     assert archive.path(valid).read_bytes() == b"of the second attempt"
