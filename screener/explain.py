@@ -97,7 +97,7 @@ def _run_lines(run: RunReport) -> list[str]:
 
 
 def _joined(reasons: Sequence[str]) -> str:
-    return "; ".join(reasons)
+    return " ".join(reasons)
 
 
 def _moment(at: datetime) -> str:

@@ -18,7 +18,8 @@ def start_logging(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote values
+    for name in ("pydicom", "pynetdicom"):  # the one's warnings quote values, the other's say what we say better
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def describe_error(error: BaseException) -> str:

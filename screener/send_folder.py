@@ -158,6 +158,7 @@ class _Sender:
         self._host = host
         self._port = port
         self._called_ae_title = called_ae_title
+        self._calling_ae_title = calling_ae_title
         self._ae = AE(calling_ae_title)
         self._ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -225,7 +226,9 @@ class _Sender:
         if self._assoc.is_rejected:
             rejection = self._assoc.acceptor.primitive
             why = _REJECTIONS.get((rejection.result_source, rejection.diagnostic), "it gives no reason")
-            raise SendError(f"{receiver} rejects the association: {why}")
+            who = f" {self._calling_ae_title}" if (rejection.result_source, rejection.diagnostic) == (1, 3) else ""
+            hint = "; add it to [[listener.peers]] there, or use --calling" if who else ""
+            raise SendError(f"{receiver} rejects the association: {why}{who}{hint}")
         if self._assoc.acceptor.primitive is not None:
             raise SendError(f"{receiver} takes none of the kinds of files in the folder")
         raise SendError(f"{receiver} cannot be reached")
