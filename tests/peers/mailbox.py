@@ -1,6 +1,5 @@
 """A mail server with one mailbox, as polite or as rude as a test wants it."""
 
-import socket
 import ssl
 import threading
 import time
@@ -11,6 +10,8 @@ from email.message import EmailMessage
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from tests.peers.ports import free_port
 
 
 class Mailbox:
@@ -87,7 +88,7 @@ def open_mailbox(
     controller = Controller(
         mailbox,
         hostname=mailbox.host,
-        port=port or _free_port(),
+        port=port or free_port(),
         ssl_context=tls,
         tls_context=starttls,
         require_starttls=starttls is not None,
@@ -101,10 +102,3 @@ def open_mailbox(
         yield mailbox
     finally:
         controller.stop()
-
-
-def _free_port() -> int:
-    """Give a port that was free a moment ago; the controller must know the number, it calls itself at its start."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])

@@ -11,7 +11,8 @@ import pytest
 
 from screener.__main__ import main
 from screener.journey import CT_JOURNEY
-from screener.store import Kind, ReceivedInstance, Store, open_store
+from screener.store import Store, open_store
+from tests.peers.values import an_instance
 
 
 @pytest.fixture
@@ -31,19 +32,7 @@ def store(config: Path) -> Iterator[Store]:
 
 def record_study(store: Store) -> None:
     store.record_instance(
-        ReceivedInstance(
-            study_instance_uid="1.2.3",
-            series_instance_uid="1.2.3.1",
-            sop_instance_uid="1.2.3.1.1",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-            modality="CT",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            kind=Kind.IMAGE,
-            path="received/x.dcm",
-            sha256="0" * 64,
-            size_bytes=1,
-            calling_ae_title="SCANNER",
-        ),
+        an_instance(),
         datetime.now(UTC) - timedelta(hours=1),
     )
 

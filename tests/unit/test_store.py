@@ -17,7 +17,6 @@ from screener.store import (
     Kind,
     LeaseLostError,
     Receipt,
-    ReceivedInstance,
     Result,
     Run,
     Screening,
@@ -25,13 +24,13 @@ from screener.store import (
     open_store,
 )
 from screener.store.tables import metadata
-from screener.study import Candidate, GlandAssessment, Side, Thresholds
+from screener.study import Thresholds
+from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 QUIET = timedelta(seconds=60)
 MAX_WAIT = timedelta(hours=1)
 LEASE = timedelta(seconds=120)
-CT = "1.2.840.10008.5.1.4.1.1.2"
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="abc")
 
 
@@ -40,23 +39,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
     yield opened
     opened.engine.dispose()
-
-
-def an_instance(number: int = 1, **changes: object) -> ReceivedInstance:
-    received = ReceivedInstance(
-        study_instance_uid="1.2.3",
-        series_instance_uid="1.2.3.1",
-        sop_instance_uid=f"1.2.3.1.{number}",
-        sop_class_uid=CT,
-        modality="CT",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        kind=Kind.IMAGE,
-        path=f"received/{number}.dcm",
-        sha256=f"{number:064d}",
-        size_bytes=1000,
-        calling_ae_title="SCANNER",
-    )
-    return replace(received, **changes)  # type: ignore[arg-type]
 
 
 def dispatch(store: Store, now: datetime) -> int:
@@ -70,29 +52,12 @@ def claimed(store: Store, now: datetime = START + QUIET) -> Run:
     return run
 
 
-def a_candidate(voxels: int, side: Side = Side.RIGHT) -> Candidate:
-    return Candidate(
-        side=side,
-        number=1,
-        voxels=voxels,
-        volume_mm3=float(voxels),
-        longest_diameter_mm=12.0,
-        mean_hu=40.0,
-        max_probability=0.9,
-        mean_probability=0.8,
-        center_mm=(1.0, 2.0, 3.0),
-    )
-
-
 def a_screening(voxels: int = 900) -> Screening:
-    assessments = tuple(
-        GlandAssessment(side=side, is_assessed=True, reason="", volume_mm3=25000.0, mean_hu=-5.0) for side in Side
-    )
-    candidates = (a_candidate(voxels),)
+    candidates = (a_candidate(1, voxels),)
     return Screening(
-        assessments=assessments,
+        assessments=BOTH_ASSESSED,
         candidates=candidates,
-        verdict=decide(assessments, candidates, THRESHOLDS),
+        verdict=decide(BOTH_ASSESSED, candidates, THRESHOLDS),
         results=tuple(
             Result(role=role, sop_class_uid="1.2", sop_instance_uid=f"2.25.{n}", path=f"results/{role}", sha256="0")
             for n, role in enumerate(("sr", "seg"))

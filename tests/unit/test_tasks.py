@@ -13,7 +13,8 @@ from screener.config import make_config
 from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue
 from screener.outcomes import NeedsPerson, SetAside, TryAgain
-from screener.store import Kind, ReceivedInstance, Run, Store, StudyReport, open_store
+from screener.store import Run, Store, StudyReport, open_store
+from tests.peers.values import an_instance
 from workers import tasks
 from workers.bench import Bench
 from workers.tasks import work_on_run
@@ -49,19 +50,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
     clock = Clock()
     store.record_instance(
-        ReceivedInstance(
-            study_instance_uid="1.2.3",
-            series_instance_uid="1.2.3.1",
-            sop_instance_uid="1.2.3.1.1",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-            modality="CT",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            kind=Kind.IMAGE,
-            path="received/x.dcm",
-            sha256="0" * 64,
-            size_bytes=1,
-            calling_ae_title="SCANNER",
-        ),
+        an_instance(),
         START - timedelta(hours=1),
     )
     (study,) = store.quiet_studies(START, quiet=timedelta(seconds=1), max_wait=timedelta(days=1))
