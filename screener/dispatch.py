@@ -24,12 +24,10 @@ Hint = Callable[[Queue], bool]
 
 def dispatch_study(store: Store, study: QuietStudy, thresholds: Thresholds, now: datetime) -> str | None:
     """Open a run on the queue that reads the study, or set it aside; None when an image came meanwhile."""
-    if study.sop_class_uids & CT:
-        number = store.open_run(study, Queue.CT, thresholds, now)
-        return None if number is None else f"run {number} on queue ct"
-    if study.sop_class_uids & ULTRASOUND:
-        number = store.open_run(study, Queue.US, thresholds, now)
-        return None if number is None else f"run {number} on queue us"
+    for sop_class_uids, queue in ((CT, Queue.CT), (ULTRASOUND, Queue.US)):
+        if study.sop_class_uids & sop_class_uids:
+            number = store.open_run(study, queue, thresholds, now)
+            return None if number is None else f"run {number} on queue {queue}"
     if study.sop_class_uids:
         code, reason = "no_ct_no_us", "the study holds neither CT nor ultrasound images"
     else:

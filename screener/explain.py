@@ -1,6 +1,6 @@
 """What an operator reads of a study and of the whole, as plain text without any patient's identity."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 from screener.journey import Stage
@@ -71,7 +71,7 @@ def _run_lines(run: RunReport) -> list[str]:
         taken = "chosen " if series.is_chosen else "refused"
         lines.append(
             f"  series {taken} {series.modality:<4} {series.instance_count:>4} images, score {series.score:g}: "
-            f"{_joined(series.reasons)}  [{series.series_instance_uid}]"
+            f"{' '.join(series.reasons)}  [{series.series_instance_uid}]"
         )
     lines += [f"  {gland.presence}: {gland.reason}" for gland in run.glands]
     for candidate, is_above in run.candidates:
@@ -94,10 +94,6 @@ def _run_lines(run: RunReport) -> list[str]:
             f"  notice by {notice.channel} to {notice.recipient}: {notice.state}, {notice.attempts} attempt(s){error}"
         )
     return lines
-
-
-def _joined(reasons: Sequence[str]) -> str:
-    return " ".join(reasons)
 
 
 def _moment(at: datetime) -> str:

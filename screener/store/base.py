@@ -42,15 +42,12 @@ def add_step(
     )
 
 
-def end_study(
-    connection: sa.Connection, *, study_id: int, ending: Ending, code: str, reason: str, stage: Stage | None = None
-) -> None:
+def end_study(connection: sa.Connection, *, study_id: int, ending: Ending, code: str, reason: str) -> None:
     """Give a study its ending, unless images that no run has seen keep it in flight."""
-    values: dict[str, object] = {"ending": ending, "code": code, "reason": reason}
-    if stage is not None:
-        values["stage"] = stage
     connection.execute(
-        t.studies.update().where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None)).values(**values)
+        t.studies.update()
+        .where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None))
+        .values(ending=ending, code=code, reason=reason)
     )
 
 

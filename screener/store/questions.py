@@ -1,5 +1,8 @@
 """Questions about the whole: the equation, and one study's history."""
 
+from dataclasses import fields
+from typing import Any, TypeVar
+
 import sqlalchemy as sa
 
 from screener.journey import Ending
@@ -20,6 +23,8 @@ from screener.store.values import (
     StudyReport,
 )
 from screener.study import Presence, Side, Thresholds
+
+Line = TypeVar("Line", Result, DeliveryLine, NoticeLine, OddityLine)
 
 
 class Questions(Base):
@@ -137,10 +142,12 @@ def _count(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[
 
 def _oddities(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[OddityLine]:
     rows = connection.execute(t.oddities.select().where(where).order_by(t.oddities.c.id)).all()
-    return [
-        OddityLine(sop_instance_uid=row.sop_instance_uid, code=row.code, reason=row.reason, at=row.at, path=row.path)
-        for row in rows
-    ]
+    return [_read(OddityLine, row) for row in rows]
+
+
+def _read(kind: type[Line], row: sa.Row[Any]) -> Line:
+    """A value whose fields are columns of the row."""
+    return kind(**{field.name: row._mapping[field.name] for field in fields(kind)})
 
 
 def _rows(connection: sa.Connection, table: sa.Table, run_id: int) -> list[sa.Row[tuple[object, ...]]]:
@@ -190,36 +197,7 @@ def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> R
             (candidate_of(found._mapping["features"]), found._mapping["is_above_threshold"])
             for found in _rows(connection, t.candidates, run_id)
         ),
-        results=tuple(
-            Result(
-                role=result["role"],
-                sop_class_uid=result["sop_class_uid"],
-                sop_instance_uid=result["sop_instance_uid"],
-                path=result["path"],
-                sha256=result["sha256"],
-            )
-            for result in (found._mapping for found in _rows(connection, t.results, run_id))
-        ),
-        deliveries=tuple(
-            DeliveryLine(
-                destination=delivery["destination"],
-                state=delivery["state"],
-                attempts=delivery["attempts"],
-                sent_at=delivery["sent_at"],
-                not_before=delivery["not_before"],
-                last_error=delivery["last_error"],
-            )
-            for delivery in (found._mapping for found in _rows(connection, t.deliveries, run_id))
-        ),
-        notices=tuple(
-            NoticeLine(
-                channel=notice["channel"],
-                recipient=notice["recipient"],
-                state=notice["state"],
-                attempts=notice["attempts"],
-                sent_at=notice["sent_at"],
-                last_error=notice["last_error"],
-            )
-            for notice in (found._mapping for found in _rows(connection, t.notices, run_id))
-        ),
+        results=tuple(_read(Result, found) for found in _rows(connection, t.results, run_id)),
+        deliveries=tuple(_read(DeliveryLine, found) for found in _rows(connection, t.deliveries, run_id)),
+        notices=tuple(_read(NoticeLine, found) for found in _rows(connection, t.notices, run_id)),
     )

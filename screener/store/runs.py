@@ -106,7 +106,7 @@ class Runs(Base):
         """Write the decision, what was measured, and what is owed, in one transaction.
 
         `destinations` are names from the settings; `recipients` are
-        (channel, address) pairs, told only when the study is flagged.
+        (channel, address) pairs, told of a flag and of its withdrawal.
         """
         verdict = screening.verdict
         above = {number for gland in verdict.glands for number in gland.candidate_numbers}
