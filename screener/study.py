@@ -102,6 +102,17 @@ class Parotid:
     volume_mm3: float
     mean_hu: float | None
 
+    @property
+    def assessment(self) -> "GlandAssessment":
+        """What `decide` needs to know of the gland."""
+        return GlandAssessment(
+            side=self.side,
+            is_assessed=self.is_assessed,
+            reason=self.reason,
+            volume_mm3=self.volume_mm3,
+            mean_hu=self.mean_hu,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

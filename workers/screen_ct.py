@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
 from screener.decide import decide
 from screener.journey import Stage
 from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run, Screening
-from screener.study import Candidate, GlandAssessment, Instance, Mass, Parotid, SeriesChoice, Verdict, Volume
+from screener.study import Candidate, Instance, Mass, Parotid, SeriesChoice, Verdict, Volume
 from workers.bench import Bench, Models
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def screen_ct(bench: Bench, run: Run) -> None:
     with _stage(bench, run, Stage.SEGMENTED) as note:
         masses = segment_masses(volume, parotids, models.segmenter, min_probability=run.thresholds.min_probability)
         note.sentence = f"{len(masses)} candidate(s)" + "".join(f"; {_describe_candidate(m.candidate)}" for m in masses)
-    assessments = tuple(assess(parotid) for parotid in parotids)
+    assessments = tuple(parotid.assessment for parotid in parotids)
     candidates = tuple(mass.candidate for mass in masses)
     verdict = decide(assessments, candidates, run.thresholds)
     encoding_began = time.monotonic()
@@ -103,17 +104,6 @@ def make_run_key(run: Run, images: Sequence[Instance], models: Models) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def assess(parotid: Parotid) -> GlandAssessment:
-    """What `decide` needs to know of a gland."""
-    return GlandAssessment(
-        side=parotid.side,
-        is_assessed=parotid.is_assessed,
-        reason=parotid.reason,
-        volume_mm3=parotid.volume_mm3,
-        mean_hu=parotid.mean_hu,
-    )
-
-
 def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
     """Select the series; the reasons are stored also where no series will do."""
     from workers.ct.select_series import select_series
@@ -135,7 +125,7 @@ def _encode(
     masses: Sequence[Mass],
     verdict: Verdict,
     *,
-    started_at: object,
+    started_at: datetime,
     models: Models,
 ) -> tuple[Result, ...]:
     """Encode SEG, SR and key image once, and keep their bytes."""
@@ -151,7 +141,7 @@ def _encode(
         verdict,
         identity=models.identity,
         run_key=run_key,
-        started_at=started_at,  # type: ignore[arg-type]
+        started_at=started_at,
         thresholds=run.thresholds,
         run_number=run.number,
     )

@@ -1,7 +1,7 @@
 """LOCALIZED -> SEGMENTED: find candidate masses in and at each assessed parotid gland."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,10 @@ def segment_masses(
 ) -> tuple[Mass, ...]:
     """Return every candidate of both glands, largest first, numbered from 1; glands not assessed are passed over."""
     components: list[Component] = []
+    body_hu = np.where(volume.body, volume.hu, AIR_HU)
     for parotid in parotids:
         if parotid.is_assessed and parotid.mask is not None:
-            components += search_gland(volume, parotid.mask, parotid.side, segmenter, min_probability)
+            components += search_gland(volume, body_hu, parotid.mask, parotid.side, segmenter, min_probability)
     components.sort(key=lambda component: -component.voxels)
     return tuple(
         place_mass(volume, component, number, min_probability) for number, component in enumerate(components, start=1)
@@ -48,11 +49,11 @@ def segment_masses(
 
 
 def search_gland(
-    volume: Volume, mask: Bools, side: Side, segmenter: Segmenter, min_probability: float
+    volume: Volume, body_hu: NDArray[Any], mask: Bools, side: Side, segmenter: Segmenter, min_probability: float
 ) -> list[Component]:
-    """Return the components in the crop around the gland `mask` that belong to the gland."""
+    """Return the components in the crop around the gland `mask` that belong to it; `body_hu` is air off the patient."""
     grid = crop_grid(volume, mask)
-    hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU, blur_mm=BLUR_MM)
+    hu = take_from_source(body_hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM)
     gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
     image = np.concatenate([scale_hu(hu), smooth_gland(gland, grid.step_mm)[None]])
     if side is Side.LEFT:

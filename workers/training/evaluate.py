@@ -119,10 +119,7 @@ def assess(side: Side, parotids: tuple[Parotid, ...]) -> GlandAssessment:
     """Return what the decision needs to know of the gland of `side`."""
     for parotid in parotids:
         if parotid.side is side:
-            return GlandAssessment(
-                side=side, is_assessed=parotid.is_assessed, reason=parotid.reason,
-                volume_mm3=parotid.volume_mm3, mean_hu=parotid.mean_hu,
-            )
+            return parotid.assessment
     return GlandAssessment(side=side, is_assessed=False, reason="Set aside.", volume_mm3=0, mean_hu=None)
 
 
