@@ -59,8 +59,15 @@ def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bo
     smooth = ndimage.median_filter(hu, 3) if rng.random() < 0.5 else hu
     edges = np.array([-700, -250, rng.normal(-65, 10), rng.normal(0, 12), rng.normal(110, 25), rng.normal(350, 60)])
     values = np.array(
-        [-1000, rng.normal(-800, 60), rng.normal(-100, 8), rng.normal(-40, 15), rng.normal(50, 15),
-         rng.normal(180, 40), rng.normal(800, 200)],
+        [
+            -1000,
+            rng.normal(-800, 60),
+            rng.normal(-100, 8),
+            rng.normal(-40, 15),
+            rng.normal(50, 15),
+            rng.normal(180, 40),
+            rng.normal(800, 200),
+        ],
     )
     flat = values[np.digitize(smooth, np.sort(edges))].astype(np.float32)
     if rng.random() < 0.7:

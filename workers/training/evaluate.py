@@ -91,9 +91,7 @@ def screen(truth: Truth, localizer: Bundle, segmenter: Bundle, thresholds: Thres
     masses: tuple[Mass, ...] = ()
     try:
         parotids = localize_parotids(truth.volume, localizer)
-        masses = segment_masses(
-            truth.volume, parotids, segmenter, min_probability=thresholds.min_probability
-        )
+        masses = segment_masses(truth.volume, parotids, segmenter, min_probability=thresholds.min_probability)
     except SetAside as outcome:
         logger.info("%s set aside: %s", truth.name, outcome.reason)
     seconds = time.monotonic() - started
@@ -155,8 +153,11 @@ def patients_with_and_without(data: Path, diameter_mm: float, limit: int | None)
         side = (Side.RIGHT, Side.LEFT)[number % 2]
         glands = {side: patient.labels == label for side, label in LABELS.items()}
         yield Truth(
-            name=patient.name, volume=as_volume(patient.hu, patient.spacing_mm), glands=glands,
-            mass=None, mass_side=None,
+            name=patient.name,
+            volume=as_volume(patient.hu, patient.spacing_mm),
+            glands=glands,
+            mass=None,
+            mass_side=None,
         )
         if glands[side].any():
             yield with_mass(patient, glands, side, diameter_mm, number)
@@ -168,8 +169,11 @@ def with_mass(
     """Return the patient with a mass in the gland of `side`."""
     hu, mass = insert_mass(patient.hu, glands[side], patient.spacing_mm, (2026, number), diameter_mm=diameter_mm)
     return Truth(
-        name=f"{patient.name}+mass", volume=as_volume(hu, patient.spacing_mm),
-        glands=glands | {side: glands[side] | mass}, mass=mass, mass_side=side,
+        name=f"{patient.name}+mass",
+        volume=as_volume(hu, patient.spacing_mm),
+        glands=glands | {side: glands[side] | mass},
+        mass=mass,
+        mass_side=side,
     )
 
 
@@ -209,9 +213,11 @@ def phantoms(count: int, diameter_mm: float, first_seed: int) -> Iterator[Truth]
         )
         x, y, z = (float(length) for length in np.linalg.norm(phantom.affine[:3, :3], axis=0))
         yield Truth(
-            name=f"phantom {number}", volume=as_volume(phantom.hu, (z, y, x)),
+            name=f"phantom {number}",
+            volume=as_volume(phantom.hu, (z, y, x)),
             glands={Side.RIGHT: phantom.right_parotid, Side.LEFT: phantom.left_parotid},
-            mass=phantom.mass, mass_side=side,
+            mass=phantom.mass,
+            mass_side=side,
         )
 
 
@@ -277,8 +283,14 @@ def main() -> None:
             overlap = " ".join(f"{value:.2f}" for value in case.gland_dice.values())
             logger.info(
                 "%-14s %-5s mass=%-5s center_mm=%s dice=%s mass_dice=%.2f seconds=%.1f | %s",
-                case.name, "right" if case.is_right else "WRONG", case.mass_side, errors, overlap, case.mass_dice,
-                case.seconds, "; ".join(case.candidates),
+                case.name,
+                "right" if case.is_right else "WRONG",
+                case.mass_side,
+                errors,
+                overlap,
+                case.mass_dice,
+                case.seconds,
+                "; ".join(case.candidates),
             )
         report[name] = {"summary": summarize(cases), "cases": [asdict(case) for case in cases]}
         logger.info("%s", json.dumps(report[name]["summary"], indent=1))

@@ -1,4 +1,4 @@
-"""Draw the segmenter's training samples from the cache: patches at 2 mm with the gland as the localizer might find it."""
+"""Draw the segmenter's training samples from the cache: patches at 2 mm with the gland as the localizer finds it."""
 
 import numpy as np
 from numpy.typing import NDArray
