@@ -5,9 +5,11 @@ Arrays are (z, y, x), z running from feet to head; world is LPS millimeters
 candidates are counted on a 1 mm isotropic grid whatever the scan's spacing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,12 @@ MANUFACTURER = "Parotid Screener Project"
 """Manufacturer (0008,0070) of every result; with Contributing Equipment it tells our objects from others'."""
 MODEL_NAME_CT = "Parotid Screener CT"
 """Manufacturer's Model Name (0008,1090) of every result made from CT."""
+
+GAMMAS: Final = range(1, 11)
+"""The inverse radii of influence for which a machine that judges candidates ships."""
+DEFAULT_GAMMA: Final = 5
+DEFAULT_MIN_SCORE: Final = 0.2
+DEFAULT_MIN_COVERED_SHARE: Final = 0.4
 
 
 class Side(StrEnum):
@@ -92,7 +100,7 @@ class Parotid:
 
     side: Side
     is_assessed: bool
-    """True: found and covered enough to be searched. False: not assessed, see `reason`."""
+    """True: found and searched; whether enough of it is covered, `decide` says. False: not assessed, see `reason`."""
     reason: str
     """Why the gland is not assessed, a sentence for the operator; empty when it is."""
     center_mm: tuple[float, float, float] | None
@@ -101,6 +109,10 @@ class Parotid:
     """The gland on the source grid, axes (z, y, x); None when nothing was found."""
     volume_mm3: float
     mean_hu: float | None
+    covered_share: float = 1.0
+    """How much of the gland the scan covers, 0 to 1, estimated where the scan's end cuts it; 0 where none was found."""
+    is_partial: bool = False
+    """True: the scan begins or ends inside the gland, and what is covered is searched."""
 
     @property
     def assessment(self) -> "GlandAssessment":
@@ -111,6 +123,8 @@ class Parotid:
             reason=self.reason,
             volume_mm3=self.volume_mm3,
             mean_hu=self.mean_hu,
+            covered_share=self.covered_share,
+            is_partial=self.is_partial,
         )
 
 
@@ -130,6 +144,14 @@ class Candidate:
     mean_probability: float
     center_mm: tuple[float, float, float]
     """Center of mass, LPS millimeters."""
+    features: Mapping[str, float] = field(default_factory=dict)
+    """What the support vector machines judge by, name to number; empty in rows of versions that had none."""
+    scores: tuple[float, ...] = ()
+    """How much it resembles a mass, 0 to 1, one score for each of GAMMAS; empty where no machine judged it."""
+
+    def score(self, gamma: int) -> float | None:
+        """The score at `gamma`, or None where no machine judged the candidate."""
+        return self.scores[GAMMAS.index(gamma)] if self.scores else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +173,12 @@ class Thresholds:
     """Voxels at or above this mass probability form the components."""
     config_revision: str
     """First 12 hexadecimal digits of the digest of the decision settings."""
+    gamma: int = DEFAULT_GAMMA
+    """Which machine judges the candidates, one of GAMMAS."""
+    min_score: float = DEFAULT_MIN_SCORE
+    """A candidate with a lower score is judged not to be a mass, whatever its size; 0 takes every candidate."""
+    min_covered_share: float = DEFAULT_MIN_COVERED_SHARE
+    """A gland of which the scan covers less is not assessed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +190,8 @@ class GlandAssessment:
     reason: str
     volume_mm3: float
     mean_hu: float | None
+    covered_share: float = 1.0
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +204,9 @@ class GlandVerdict:
     """One sentence: what was found and against which threshold, or why it is undetermined."""
     candidate_numbers: tuple[int, ...]
     """Numbers of the candidates above the threshold, largest first."""
+    covered_share: float = 1.0
+    is_partial: bool = False
+    """True: the scan covers the gland in part only, and the decision speaks of that part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
