@@ -9,6 +9,8 @@ from monai.networks import nets
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from workers.models.study_network import StudyNetwork
+
 PREPROCESSING_VERSION: Final = "1"
 """Raised whenever resampling, scaling or masking changes what a network sees: it is part of the result identity."""
 
@@ -40,19 +42,20 @@ def smooth_gland(gland: NDArray[np.floating] | NDArray[np.bool_], spacing_mm: fl
 def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
     """Return the untrained network that a bundle's `network_def` describes.
 
-    Only networks of MONAI named in `ALLOWED_NETWORKS` are built: a bundle is data and may not run code of its own.
-    Raises ValueError for any other.
+    Only those named in `ALLOWED_NETWORKS` are built: a bundle is data and may not run code of its own. Raises
+    ValueError for any other.
     """
     arguments = dict(definition)
     target = str(arguments.pop("_target_", "")).removeprefix("monai.networks.nets.")
     if target not in ALLOWED_NETWORKS:
         message = f"the network {target!r} is not one of {', '.join(sorted(ALLOWED_NETWORKS))}"
         raise ValueError(message)
-    network: torch.nn.Module = getattr(nets, target)(**arguments)
+    network: torch.nn.Module = (StudyNetwork if target == "StudyNetwork" else getattr(nets, target))(**arguments)
     return network
 
 
-ALLOWED_NETWORKS: Final = frozenset({"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet"})
+ALLOWED_NETWORKS: Final = frozenset({"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet", "StudyNetwork"})
+"""Networks of MONAI, and the screening study's."""
 
 # Batch normalization, not instance: its statistics do not depend on how much of the neck a scan covers.
 LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
@@ -70,4 +73,19 @@ LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
 SEGMENTER_DEFINITION: Final[dict[str, Any]] = LOCALIZER_DEFINITION | {"in_channels": 3, "out_channels": 2}
 """(n, 3, z, y, x) at 2 mm, softened gland last, left turned to look right, to logits (n, 2, z, y, x)."""
 
-DEFINITIONS: Final = {"parotid_localizer": LOCALIZER_DEFINITION, "parotid_mass_segmenter": SEGMENTER_DEFINITION}
+STUDY_LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
+    "_target_": "StudyNetwork",
+    "in_channels": 2,
+    "out_channels": len(LOCALIZER_CLASSES),
+}
+STUDY_SEGMENTER_DEFINITION: Final[dict[str, Any]] = STUDY_LOCALIZER_DEFINITION | {"in_channels": 3, "out_channels": 2}
+"""The same inputs and outputs as above, in the network of the screening study: the baseline."""
+
+NETWORKS: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "parotid_localizer": {"unet": LOCALIZER_DEFINITION, "study": STUDY_LOCALIZER_DEFINITION},
+    "parotid_mass_segmenter": {"unet": SEGMENTER_DEFINITION, "study": STUDY_SEGMENTER_DEFINITION},
+}
+"""By bundle, the networks that can be trained for it."""
+
+DEFINITIONS: Final = {name: choices["unet"] for name, choices in NETWORKS.items()}
+"""By bundle, the network that ships."""

@@ -1,15 +1,16 @@
-"""Read the training patients: NIfTI images and labels as arrays in our axes."""
+"""Read the training patients: images and labels as arrays in our axes, masked as the networks will see them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-RIGHT_LABEL = 1
-LEFT_LABEL = 2
+from workers.ct.check_values import AIR_HU
+from workers.training.read_cases import LABELS, LEFT_LABEL, RIGHT_LABEL, Case, read_case, read_cases
+
+__all__ = ["LEFT_LABEL", "RIGHT_LABEL", "Patient", "as_patient", "read_patient", "read_patients"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,32 +19,33 @@ class Patient:
 
     name: str
     hu: NDArray[np.int16]
+    """Air outside the body: a table must not reach the networks, in training no more than in screening."""
     labels: NDArray[np.uint8]
-    """1 right parotid, 2 left parotid; other organs as the source has them."""
+    """1 right parotid, 2 left parotid; other organs as the source has them. All 0 where nothing is outlined."""
     spacing_mm: tuple[float, float, float]
     """Along (z, y, x)."""
+    mass: NDArray[np.bool_] | None = None
+    """A mass that is in the image already; None where there is none."""
+
+
+def as_patient(case: Case) -> Patient:
+    """Return the case as a patient to train on; where its axes are oblique, they are taken as upright."""
+    labels = case.labels
+    if labels is None:
+        labels = np.zeros(case.volume.hu.shape, np.uint8)
+        for side, gland in case.glands.items():
+            labels[gland] = LABELS[side]
+    x, y, z = case.volume.spacing_mm
+    hu = np.where(case.volume.body, case.volume.hu, np.int16(AIR_HU))
+    return Patient(name=case.name, hu=hu, labels=labels, spacing_mm=(z, y, x), mass=case.mass)
 
 
 def read_patient(folder: Path) -> Patient:
-    """Read `image.nii.gz` and `labels.nii.gz` of `folder`; any axis order, no oblique axes."""
-    image = nibabel.nifti1.load(folder / "image.nii.gz")
-    labels = nibabel.nifti1.load(folder / "labels.nii.gz")
-    to_lps = nibabel.orientations.axcodes2ornt(("L", "P", "S"))
-    turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), to_lps)
-    hu = nibabel.orientations.apply_orientation(np.asarray(image.dataobj), turn).transpose(2, 1, 0)
-    organs = nibabel.orientations.apply_orientation(np.asarray(labels.dataobj), turn).transpose(2, 1, 0)
-    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
-    along = {int(axis): float(size) for (axis, _), size in zip(turn, sizes, strict=True)}
-    return Patient(
-        name=folder.name,
-        hu=np.ascontiguousarray(hu, dtype=np.int16),
-        labels=np.ascontiguousarray(organs, dtype=np.uint8),
-        spacing_mm=(along[2], along[1], along[0]),
-    )
+    """Read one case (see `read_cases`) as a patient."""
+    return as_patient(read_case(folder))
 
 
 def read_patients(root: Path, limit: int | None = None) -> Iterator[Patient]:
-    """Yield the patients below `root` in the order of their names; those without images are passed over."""
-    folders = sorted(folder for folder in root.iterdir() if (folder / "image.nii.gz").exists())
-    for folder in folders[:limit]:
-        yield read_patient(folder)
+    """Yield the patients below `root` in the order of their names; those that cannot be read are passed over."""
+    for case in read_cases(root, limit):
+        yield as_patient(case)

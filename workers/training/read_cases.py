@@ -1,0 +1,185 @@
+"""Read cases to train on or to judge by: one folder each, of NIfTI files or of a DICOM study, with or without truth.
+
+A case is a folder with `image.nii.gz` and, where known, `labels.nii.gz` (1
+right parotid, 2 left parotid) and `mass.nii.gz`; or with the DICOM files of
+one CT series, in any names and depth, and perhaps of segmentations. Either way
+the voxels reach the networks as the stages would hand them on.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from screener.outcomes import NeedsPerson, Outcome
+from screener.study import Side, Volume
+from workers.ct.load_volume import load_volume
+from workers.ct.select_series import select_series
+from workers.training.read_nifti import find_nifti, read_labels, read_mass, read_volume
+from workers.training.read_segmentation import list_dicom, read_segmentations
+
+logger = logging.getLogger(__name__)
+
+Bools = NDArray[np.bool_]
+
+RIGHT_LABEL: Final = 1
+LEFT_LABEL: Final = 2
+LABELS: Final = {Side.RIGHT: RIGHT_LABEL, Side.LEFT: LEFT_LABEL}
+
+_LEAST_PART = 0.05
+"""A piece of the mass with a smaller share of its voxels does not make the other side diseased."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One volume and what is known to be in it; masks (z, y, x) on the volume's grid."""
+
+    name: str
+    """The folder's."""
+    volume: Volume
+    glands: dict[Side, Bools]
+    """Only those that are outlined; empty where the case has no labels."""
+    mass: Bools | None
+    """None where there is none: no file, or an empty one."""
+    mass_sides: tuple[Side, ...]
+    """Right before left; empty where there is no mass."""
+    labels: NDArray[np.uint8] | None
+    """The whole label map as it came, in the volume's axes; None where the case has none, or is DICOM."""
+
+
+def list_cases(root: Path) -> list[Path]:
+    """Return the folders of cases in `root`, or `root` itself where it is one, by name.
+
+    Raises NeedsPerson (`no_cases`) where `root` is no folder.
+    """
+    if not root.is_dir():
+        raise NeedsPerson(f"{root} is no folder of cases.", code="no_cases")
+    if find_nifti(root, "image") is not None:
+        return [root]
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in folders if find_nifti(path, "image") is not None or _holds_dicom(path)]
+
+
+def read_case(folder: Path) -> Case:
+    """Read the case in `folder`.
+
+    Raises NeedsPerson or SetAside with a sentence that names the file or the
+    folder: it cannot be read, does not fit together, or would not be screened.
+    """
+    if find_nifti(folder, "image") is not None:
+        return _read_nifti_case(folder)
+    return _read_dicom_case(folder)
+
+
+def read_cases(root: Path, limit: int | None = None) -> Iterator[Case]:
+    """Yield the cases below `root` by name; one that cannot be read is logged with its reason and passed over."""
+    for folder in list_cases(root)[:limit]:
+        try:
+            case = read_case(folder)
+        except Outcome as outcome:
+            logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
+        else:
+            yield case
+
+
+def find_sides(mass: Bools, glands: dict[Side, Bools], volume: Volume) -> tuple[Side, ...]:
+    """Return the sides on which the mass lies, right before left.
+
+    Each piece belongs to the gland that it shares most voxels with or, apart
+    from both, to the nearer one; where not both glands are outlined, to its
+    side of the body's midline.
+    """
+    pieces, count = ndimage.label(mass, np.ones((3, 3, 3)))
+    sides = set()
+    for number in range(1, count + 1):
+        piece = pieces == number
+        if piece.sum() >= _LEAST_PART * mass.sum():
+            sides.add(_find_side(piece, glands, volume))
+    return tuple(side for side in Side if side in sides)
+
+
+def _find_side(piece: Bools, glands: dict[Side, Bools], volume: Volume) -> Side:
+    shared = {side: int((piece & gland).sum()) for side, gland in glands.items()}
+    if any(shared.values()):
+        return max(shared, key=lambda side: shared[side])
+    if len(glands) == len(Side):
+        center = np.array(ndimage.center_of_mass(piece))
+        spacing_mm = np.array(volume.spacing_mm[::-1])
+        return min(
+            glands,
+            key=lambda side: float(np.linalg.norm((np.argwhere(glands[side]) - center) * spacing_mm, axis=1).min()),
+        )
+    is_left = on_left(volume)[piece].mean() > 0.5
+    return Side.LEFT if is_left else Side.RIGHT
+
+
+def on_left(volume: Volume) -> Bools:
+    """Return True (z, y, x) on the patient's left of the midline, which is the middle of each slice's body."""
+    body = volume.body if volume.body.any() else np.ones_like(volume.body)
+    z, y, x = np.nonzero(body[:, ::2, ::2])
+    places = volume.affine[0, :3] @ np.stack((2 * x, 2 * y, z)) + volume.affine[0, 3]  # LPS: +x is left
+    counts = np.maximum(np.bincount(z, minlength=len(body)), 1)
+    middles = np.bincount(z, places, minlength=len(body)) / counts
+    middles[~body.any(axis=(1, 2))] = np.median(places)
+    depth, rows, columns = volume.hu.shape
+    step_x, step_y, step_z, start = volume.affine[0]
+    place = (
+        start
+        + step_z * np.arange(depth)[:, None, None]
+        + step_y * np.arange(rows)[None, :, None]
+        + step_x * np.arange(columns)[None, None, :]
+    )
+    return np.asarray(place > middles[:, None, None], bool)
+
+
+def _read_nifti_case(folder: Path) -> Case:
+    volume = read_volume(folder, "image")
+    labels = read_labels(folder, "labels", volume)
+    glands: dict[Side, Bools] = {}
+    if labels is not None:
+        outlined = {side: labels == label for side, label in LABELS.items()}
+        glands = {side: gland for side, gland in outlined.items() if gland.any()}
+    mass = read_mass(folder, "mass", volume)
+    return _make_case(folder, volume, glands, mass, labels)
+
+
+def _read_dicom_case(folder: Path) -> Case:
+    images, segmentations = list_dicom(folder)
+    if not images:
+        raise NeedsPerson(f"{folder} holds neither image.nii.gz nor DICOM images.", code="bad_case")
+    try:
+        series_instance_uid, _ = select_series(images)
+        volume = load_volume(images, series_instance_uid)
+    except Outcome as outcome:
+        raise type(outcome)(f"{folder}: {outcome.reason}", code=outcome.code) from outcome
+    glands, sideless, mass = read_segmentations(segmentations, volume)
+    if sideless is not None:
+        left = on_left(volume)
+        for side, part in ((Side.RIGHT, sideless & ~left), (Side.LEFT, sideless & left)):
+            if side not in glands and part.any():
+                glands[side] = part
+    return _make_case(folder, volume, glands, mass, None)
+
+
+def _make_case(
+    folder: Path, volume: Volume, glands: dict[Side, Bools], mass: Bools | None, labels: NDArray[np.uint8] | None
+) -> Case:
+    if mass is not None and not mass.any():
+        mass = None
+    sides = () if mass is None else find_sides(mass, glands, volume)
+    return Case(name=folder.name, volume=volume, glands=glands, mass=mass, mass_sides=sides, labels=labels)
+
+
+def _holds_dicom(folder: Path) -> bool:
+    """Return whether any file below `folder` begins as a DICOM file (PS3.10 7.1)."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                if stream.read(132)[128:] == b"DICM":
+                    return True
+    return False
