@@ -34,6 +34,10 @@ class Component:
     """Probability in a box around the component, elsewhere zero."""
     grid: Grid
     """Where that box lies."""
+    inside: Bools
+    """The component alone, in the same box."""
+    low: tuple[int, int, int]
+    """First index (z, y, x) of that box in the grid on which it was counted."""
 
 
 def measure_components(
@@ -74,6 +78,8 @@ def measure_components(
                     step_mm=grid.step_mm,
                     shape=(inside.shape[0], inside.shape[1], inside.shape[2]),
                 ),
+                inside=inside,
+                low=(int(low[0]), int(low[1]), int(low[2])),
             )
         )
     return components

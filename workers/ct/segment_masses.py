@@ -1,6 +1,11 @@
-"""LOCALIZED -> SEGMENTED: find candidate masses in and at each assessed parotid gland."""
+"""LOCALIZED -> SEGMENTED: find candidate masses in and at each parotid gland, and say how much each resembles one.
 
-from collections.abc import Callable, Sequence
+What is far from the gland or tiny is dropped; every other judgment is left to
+the scores and the thresholds, so that new settings are a query on what is stored.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -8,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from screener.study import Candidate, Mass, Parotid, Side, Volume
+from workers.ct.describe_candidate import NEAR_GLAND_MM, Surroundings, describe_candidate
 from workers.ct.measure_candidates import COUNTING_STEP_MM, Component, measure_components
 from workers.ct.resample_volume import Grid, affine_zyx, put_on_source, take_from_source
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
@@ -17,41 +23,68 @@ Bools = NDArray[np.bool_]
 Segmenter = Callable[[Floats], Floats]
 """Crop (3, z, y, x) at 2 mm: scaled image and softened gland, turned to look right; to (background, mass)."""
 
+Judge = Callable[[Mapping[str, float]], tuple[float, ...]]
+"""A candidate's features to its scores, one for each of screener.study.GAMMAS."""
+
+logger = logging.getLogger(__name__)
+
 CROP_MM: Final = 112.0
 BLUR_MM: Final = 1.5
 """The training images were coarse: finer scans are smoothed to the same detail."""
 LEAST_HU: Final = -80.0
 MOST_HU: Final = 300.0
 """Fat, air and bone are no part of a mass, whatever the network says."""
-MIN_MEAN_HU: Final = -10.0
-"""A mass is soft tissue or fluid; a component darker than this on average is fatty gland."""
-NEAR_GLAND_MM: Final = 6.0
-MIN_NEAR_SHARE: Final = 0.35
-"""A candidate has at least this share of itself within NEAR_GLAND_MM of the gland; a neck node has not."""
+SKIN_HU: Final = -500.0
+MIN_NEAR_SHARE: Final = 0.05
+"""A component with less of itself within NEAR_GLAND_MM of the gland is none of the gland's."""
+MAX_CANDIDATES: Final = 20
+"""Kept per gland, largest first: more are noise."""
 
 SHIFTS: Final = ((0, 0, 0), (3, 3, 0), (0, 3, 3), (3, 0, 3))
 """In voxels along (z, y, x); none is a multiple of the network's total stride of 8."""
 
 
 def segment_masses(
-    volume: Volume, parotids: Sequence[Parotid], segmenter: Segmenter, *, min_probability: float
+    volume: Volume,
+    parotids: Sequence[Parotid],
+    segmenter: Segmenter,
+    *,
+    min_probability: float,
+    judge: Judge | None = None,
 ) -> tuple[Mass, ...]:
-    """Return every candidate of both glands, largest first, numbered from 1; glands not assessed are passed over."""
-    components: list[Component] = []
+    """Return every candidate of both glands, largest first, numbered from 1; glands not assessed are passed over.
+
+    Without `judge` the candidates have features and no scores.
+    """
+    found: list[tuple[Component, dict[str, float]]] = []
     body_hu = np.where(volume.body, volume.hu, AIR_HU)
     for parotid in parotids:
-        if parotid.is_assessed and parotid.mask is not None:
-            components += search_gland(volume, body_hu, parotid.mask, parotid.side, segmenter, min_probability)
-    components.sort(key=lambda component: -component.voxels)
+        if parotid.is_assessed and parotid.mask is not None and parotid.mask.any():
+            other_hu = next((other.mean_hu for other in parotids if other.side is not parotid.side), None)
+            found += search_gland(
+                volume, body_hu, parotid.mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
+            )
+    found.sort(key=lambda pair: -pair[0].voxels)
     return tuple(
-        place_mass(volume, component, number, min_probability) for number, component in enumerate(components, start=1)
+        place_mass(volume, component, number, min_probability, features, judge(features) if judge else ())
+        for number, (component, features) in enumerate(found, start=1)
     )
 
 
 def search_gland(
-    volume: Volume, body_hu: NDArray[Any], mask: Bools, side: Side, segmenter: Segmenter, min_probability: float
-) -> list[Component]:
-    """Return the components in the crop around the gland `mask` that belong to it; `body_hu` is air off the patient."""
+    volume: Volume,
+    body_hu: NDArray[Any],
+    mask: Bools,
+    side: Side,
+    segmenter: Segmenter,
+    min_probability: float,
+    *,
+    other_gland_hu: float | None = None,
+) -> list[tuple[Component, dict[str, float]]]:
+    """Return the components in the crop around the gland `mask` that belong to it, largest first, with their features.
+
+    `body_hu` is air off the patient.
+    """
     grid = crop_grid(volume, mask)
     hu = take_from_source(body_hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM)
     gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
@@ -61,11 +94,24 @@ def search_gland(
     else:
         probability = average_over_shifts(image, segmenter)
     probability = np.where((hu > LEAST_HU) & (hu < MOST_HU), probability, 0).astype(np.float32)
-    probability = np.where(near_enough(probability, gland, grid, min_probability), probability, 0)
+    distance_mm = np.asarray(ndimage.distance_transform_edt(gland < 0.5) * grid.step_mm, dtype=np.float32)
+    probability = np.where(near_enough(probability, distance_mm, min_probability), probability, 0)
     fine, fine_grid = refine(probability.astype(np.float32), grid)
     fine_hu = take_from_source(volume.hu, volume, fine_grid, outside=AIR_HU, blur_mm=0)
     components = measure_components(fine, fine_hu, fine_grid, side, min_probability=min_probability)
-    return [component for component in components if component.mean_hu >= MIN_MEAN_HU]
+    if len(components) > MAX_CANDIDATES:
+        logger.warning("%d candidates at the %s parotid, the largest %d kept", len(components), side, MAX_CANDIDATES)
+    if not components:
+        return []
+    depth_mm = np.asarray(ndimage.distance_transform_edt(hu > SKIN_HU) * grid.step_mm, dtype=np.float32)
+    around = Surroundings(
+        hu=refine(hu, grid)[0],
+        gland=refine(gland, grid)[0] >= 0.5,
+        gland_distance_mm=refine(distance_mm, grid)[0],
+        skin_depth_mm=refine(depth_mm, grid)[0],
+        other_gland_hu=other_gland_hu,
+    )
+    return [(component, describe_candidate(component, around)) for component in components[:MAX_CANDIDATES]]
 
 
 def average_over_shifts(image: Floats, segmenter: Segmenter) -> Floats:
@@ -94,16 +140,18 @@ def crop_grid(volume: Volume, mask: Bools) -> Grid:
     )
 
 
-def near_enough(probability: Floats, gland: Floats, grid: Grid, min_probability: float) -> NDArray[np.bool_]:
-    """Return the voxels to keep: those of components that lie mostly at the gland, and a rim around them."""
+def near_enough(probability: Floats, distance_mm: Floats, min_probability: float) -> NDArray[np.bool_]:
+    """Return the voxels to keep: those of components that reach the gland, and a rim around them.
+
+    `distance_mm` is that from the gland, 0 inside.
+    """
     whole = np.ones((3, 3, 3), dtype=bool)
     labels, count = ndimage.label(probability >= min_probability, structure=whole)
     if not count:
         return np.zeros(probability.shape, dtype=bool)
-    near = ndimage.distance_transform_edt(gland < 0.5) * grid.step_mm <= NEAR_GLAND_MM
     numbers = np.arange(1, count + 1)
-    shares = ndimage.mean(near, labels, numbers)
-    kept = np.isin(labels, numbers[shares >= MIN_NEAR_SHARE])
+    shares = ndimage.mean(distance_mm <= NEAR_GLAND_MM, labels, numbers)
+    kept = np.isin(labels, numbers[shares > MIN_NEAR_SHARE])
     return np.asarray(ndimage.binary_dilation(kept, structure=whole, iterations=2) & (kept | (labels == 0)))
 
 
@@ -116,7 +164,14 @@ def refine(probability: Floats, grid: Grid) -> tuple[Floats, Grid]:
     return np.asarray(fine, dtype=np.float32), Grid(origin_mm=grid.origin_mm, step_mm=COUNTING_STEP_MM, shape=shape)
 
 
-def place_mass(volume: Volume, component: Component, number: int, min_probability: float) -> Mass:
+def place_mass(
+    volume: Volume,
+    component: Component,
+    number: int,
+    min_probability: float,
+    features: Mapping[str, float],
+    scores: tuple[float, ...],
+) -> Mass:
     """Return the component as a mass with its mask on the source grid; no mask is empty, however thick the slices."""
     put, where = put_on_source(component.probability, volume, component.grid)
     mask = np.zeros(volume.hu.shape, dtype=bool)
@@ -136,6 +191,8 @@ def place_mass(volume: Volume, component: Component, number: int, min_probabilit
             max_probability=component.max_probability,
             mean_probability=component.mean_probability,
             center_mm=component.center_mm,
+            features=features,
+            scores=scores,
         ),
         mask=mask,
     )
