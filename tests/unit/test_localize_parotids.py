@@ -138,9 +138,9 @@ def test_the_shipped_network_finds_no_gland_in_noise(localizer):
 @pytest.mark.skipif(not VALIDATION.is_dir(), reason="the real patients are not here")
 def test_real_patients_glands_are_found_within_12_mm(localizer):
     pytest.importorskip("nibabel")
-    from workers.training.evaluate import center_error_mm, patients_with_and_without
+    from workers.training.evaluation.screen_case import center_error_mm
+    from workers.training.read_cases import read_cases
 
-    for truth in patients_with_and_without(VALIDATION, 25, limit=3):
-        if truth.mass_side is None:
-            parotids = localize_parotids(truth.volume, localizer)
-            assert max(center_error_mm(truth, side, parotids) for side in Side) < 12
+    for case in read_cases(VALIDATION, limit=3):
+        for parotid in localize_parotids(case.volume, localizer):
+            assert center_error_mm(case.glands[parotid.side], case.volume, parotid) < 12

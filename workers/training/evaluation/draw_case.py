@@ -1,0 +1,106 @@
+"""One axial slice of a case with the true and the found outlines, kept while the volume is at hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from screener.study import Thresholds
+from workers.training.evaluation.case_result import CaseResult
+from workers.training.evaluation.judge_case import called_numbers, judge_case
+from workers.training.evaluation.screen_case import Answer, Truth
+
+WINDOW_HU: Final = (-125.0, 225.0)
+"""Soft tissue."""
+SIDE_PIXELS: Final = 640
+COLORS: Final = {"gland": (110, 118, 129), "truth": (126, 231, 135), "called": (255, 123, 114), "left": (255, 190, 90)}
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What a picture needs: one slice, cut to the patient."""
+
+    gray: NDArray[np.uint8]
+    """(y, x), front of the patient above, the patient's right on the left."""
+    outlines: dict[str, Bools]
+    """(y, x) for each key of COLORS: true gland, true mass, called candidates, candidates left alone."""
+    spacing_mm: tuple[float, float]
+    """Along (y, x)."""
+    number: int
+    """Of the slice, from the feet, 1 first."""
+
+
+def cut_slice(truth: Truth, result: CaseResult, answer: Answer, thresholds: Thresholds) -> Slice:
+    """Return the slice in which the answer and the truth differ most; where they agree, through the mass or a gland."""
+    called = set(called_numbers(judge_case(result, thresholds).verdict))
+    layers = {name: np.zeros(truth.volume.hu.shape, dtype=bool) for name in COLORS}
+    for gland in truth.glands.values():
+        layers["gland"] |= gland
+    if truth.mass is not None:
+        layers["truth"] |= truth.mass
+    for mass in answer.masses:
+        layers["called" if mass.candidate.number in called else "left"] |= mass.mask
+    for wanted in (layers["truth"] ^ layers["called"], layers["truth"], layers["left"], layers["gland"]):
+        if wanted.any():
+            where = int(np.argmax(wanted.sum(axis=(1, 2))))
+            break
+    else:
+        where = len(truth.volume.hu) // 2
+    # Columns and rows may run either way: a picture shows the patient from the feet, front above.
+    matrix = truth.volume.affine[:3, :3]
+    flips = tuple(slice(None, None, -1 if matrix[axis, axis] < 0 else 1) for axis in (1, 0))
+    low, high = WINDOW_HU
+    gray = np.clip((truth.volume.hu[where].astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    box = _box(truth.volume.body[where])
+    return Slice(
+        gray=gray[box][flips],
+        outlines={name: layer[where][box][flips] for name, layer in layers.items()},
+        spacing_mm=(truth.volume.spacing_mm[1], truth.volume.spacing_mm[0]),
+        number=where + 1,
+    )
+
+
+def _box(body: Bools) -> tuple[slice, slice]:
+    """Return the rows and columns that show the patient; all where nothing does."""
+    found = ndimage.find_objects(body.astype(np.uint8))
+    return found[0] if found else (slice(None), slice(None))
+
+
+def keep_slice(cut: Slice, path: Path) -> None:
+    """Store the slice beside its result; arrays only."""
+    layers: dict[str, Any] = {name: np.packbits(layer) for name, layer in cut.outlines.items()}
+    np.savez_compressed(path, gray=cut.gray, spacing_mm=cut.spacing_mm, number=cut.number, **layers)
+
+
+def load_slice(path: Path) -> Slice | None:
+    """Return the stored slice, None where there is none."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        gray = stored["gray"]
+        layers = {
+            name: np.unpackbits(stored[name], count=gray.size).reshape(gray.shape).astype(bool) for name in COLORS
+        }
+        y, x = (float(value) for value in stored["spacing_mm"])
+        return Slice(gray=gray, outlines=layers, spacing_mm=(y, x), number=int(stored["number"]))
+
+
+def draw_slice(cut: Slice, path: Path) -> None:
+    """Write the slice as PNG: gland gray, true mass green, called red, candidates left alone orange."""
+    height, width = (max(1, length * step) for length, step in zip(cut.gray.shape, cut.spacing_mm, strict=True))
+    scale = SIDE_PIXELS / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.fromarray(cut.gray).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(picture).copy()
+    for name in ("gland", "left", "truth", "called"):
+        layer = Image.fromarray(cut.outlines[name].astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
+        inside = np.asarray(layer) > 127
+        pixels[inside & ~ndimage.binary_erosion(inside, iterations=1 if name == "gland" else 2)] = COLORS[name]
+    picture = Image.fromarray(pixels)
+    ImageDraw.Draw(picture).text((6, 4), f"slice {cut.number}", fill=(230, 237, 243))
+    picture.save(path)

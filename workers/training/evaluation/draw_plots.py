@@ -1,0 +1,185 @@
+"""The plots of the report, each as a figure of its own; drawn without a display."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from workers.training.evaluation.estimate_intervals import Indices, resample_patients
+from workers.training.evaluation.judge_case import Judgment
+from workers.training.evaluation.replay_thresholds import Row
+
+BLUE: Final = "#6cb6ff"
+GREEN: Final = "#7ee787"
+ORANGE: Final = "#ffa657"
+RED: Final = "#ff7b72"
+GREY: Final = "#8b949e"
+STYLE: Final[Any] = {
+    "figure.facecolor": "#0d1117",
+    "axes.facecolor": "#0d1117",
+    "savefig.facecolor": "#0d1117",
+    "text.color": "#e6edf3",
+    "axes.labelcolor": "#e6edf3",
+    "axes.edgecolor": "#484f58",
+    "xtick.color": "#c9d1d9",
+    "ytick.color": "#c9d1d9",
+    "grid.color": "#30363d",
+    "axes.grid": True,
+    "legend.facecolor": "#161b22",
+    "legend.edgecolor": "#30363d",
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+GRID: Final = np.linspace(0, 1, 101)
+Points = tuple[list[bool], list[float]]
+
+
+@contextmanager
+def _plot(path: Path, title: str, x: str, y: str) -> Iterator[Axes]:
+    """Give axes to draw on, and write them as PNG."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set(title=title, xlabel=x, ylabel=y)
+        yield axes
+        figure.savefig(path, dpi=110)
+
+
+def draw_roc(path: Path, exams: Points, glands: Points, patients: Sequence[str], gland_patients: Sequence[str]) -> None:
+    """Draw the ROC curves of examinations and glands with bands over resampled patients."""
+    with _plot(path, "ROC", "1 - specificity", "sensitivity") as axes:
+        for name, color, points, who in (
+            ("examinations", BLUE, exams, patients),
+            ("glands", GREEN, glands, gland_patients),
+        ):
+            _draw_curve(axes, name, color, points, who, _roc_at)
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.legend(loc="lower right")
+
+
+def draw_precision_recall(
+    path: Path, exams: Points, glands: Points, patients: Sequence[str], gland_patients: Sequence[str]
+) -> None:
+    """Draw precision against recall, likewise."""
+    with _plot(path, "Precision and recall", "recall (sensitivity)", "precision (PPV in this mixture)") as axes:
+        for name, color, points, who in (
+            ("examinations", BLUE, exams, patients),
+            ("glands", GREEN, glands, gland_patients),
+        ):
+            _draw_curve(axes, name, color, points, who, _precision_at)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.legend(loc="lower left")
+
+
+def _draw_curve(
+    axes: Axes,
+    name: str,
+    color: str,
+    points: Points,
+    patients: Sequence[str],
+    curve_at: Callable[[Any, Any], Any],
+) -> None:
+    truth, score = np.asarray(points[0], dtype=bool), np.asarray(points[1], dtype=float)
+    if len(set(points[0])) < 2:
+        return
+
+    def drawn(draw: Indices) -> Any:
+        return curve_at(truth[draw], score[draw]) if 0 < truth[draw].sum() < len(draw) else None
+
+    curves = [curve for curve in map(drawn, resample_patients(patients, repeats=300)) if curve is not None]
+    if curves:
+        low, high = np.percentile(curves, [2.5, 97.5], axis=0)
+        axes.fill_between(GRID, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.plot(GRID, curve_at(truth, score), color=color, label=f"{name} ({truth.sum()} of {len(truth)} positive)")
+
+
+def _roc_at(truth: Any, score: Any) -> Any:
+    """Return the sensitivity at each false positive rate of GRID: the highest that the steps of the curve reach."""
+    false, true, _ = roc_curve(truth, score, drop_intermediate=False)
+    return true[np.searchsorted(false, GRID, side="right") - 1]
+
+
+def _precision_at(truth: Any, score: Any) -> Any:
+    """Return the best precision at each recall of GRID or a higher one."""
+    precision, recall, _ = precision_recall_curve(truth, score)
+    order = np.argsort(recall, kind="stable")
+    recall, precision = recall[order], precision[order]
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return best[np.minimum(np.searchsorted(recall, GRID, side="left"), len(best) - 1)]
+
+
+def draw_free_response(path: Path, points: Sequence[tuple[float, float]]) -> None:
+    """Draw the free-response curve (FROC)."""
+    false, hit = np.array(points).T
+    with _plot(path, "Free response", "false candidates per examination", "share of masses hit") as axes:
+        axes.step(false, hit, where="post", color=BLUE)
+        axes.set(xlim=(0, max(0.5, float(false.max()) * 1.02)), ylim=(-0.01, 1.01))
+
+
+def draw_dice_by_size(path: Path, judged: Sequence[Judgment]) -> None:
+    """Draw each mass's Dice against its diameter."""
+    with _plot(path, "Dice by size", "diameter of the mass, mm", "Dice (a miss has 0)") as axes:
+        for color, name, is_kept in ((BLUE, "found", True), (RED, "missed", False)):
+            kept = [j for j in judged if j.case.is_positive and j.is_flagged == is_kept]
+            x, y = [j.case.mass_diameter_mm for j in kept], [_number(j.dice) for j in kept]
+            axes.scatter(x, y, s=22, color=color, alpha=0.8, label=f"{name} ({len(kept)})")
+        axes.axvline(10, color=GREY, linestyle=":", linewidth=0.9)
+        axes.set_ylim(-0.03, 1.03)
+        axes.legend(loc="lower right")
+
+
+def draw_rates(path: Path, rows: Sequence[Row], key: str, title: str, label: str, mark: float) -> None:
+    """Draw sensitivity, specificity, PPV and Dice against a threshold; `mark` is the one in force."""
+    with _plot(path, title, label, "share") as axes:
+        x = [row[key] for row in rows]
+        for name, color, word in (
+            ("sensitivity_main", BLUE, "sensitivity, main masses"),
+            ("specificity", GREEN, "specificity"),
+            ("ppv", ORANGE, "PPV in this mixture"),
+            ("dice_median", RED, "Dice, median"),
+        ):
+            axes.plot(x, [_number(row[name]) for row in rows], color=color, marker="o", markersize=3, label=word)
+        if rows and "study_dice" in rows[0]:
+            axes.plot(x, [row["study_dice"] for row in rows], color=GREY, linestyle="--", label="Dice, the study's own")
+        axes.axvline(mark, color=GREY, linestyle=":", linewidth=0.9)
+        axes.set_ylim(-0.03, 1.03)
+        axes.legend(loc="lower right", fontsize=9)
+
+
+def draw_prevalence(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the PPV at each prevalence with its interval."""
+    with _plot(path, "PPV where masses are rarer", "share of examinations with a mass, %", "PPV") as axes:
+        for place, row in enumerate(rows):
+            if row["ppv"] is None:
+                continue
+            low, high = (_number(end) for end in row["interval_95"])
+            axes.plot([place, place], [low, high], color=BLUE, linewidth=2)
+            axes.plot(place, row["ppv"], color=BLUE, marker="o", markersize=7)
+        axes.set_xticks(range(len(rows)), [f"{100 * row['prevalence']:g}" for row in rows])
+        axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(-0.03, 1.03))
+
+
+def draw_groups(path: Path, rows: Sequence[Row], title: str) -> None:
+    """Draw sensitivity, specificity and Dice for each group of cases as bars."""
+    with _plot(path, title, "", "share") as axes:
+        width = 0.27
+        for place, (name, color) in enumerate((("sensitivity", BLUE), ("specificity", GREEN), ("dice_median", RED))):
+            x = [number + (place - 1) * width for number in range(len(rows))]
+            heights = [0.0 if row[name] is None else row[name] for row in rows]
+            axes.bar(x, heights, width * 0.92, color=color, label=name.replace("_", ", "))
+        names = [f"{row['kind'].replace(': ', chr(10))}\n({row['exams']})" for row in rows]
+        axes.set_xticks(range(len(rows)), names, fontsize=8)
+        axes.set_ylim(0, 1.03)
+        axes.legend(loc="lower right", fontsize=9)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,54 @@
+"""How sure a figure is: Wilson's interval for a proportion, resampled patients for everything else."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z_95: Final = 1.959964
+REPEATS: Final = 1000
+Indices = NDArray[np.intp]
+Interval = tuple[float, float]
+
+
+def wilson_interval(hits: int, count: int) -> Interval | None:
+    """Return the 95 % score interval of `hits` in `count` (Wilson 1927); None where nothing was counted."""
+    if count == 0:
+        return None
+    share, square = hits / count, Z_95**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = Z_95 / (1 + square / count) * (share * (1 - share) / count + square / (4 * count**2)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def ppv_at(prevalence: float, sensitivity: float, specificity: float) -> float | None:
+    """Return the positive predictive value where `prevalence` of the examinations hold a mass (Bayes)."""
+    true, false = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    return true / (true + false) if true + false > 0 else None
+
+
+def resample_patients(patients: Sequence[str], seed: int = 7, repeats: int = REPEATS) -> list[Indices]:
+    """Return `repeats` draws of whole patients with replacement, each as indices into `patients`.
+
+    `patients` names the patient of each examination or gland. Several of one patient are no independent trials:
+    they are drawn or left together.
+    """
+    rng = np.random.default_rng(seed)
+    names, which = np.unique(np.asarray(patients), return_inverse=True)
+    members = [np.flatnonzero(which == number) for number in range(len(names))]
+    if not members:
+        return []
+    return [
+        np.concatenate([members[number] for number in rng.integers(0, len(members), len(members))])
+        for _ in range(repeats)
+    ]
+
+
+def bootstrap_interval(draws: Sequence[Indices], figure: Callable[[Indices], float | None]) -> Interval | None:
+    """Return the 2.5th and 97.5th percentile of `figure` over the draws; None where it could not be computed."""
+    values = [value for value in (figure(draw) for draw in draws) if value is not None]
+    if not values:
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,150 @@
+"""Make cases with synthetic masses and look-alikes from patients without: `python -m workers synthesize DATA OUT`.
+
+Each patient of DATA is written as it is, with one synthetic mass in each of
+several copies and, if asked for, with look-alikes and no mass. case.json says
+what was put in, so that no report takes it for a patient's own.
+"""
+
+import argparse
+import json
+import logging
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from screener.outcomes import Outcome
+from screener.study import Side
+from workers.training.look_alikes import add_look_alikes
+from workers.training.mass_shapes import Spacing
+from workers.training.read_cases import LABELS, Case, list_cases, read_case
+from workers.training.synthetic_mass import insert_mass
+
+logger = logging.getLogger(__name__)
+
+TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""NIfTI's world runs to the right, front and head; ours to the left, back and head."""
+HU_RANGE: Final = (-1024, 3071)
+Bools = NDArray[np.bool_]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the cases; 1 where DATA holds none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workers synthesize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="folder of patients without masses, their glands outlined")
+    parser.add_argument("out", type=Path, help="folder to write cases to, made if absent")
+    parser.add_argument("--masses", type=int, default=3, help="copies of each patient with one mass")
+    parser.add_argument("--seed", type=int, default=90210, help="the same seed makes the same cases")
+    parser.add_argument("--look-alikes", type=int, nargs="?", const=1, default=0, help="copies with look-alikes alone")
+    parser.add_argument("--limit", type=int, help="only the first patients, by name")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    written = 0
+    try:
+        folders = list_cases(args.data)[: args.limit]
+    except Outcome as outcome:
+        logger.error("%s", outcome.reason)
+        return 1
+    for number, folder in enumerate(folders):
+        try:
+            case = read_case(folder)
+        except Outcome as outcome:
+            logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
+            continue
+        written += synthesize(case, args.out, args.masses, args.look_alikes, (args.seed, number))
+        logger.info("%d/%d %s", number + 1, len(folders), case.name)
+    logger.info("%d cases in %s", written, args.out)
+    return 0 if written else 1
+
+
+def synthesize(case: Case, out: Path, masses: int, look_alikes: int, seed: tuple[int, int]) -> int:
+    """Write one patient's cases and return how many; `seed` holds the run's seed and the patient's number.
+
+    The number lets sides alternate over patients too; the masses themselves follow from the run's seed and the
+    patient's name, so that they are the same whoever else is in the folder.
+    """
+    own = seed[0], zlib.crc32(case.name.encode())
+    write_case(out / case.name, case, case.volume.hu, case.glands, case.mass, {"source": case.name})
+    sides = [side for side in Side if side in case.glands]
+    if case.mass is not None or not sides:
+        logger.warning("case=%s gets nothing: it holds a mass, or no gland is outlined", case.name)
+        return 1
+    for copy in range(masses):
+        side = sides[(seed[1] + copy) % len(sides)]
+        hu, glands, mass, about = _with_mass(case, side, (*own, copy))
+        write_case(out / f"{case.name}+mass{copy + 1}", case, hu, glands, mass, about)
+    for copy in range(look_alikes):
+        hu, glands, about = _with_look_alikes(case, (*own, 1000 + copy))
+        write_case(out / f"{case.name}+look{copy + 1}", case, hu, glands, None, about)
+    return 1 + masses + look_alikes
+
+
+def _with_mass(
+    case: Case, side: Side, seed: tuple[int, ...]
+) -> tuple[NDArray[np.floating], dict[Side, Bools], Bools, dict[str, Any]]:
+    """Return the image with one mass, the glands with the mass in its own, the mass, and what case.json says."""
+    spacing_mm = _spacing_zyx(case)
+    made = insert_mass(case.volume.hu, case.glands[side], spacing_mm, seed)
+    glands = case.glands | {side: case.glands[side] | made.mask}
+    described = {"synthetic": True, "side": str(side), "seed": list(seed)} | made.describe(spacing_mm)
+    return made.hu, glands, made.mask, {"source": case.name, "mass": described, "look_alikes": []}
+
+
+def _with_look_alikes(
+    case: Case, seed: tuple[int, ...]
+) -> tuple[NDArray[np.floating], dict[Side, Bools], dict[str, Any]]:
+    """Return the image with look-alikes at every gland, the glands as they are now, and what case.json says."""
+    hu: NDArray[Any] = case.volume.hu
+    glands, kinds = dict(case.glands), []
+    for number, side in enumerate(sorted(case.glands)):
+        made = add_look_alikes(hu, glands[side], _spacing_zyx(case), (*seed, number))
+        hu, glands[side] = made.hu, made.gland
+        kinds += [{"kind": kind, "side": str(side)} for kind in made.kinds]
+    return hu, glands, {"source": case.name, "look_alikes": kinds, "seed": list(seed)}
+
+
+def _spacing_zyx(case: Case) -> Spacing:
+    x, y, z = case.volume.spacing_mm
+    return z, y, x
+
+
+def write_case(
+    folder: Path,
+    case: Case,
+    hu: NDArray[Any],
+    glands: dict[Side, Bools],
+    mass: Bools | None,
+    about: dict[str, Any],
+) -> None:
+    """Write one case folder on the grid of `case`; other organs of its labels stay where no gland is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    affine = TO_RAS @ case.volume.affine
+    labels = np.zeros(hu.shape, np.uint8) if case.labels is None else case.labels.copy()
+    labels[np.isin(labels, list(LABELS.values()))] = 0
+    for side, gland in glands.items():
+        labels[gland] = LABELS[side]
+    _write(folder / "image.nii.gz", np.clip(np.rint(hu), *HU_RANGE).astype(np.int16), affine)
+    _write(folder / "labels.nii.gz", labels, affine)
+    if mass is None:
+        (folder / "mass.nii.gz").unlink(missing_ok=True)
+    else:
+        _write(folder / "mass.nii.gz", mass.astype(np.uint8), affine)
+    text = json.dumps(about, indent=1, ensure_ascii=False)
+    (folder / "case.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write `values` (z, y, x) as NIfTI, whose arrays are (x, y, z)."""
+    image = nibabel.nifti1.Nifti1Image(np.ascontiguousarray(values.transpose(2, 1, 0)), affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
