@@ -25,7 +25,14 @@ from pydantic import (
     model_validator,
 )
 
-from screener.study import Thresholds
+from screener.study import (
+    DEFAULT_GAMMA,
+    DEFAULT_MIN_COVERED_SHARE,
+    DEFAULT_MIN_SCORE,
+    GAMMAS,
+    LEAST_COVERED_SHARE,
+    Thresholds,
+)
 
 BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" / "bundles"
 PASSWORD_VARIABLE = "SCREENER_EMAIL_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
@@ -153,6 +160,12 @@ class Decision(Section):
     """Smallest mass that is flagged, in voxels of 1 mm^3, at least 30; 500 is a sphere of 9.85 mm."""
     min_probability: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Mass probability from which a voxel belongs to a candidate."""
+    gamma: Annotated[int, Field(ge=GAMMAS[0], le=GAMMAS[-1])] = DEFAULT_GAMMA
+    """Which machine judges the candidates, 1 to 10: how locally it looks at the samples it was fitted to."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = DEFAULT_MIN_SCORE
+    """A candidate that scores less is judged not to be a mass; what resembles no sample scores 0.5, 0 takes all."""
+    min_covered_share: Annotated[float, Field(ge=LEAST_COVERED_SHARE, le=1)] = DEFAULT_MIN_COVERED_SHARE
+    """Least share of a gland, 0.2 to 1, that a scan must cover for the gland to count as assessed."""
 
 
 class Models(Section):
@@ -166,6 +179,8 @@ class Models(Section):
     """Bundle that finds the two parotid glands."""
     segmenter: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "parotid_mass_segmenter"
     """Bundle that segments masses inside a gland."""
+    candidates: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "parotid_candidates"
+    """Bundle that judges whether a candidate is a mass."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the processor used by one worker; 0 leaves the choice to the library."""
 
@@ -336,6 +351,9 @@ class Config(Section):
             min_voxels=self.decision.min_voxels,
             min_probability=self.decision.min_probability,
             config_revision=hashlib.sha256(settings.encode()).hexdigest()[:12],
+            gamma=self.decision.gamma,
+            min_score=self.decision.min_score,
+            min_covered_share=self.decision.min_covered_share,
         )
 
 
@@ -364,7 +382,8 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
 
 def check_bundles(config: Config) -> None:
     """Raise ConfigError where a model bundle that the settings name is not there."""
-    for key, name in (("localizer", config.models.localizer), ("segmenter", config.models.segmenter)):
+    for key in ("localizer", "segmenter", "candidates"):
+        name = getattr(config.models, key)
         if not (config.bundles_folder / name / "configs" / "metadata.json").is_file():
             raise ConfigError(f"models.{key}: there is no bundle {name} in {config.bundles_folder}")
 

@@ -24,6 +24,8 @@ GAMMAS: Final = range(1, 11)
 DEFAULT_GAMMA: Final = 5
 DEFAULT_MIN_SCORE: Final = 0.2
 DEFAULT_MIN_COVERED_SHARE: Final = 0.4
+LEAST_COVERED_SHARE: Final = 0.2
+"""Of less than this of a gland nothing is searched or stored, so that no setting can ask for it."""
 
 
 class Side(StrEnum):

@@ -15,6 +15,7 @@ from screener.store import Store
 from screener.study import AlgorithmIdentity
 
 if TYPE_CHECKING:
+    from workers.models.candidate_machines import CandidateMachines
     from workers.models.weights import Bundle
 
 logger = logging.getLogger(__name__)
@@ -22,10 +23,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The networks of the CT queue and who they are."""
+    """The networks and machines of the CT queue and who they are."""
 
     localizer: "Bundle"
     segmenter: "Bundle"
+    candidates: "CandidateMachines"
     identity: AlgorithmIdentity
 
 
@@ -60,11 +62,12 @@ class Bench:
 
 
 def load_models(config: Config) -> Models:
-    """Load localizer and segmenter from the settings' bundles and name their device in the log, with the reason."""
+    """Load the settings' bundles and name the networks' device in the log, with the reason."""
     # Imported here so that a worker which never screens CT never loads torch.
     import torch
 
     from screener import __version__
+    from workers.models.candidate_machines import load_machines
     from workers.models.device import choose_device
     from workers.models.networks import PREPROCESSING_VERSION
     from workers.models.weights import load_bundle
@@ -76,18 +79,21 @@ def load_models(config: Config) -> Models:
     logger.info("device=%s reason=%r", device, reason)
     localizer = load_bundle(config.models.localizer, device, config.bundles_folder)
     segmenter = load_bundle(config.models.segmenter, device, config.bundles_folder)
+    candidates = load_machines(config.models.candidates, config.bundles_folder)
     identity = make_identity(
-        weight_digests={bundle.name: bundle.digest for bundle in (localizer, segmenter)},
+        weight_digests={bundle.name: bundle.digest for bundle in (localizer, segmenter, candidates)},
         preprocessing_version=PREPROCESSING_VERSION,
         version=__version__,
         device_serial_number=socket.gethostname()[:64],
     )
     logger.info(
-        "models localizer=%s/%s segmenter=%s/%s device_uid=%s",
+        "models localizer=%s/%s segmenter=%s/%s candidates=%s/%s device_uid=%s",
         localizer.name,
         localizer.digest[:12],
         segmenter.name,
         segmenter.digest[:12],
+        candidates.name,
+        candidates.digest[:12],
         identity.device_uid,
     )
-    return Models(localizer=localizer, segmenter=segmenter, identity=identity)
+    return Models(localizer=localizer, segmenter=segmenter, candidates=candidates, identity=identity)

@@ -6,15 +6,15 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import cast
 
-from screener.decide import decide
+from screener.decide import covered_in_part, decide
 from screener.journey import Stage
 from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run, Screening
-from screener.study import Candidate, Instance, Mass, Parotid, SeriesChoice, Verdict, Volume
+from screener.study import Candidate, Instance, Mass, Parotid, SeriesChoice, Thresholds, Verdict, Volume
 from workers.bench import Bench, Models
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,15 @@ def screen_ct(bench: Bench, run: Run) -> None:
         parotids = localize_parotids(volume, models.localizer)
         note.sentence = "; ".join(_describe_gland(parotid) for parotid in parotids)
     with _stage(bench, run, Stage.SEGMENTED) as note:
-        masses = segment_masses(volume, parotids, models.segmenter, min_probability=run.thresholds.min_probability)
-        note.sentence = f"{len(masses)} candidate(s)" + "".join(f"; {_describe_candidate(m.candidate)}" for m in masses)
+        masses = segment_masses(
+            volume,
+            parotids,
+            models.segmenter,
+            min_probability=run.thresholds.min_probability,
+            judge=models.candidates,
+        )
+        described = (f"; {_describe_candidate(mass.candidate, run.thresholds)}" for mass in masses)
+        note.sentence = f"{len(masses)} candidate(s)" + "".join(described)
     assessments = tuple(parotid.assessment for parotid in parotids)
     candidates = tuple(mass.candidate for mass in masses)
     verdict = decide(assessments, candidates, run.thresholds)
@@ -98,7 +105,7 @@ def make_run_key(run: Run, images: Sequence[Instance], models: Models) -> str:
     parts = {
         "images": sorted((image.sop_instance_uid, image.sha256) for image in images),
         "models": models.identity.device_uid,
-        "decision": [run.thresholds.min_voxels, run.thresholds.min_probability],
+        "decision": {key: value for key, value in asdict(run.thresholds).items() if key != "config_revision"},
         "reprocess": run.reprocess_number,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -177,11 +184,14 @@ def _describe(choice: SeriesChoice) -> str:
 def _describe_gland(parotid: Parotid) -> str:
     if not parotid.is_assessed:
         return f"{parotid.side} parotid not assessed: {parotid.reason}"
-    return f"{parotid.side} parotid of {parotid.volume_mm3 / 1000:.1f} ml"
+    part = f", {covered_in_part(parotid.covered_share)}" if parotid.is_partial else ""
+    return f"{parotid.side} parotid of {parotid.volume_mm3 / 1000:.1f} ml{part}"
 
 
-def _describe_candidate(candidate: Candidate) -> str:
+def _describe_candidate(candidate: Candidate, thresholds: Thresholds) -> str:
+    score = candidate.score(thresholds.gamma)
+    judged = f", score {score:.2f}" if score is not None else ""
     return (
         f"{candidate.number}: {candidate.side}, {candidate.voxels} voxels, "
-        f"{candidate.longest_diameter_mm:.0f} mm, probability up to {candidate.max_probability:.2f}"
+        f"{candidate.longest_diameter_mm:.0f} mm, probability up to {candidate.max_probability:.2f}{judged}"
     )

@@ -1,6 +1,7 @@
 """What the parts of the store share: the engine and the writing of one step."""
 
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from screener.journey import Ending, Stage
 from screener.store import tables as t
+from screener.study import Thresholds
 
 
 class LeaseLostError(Exception):
@@ -49,6 +51,11 @@ def end_study(connection: sa.Connection, *, study_id: int, ending: Ending, code:
         .where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None))
         .values(ending=ending, code=code, reason=reason)
     )
+
+
+def thresholds_of(row: sa.Row[Any]) -> Thresholds:
+    """The decision settings in a run's row."""
+    return Thresholds(**{field.name: row._mapping[field.name] for field in fields(Thresholds)})
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> sa.Row[Any]:

@@ -174,10 +174,11 @@ def _delivery(connection: sa.Connection, delivery_id: int) -> OwedDelivery:
 
 
 def candidate_of(features: dict[str, object]) -> Candidate:
-    """A stored candidate as the value it was."""
+    """A stored candidate as the value it was; rows of versions without features and scores have none."""
     values = dict(features)
     values["side"] = Side(str(values["side"]))
     values["center_mm"] = tuple(values["center_mm"])  # type: ignore[arg-type]
+    values["scores"] = tuple(values.get("scores", ()))  # type: ignore[arg-type]
     return Candidate(**values)  # type: ignore[arg-type]
 
 
@@ -208,6 +209,8 @@ def _notice(connection: sa.Connection, row: sa.Row[object]) -> OwedNotice:
                 presence=Presence(gland.presence),
                 reason=gland.reason,
                 candidate_numbers=tuple(found.number for found in above if found.side == gland.side),
+                covered_share=gland.covered_share,
+                is_partial=gland.is_partial,
             )
             for gland in glands
         ),

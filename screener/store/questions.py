@@ -1,16 +1,19 @@
 """Questions about the whole: the equation, and one study's history."""
 
+from collections.abc import Iterator
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from screener.journey import Ending
 from screener.store import tables as t
-from screener.store.base import Base
+from screener.store.base import Base, thresholds_of
 from screener.store.outbox import candidate_of
 from screener.store.values import (
     Counts,
+    DecidedRun,
     DeliveryLine,
     GlandLine,
     Kind,
@@ -22,7 +25,7 @@ from screener.store.values import (
     StepLine,
     StudyReport,
 )
-from screener.study import Presence, Side, Thresholds
+from screener.study import GlandAssessment, Presence, Side
 
 Line = TypeVar("Line", Result, DeliveryLine, NoticeLine, OddityLine)
 
@@ -92,6 +95,25 @@ class Questions(Base):
         with self._begin() as connection:
             return _oddities(connection, sa.true())[::-1][:limit]
 
+    def decided_runs(self, since: datetime | None = None) -> Iterator[DecidedRun]:
+        """Yield the newest finished run of each study with all that its decision rests on, by study number.
+
+        `since` leaves out the runs that ended before. Each run is read by itself: a long list holds nothing up.
+        """
+        newest = (
+            sa.select(sa.func.max(t.runs.c.id))
+            .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+            .group_by(t.runs.c.study_id)
+        )
+        query = sa.select(t.runs).where(t.runs.c.id.in_(newest)).order_by(t.runs.c.study_id)
+        if since is not None:
+            query = query.where(t.runs.c.ended_at >= since)
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            with self._begin() as connection:
+                yield _decided_run(connection, row)
+
     def study_report(self, study_id: int) -> StudyReport:
         """One study, whole; raises sqlalchemy.exc.NoResultFound when there is no such number."""
         with self._begin() as connection:
@@ -154,6 +176,29 @@ def _rows(connection: sa.Connection, table: sa.Table, run_id: int) -> list[sa.Ro
     return list(connection.execute(table.select().where(table.c.run_id == run_id).order_by(table.c.id)).all())
 
 
+def _decided_run(connection: sa.Connection, run: sa.Row[Any]) -> DecidedRun:
+    glands = _rows(connection, t.glands, run.id)
+    return DecidedRun(
+        study_id=run.study_id,
+        number=run.number,
+        thresholds=thresholds_of(run),
+        presences={Side(gland._mapping["side"]): Presence(gland._mapping["presence"]) for gland in glands},
+        assessments=tuple(
+            GlandAssessment(
+                side=Side(gland["side"]),
+                is_assessed=gland["is_assessed"],
+                reason=gland["assessment_reason"],
+                volume_mm3=gland["volume_mm3"],
+                mean_hu=gland["mean_hu"],
+                covered_share=gland["covered_share"],
+                is_partial=gland["is_partial"],
+            )
+            for gland in (found._mapping for found in glands)
+        ),
+        candidates=tuple(candidate_of(found._mapping["features"]) for found in _rows(connection, t.candidates, run.id)),
+    )
+
+
 def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> RunReport:
     row = run._mapping
     run_id = row["id"]
@@ -165,11 +210,7 @@ def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> R
         reason=row["reason"],
         attempts=row["attempts"],
         is_flagged=row["is_flagged"],
-        thresholds=Thresholds(
-            min_voxels=row["min_voxels"],
-            min_probability=row["min_probability"],
-            config_revision=row["config_revision"],
-        ),
+        thresholds=thresholds_of(run),
         model_identity=row["model_identity"],
         series=tuple(
             SeriesLine(
@@ -188,6 +229,8 @@ def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> R
                 is_assessed=gland["is_assessed"],
                 volume_mm3=gland["volume_mm3"],
                 mean_hu=gland["mean_hu"],
+                covered_share=gland["covered_share"],
+                is_partial=gland["is_partial"],
                 presence=Presence(gland["presence"]),
                 reason=gland["reason"],
             )

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from screener.journey import Ending, Queue, Stage
 from screener.store import tables as t
-from screener.store.base import Base, LeaseLostError, add_step, end_study, lock_study, settle
+from screener.store.base import Base, LeaseLostError, add_step, end_study, lock_study, settle, thresholds_of
 from screener.store.values import Kind, Run, Screening
-from screener.study import Instance, SeriesChoice, Thresholds
+from screener.study import Instance, SeriesChoice
 
 WITHDRAWN = "withdrawn"
 
@@ -125,6 +125,8 @@ class Runs(Base):
                         assessment_reason=assessment.reason,
                         volume_mm3=assessment.volume_mm3,
                         mean_hu=assessment.mean_hu,
+                        covered_share=assessment.covered_share,
+                        is_partial=assessment.is_partial,
                         presence=gland.presence,
                         reason=gland.reason,
                     )
@@ -349,9 +351,7 @@ def _run(connection: sa.Connection, run_id: int) -> Run:
         queue=Queue(row.queue),
         owner=row.owner,
         attempts=row.attempts,
-        thresholds=Thresholds(
-            min_voxels=row.min_voxels, min_probability=row.min_probability, config_revision=row.config_revision
-        ),
+        thresholds=thresholds_of(row),
         reprocess_number=row.reprocess_number,
     )
 

@@ -112,6 +112,9 @@ runs = sa.Table(
     ),
     sa.Column("min_voxels", sa.Integer, nullable=False),
     sa.Column("min_probability", sa.Float, nullable=False),
+    sa.Column("gamma", sa.Integer, nullable=False),
+    sa.Column("min_score", sa.Float, nullable=False),
+    sa.Column("min_covered_share", sa.Float, nullable=False),
     sa.Column("config_revision", sa.String(16), nullable=False),
     sa.Column("reprocess_number", sa.Integer, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
@@ -165,6 +168,8 @@ glands = sa.Table(
     sa.Column("assessment_reason", sa.Text, nullable=False),
     sa.Column("volume_mm3", sa.Float, nullable=False),
     sa.Column("mean_hu", sa.Float),
+    sa.Column("covered_share", sa.Float, nullable=False),
+    sa.Column("is_partial", sa.Boolean, nullable=False),
     sa.Column("presence", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )

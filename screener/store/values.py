@@ -197,8 +197,23 @@ class GlandLine:
     is_assessed: bool
     volume_mm3: float
     mean_hu: float | None
+    covered_share: float
+    is_partial: bool
     presence: Presence
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedRun:
+    """The newest finished run of a study, and all that its decision rests on."""
+
+    study_id: int
+    number: int
+    thresholds: Thresholds
+    presences: dict[Side, Presence]
+    """The decision as it was stored."""
+    assessments: tuple[GlandAssessment, ...]
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What config.toml may hold, and what is said when it holds something else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from screener.config import (
 )
 from screener.folder_broker import SCHEME
 from screener.show_config import show_config
+from screener.study import Thresholds
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECRET = "open-sesame"
@@ -63,7 +65,11 @@ def test_every_wrong_key_has_its_line() -> None:
         ("storage", "folder", 7),
         ("models", "device", "gpu"),
         ("decision", "min_probability", 1.0),
+        ("decision", "gamma", 11),
+        ("decision", "min_score", 1.5),
+        ("decision", "min_covered_share", 0.1),
         ("models", "localizer", "../../etc"),
+        ("models", "candidates", "../../etc"),
     ],
 )
 def test_a_wrong_type_or_value_is_named_with_what_was_given(table: str, key: str, value: object) -> None:
@@ -221,7 +227,7 @@ def test_a_host_name_is_no_address() -> None:
 
 
 def test_the_revision_changes_with_any_decision_setting() -> None:
-    changed = {"min_voxels": 501, "min_probability": 0.6}
+    changed = {"min_voxels": 501, "min_probability": 0.6, "gamma": 6, "min_score": 0.3, "min_covered_share": 0.5}
     assert set(changed) == set(Decision.model_fields)
     revisions = {read({"decision": {key: value}}).thresholds().config_revision for key, value in changed.items()}
     assert len(revisions | {read({}).thresholds().config_revision}) == len(changed) + 1
@@ -233,8 +239,14 @@ def test_the_revision_stays_when_another_setting_changes() -> None:
 
 
 def test_the_thresholds_carry_the_settings() -> None:
-    thresholds = read({"decision": {"min_voxels": 750, "min_probability": 0.25}}).thresholds()
-    assert (thresholds.min_voxels, thresholds.min_probability) == (750, 0.25)
+    settings = {"min_voxels": 750, "min_probability": 0.25, "gamma": 3, "min_score": 0.1, "min_covered_share": 0.6}
+    thresholds = read({"decision": settings}).thresholds()
+    assert {key: getattr(thresholds, key) for key in Decision.model_fields} == settings
+
+
+def test_a_default_in_the_settings_is_the_one_of_the_thresholds() -> None:
+    plain = Thresholds(min_voxels=500, min_probability=0.5, config_revision="")
+    assert replace(read({}).thresholds(), config_revision="") == plain
 
 
 def test_settings_cannot_be_changed_after_the_start() -> None:
