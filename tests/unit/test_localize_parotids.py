@@ -142,5 +142,7 @@ def test_real_patients_glands_are_found_within_12_mm(localizer):
     from workers.training.read_cases import read_cases
 
     for case in read_cases(VALIDATION, limit=3):
-        for parotid in localize_parotids(case.volume, localizer):
-            assert center_error_mm(case.glands[parotid.side], case.volume, parotid) < 12
+        # The table is already removed from these images, and of one so much else that the patient falls in two.
+        volume = replace(case.volume, body=case.volume.hu > -950)
+        for parotid in localize_parotids(volume, localizer):
+            assert center_error_mm(case.glands[parotid.side], volume, parotid) < 12
