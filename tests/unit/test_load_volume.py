@@ -11,7 +11,7 @@ from pydicom.uid import JPEGExtended12Bit
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, Volume
 from tests.unit.ct_study import DICOM, describe_folder, small_phantom, write_study
-from workers.ct.load_volume import load_volume
+from workers.ct.load_volume import MAX_VOXELS, SIZES, load_volume
 from workers.ct.select_series import MIN_SLICES
 
 needs_shared = pytest.mark.skipif(not DICOM.is_dir(), reason="the development data are not on this machine")
@@ -166,6 +166,52 @@ def test_absurd_dimensions_are_refused_before_anything_is_decoded(tmp_path: Path
         ds.Rows = ds.Columns = size
 
     assert _refusal(write_study(tmp_path, small_phantom().datasets, swell)).code == "absurd_size"
+
+
+@pytest.mark.parametrize(
+    ("pixel_mm", "distance_mm", "sentence"), [(9.9, 5.0, "PixelSpacing"), (4.0, 25.0, "cannot be searched")]
+)
+def test_a_patient_of_absurd_size_is_refused(
+    tmp_path: Path, pixel_mm: float, distance_mm: float, sentence: str
+) -> None:
+    def swell(ds: Dataset, number: int) -> None:
+        ds.PixelSpacing = [pixel_mm, pixel_mm]
+        ds.ImagePositionPatient = [0, 0, distance_mm * number]
+        if pixel_mm != 4.0:
+            ds.Rows = ds.Columns = 2 * ds.Rows
+            ds.PixelData = bytes(2 * ds.Rows * ds.Columns)
+
+    outcome = _refusal(write_study(tmp_path, small_phantom().datasets, swell))
+    assert outcome.code == "absurd_size"
+    assert sentence in outcome.reason
+
+
+def test_more_voxels_than_a_worker_can_hold_are_refused_before_any_is_decoded(tmp_path: Path) -> None:
+    count = MAX_VOXELS // SIZES[-1] ** 2 + 1
+    datasets = [small_phantom().datasets[0]] * count
+
+    def place(ds: Dataset, number: int) -> None:
+        ds.Rows = ds.Columns = SIZES[-1]  # as the header says: the pixels themselves are far fewer
+        ds.PixelSpacing = [0.2, 0.2]
+        ds.SOPInstanceUID = f"2.25.9.{number + 1}"
+        ds.ImagePositionPatient = [0, 0, number]
+
+    outcome = _refusal(write_study(tmp_path, datasets, place))
+    assert outcome.code == "absurd_size"
+    assert str(count) in outcome.reason
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.4, 0.4, 1.0), (0.4, 0.4, 5.0), (5.0, 5.0, 1.0), (5.0, 5.0, 5.0)])
+def test_voxels_of_every_usual_size_load_with_the_patient_inside_the_body(
+    tmp_path: Path, spacing_mm: tuple[float, float, float]
+) -> None:
+    rows = round(240.0 / spacing_mm[0])
+    phantom = small_phantom(spacing_mm=spacing_mm, rows=rows, z_range_mm=(-10.0, 10.0))
+    volume = _load(write_study(tmp_path, phantom.datasets), min_slices=2)
+    assert np.array_equal(volume.hu, phantom.hu)
+    assert volume.spacing_mm == pytest.approx(spacing_mm)
+    assert not np.any((phantom.right_parotid | phantom.left_parotid) & ~volume.body)
+    assert not volume.body[:, :2, :2].any()
 
 
 def test_a_coronal_stack_is_refused(tmp_path: Path) -> None:

@@ -6,20 +6,18 @@ than none.
 """
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, Volume
-from workers.ct.check_values import AIR_HU, check_values
+from workers.ct.check_values import check_values
+from workers.ct.decode_slice import decode_slice, reading
 from workers.ct.mask_body import mask_body
 from workers.ct.select_series import BROKEN_FILE, MIN_SLICES, is_localizer
 
@@ -34,9 +32,14 @@ OFF_LINE_MM = 1.0
 """How far a slice may lie beside the line through the first and the last."""
 SIZES = range(32, 2049)
 """Rows and columns of a plausible CT image."""
-MAX_SLICES = 4000
-MAX_BELOW_AIR_HU = 100
-"""Noise, and what some scanners store for air."""
+MAX_VOXELS = 2**29
+"""512 slices of 1024 x 1024, or 2,048 of 512 x 512; the worker holds some six bytes for each."""
+MAX_WIDTH_MM = 1200.0
+"""Of an image: no gantry is as wide, so the spacing is wrong."""
+MAX_LENGTH_MM = 3000.0
+"""From the first slice to the last."""
+MAX_DISTANCE_MM = 10.0
+"""Between slices: a mass of 10 mm would lie between two."""
 MAX_SKEW = 0.02
 """Cosine between rows and columns: zero but for rounding."""
 
@@ -92,7 +95,9 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     _check_spacing(slices, normal)
     _check_acquisitions(slices)
     affine = _make_affine(slices, normal)
-    hu = np.stack([_decode(one) for one in slices])  # (z, y, x)
+    hu = np.empty((len(slices), *slices[0].shape), np.int16)  # (z, y, x)
+    for index, one in enumerate(slices):
+        hu[index] = decode_slice(one.instance, one.shape)
     check_values(hu, np.array([one.position_mm[2] for one in slices]))
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return Volume(
@@ -105,24 +110,10 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     )
 
 
-@contextmanager
-def _reading(instance: Instance) -> Iterator[None]:
-    """Turn what pydicom raises over a broken file into a sentence that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # flaws of elements that are not used here are many and harmless
-            yield
-    except BROKEN_FILE as error:
-        raise NeedsPerson(
-            f"The file of SOP Instance UID {instance.sop_instance_uid} cannot be read ({type(error).__name__}).",
-            code="unreadable_file",
-        ) from error
-
-
 def _read_slice(instance: Instance) -> _Slice | None:
     """Read a header and check that it can place its image; None for a scout."""
     uid = instance.sop_instance_uid
-    with _reading(instance):
+    with reading(instance):
         ds = dcmread(instance.path, stop_before_pixels=True)
         if is_localizer(ds):
             return None
@@ -166,9 +157,16 @@ def _read_acquisition(ds: Dataset) -> str:
 def _check_same_geometry(slices: list[_Slice]) -> None:
     """Refuse a series whose slices do not share size, pixel spacing, orientation, frame of reference and patient."""
     first = slices[0]
-    if any(size not in SIZES for size in first.shape) or len(slices) > MAX_SLICES:
+    rows, columns = first.shape
+    if any(size not in SIZES for size in first.shape) or len(slices) * rows * columns > MAX_VOXELS:
         raise NeedsPerson(
-            f"{len(slices)} images of {first.shape[0]} x {first.shape[1]} are no plausible CT series.",
+            f"{len(slices)} images of {rows} x {columns} are no plausible CT series, or more than can be read.",
+            code="absurd_size",
+        )
+    height_mm, width_mm = first.spacing_mm * first.shape
+    if max(height_mm, width_mm) > MAX_WIDTH_MM:
+        raise NeedsPerson(
+            f"Images of {width_mm:.0f} x {height_mm:.0f} mm are no plausible CT: PixelSpacing must be wrong.",
             code="absurd_size",
         )
     for one in slices:
@@ -208,7 +206,7 @@ def _drop_copies(slices: list[_Slice], normal: Floats) -> list[_Slice]:
         if distance_mm > SAME_PLACE_MM:
             kept.append(one)
         elif np.linalg.norm(one.position_mm - kept[-1].position_mm) > OFF_LINE_MM or not np.array_equal(
-            _decode(one), _decode(kept[-1])
+            decode_slice(one.instance, one.shape), decode_slice(kept[-1].instance, one.shape)
         ):
             raise NeedsPerson(
                 f"Two different slices lie at one position, z = {one.position_mm[2]:.2f} mm: "
@@ -228,6 +226,12 @@ def _check_spacing(slices: list[_Slice], normal: Floats) -> None:
     places_mm = positions @ normal
     distances_mm = np.diff(places_mm)
     usual_mm = float(np.median(distances_mm))
+    if usual_mm > MAX_DISTANCE_MM or places_mm[-1] - places_mm[0] > MAX_LENGTH_MM:
+        raise NeedsPerson(
+            f"{len(slices)} slices that lie {usual_mm:.1f} mm apart, over {places_mm[-1] - places_mm[0]:.0f} mm, "
+            "cannot be searched for a mass.",
+            code="absurd_size",
+        )
     tolerance_mm = max(JITTER_MM, JITTER_SHARE * usual_mm)
     odd = np.flatnonzero(np.abs(distances_mm - usual_mm) > tolerance_mm)
     if len(odd):
@@ -284,90 +288,3 @@ def _make_affine(slices: list[_Slice], normal: Floats) -> Floats:
         affine[:3, 2] = normal
     affine[:3, 3] = first.position_mm
     return affine
-
-
-def _decode(one: _Slice) -> NDArray[np.int16]:
-    """Read one image's pixels as Hounsfield units, (y, x); padding and everything below -1024 become -1024."""
-    uid = one.instance.sop_instance_uid
-    with _reading(one.instance):
-        ds = dcmread(one.instance.path)
-        if "PixelData" not in ds:
-            raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
-        slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
-        if slope is None or intercept is None or not 0.0 < slope < np.inf or not np.isfinite(float(intercept)):
-            raise NeedsPerson(
-                f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
-            )
-        _check_length(ds, uid)
-        stored = _decode_pixels(ds, uid)
-        if stored.shape != one.shape:
-            raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
-        hu = np.rint(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
-        hu[_find_padding(ds, stored)] = AIR_HU
-        _check_bits(ds, stored, hu, uid)
-    return np.asarray(np.clip(hu, AIR_HU, np.iinfo(np.int16).max), np.int16)
-
-
-def _decode_pixels(ds: Dataset, uid: str) -> NDArray[np.integer]:
-    """Decode with whichever decoder is installed; the sentence names the transfer syntax where none can."""
-    try:
-        return ds.pixel_array
-    except (*BROKEN_FILE, RuntimeError, AttributeError, IndexError, KeyError) as error:
-        name = _transfer_syntax(ds).name
-        raise NeedsPerson(
-            f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
-        ) from error
-
-
-def _check_length(ds: Dataset, uid: str) -> None:
-    """Refuse uncompressed pixel data shorter than rows x columns: the transfer or the disk lost the rest."""
-    if _transfer_syntax(ds).is_compressed:
-        return
-    bits = int(ds.get("SamplesPerPixel") or 1) * int(ds.get("BitsAllocated") or 16)
-    expected = int(ds.Rows) * int(ds.Columns) * bits // 8
-    if len(ds.PixelData) < expected:
-        raise NeedsPerson(
-            f"The pixels of SOP Instance UID {uid} are cut short: {len(ds.PixelData)} of {expected} bytes.",
-            code="truncated_pixel_data",
-        )
-
-
-def _check_bits(ds: Dataset, stored: NDArray[np.integer], hu: NDArray[np.float32], uid: str) -> None:
-    """Refuse values that BitsStored and HighBit misdescribe (PS3.5 8.1.1): decoded, bone would wrap round to air.
-
-    The decoder drops the unused bits. They may hold an old overlay, or lack the sign of a negative value; then the
-    value is true, unless it lies below all Hounsfield units.
-    """
-    bits_stored = int(ds.get("BitsStored") or 16)
-    if int(ds.get("HighBit", bits_stored - 1)) != bits_stored - 1:
-        raise NeedsPerson(f"The values of SOP Instance UID {uid} do not end at the lowest bit.", code="undecodable")
-    if _transfer_syntax(ds).is_compressed or int(ds.get("BitsAllocated") or 16) != 16:
-        return
-    order = "<" if _transfer_syntax(ds).is_little_endian else ">"
-    written = np.frombuffer(ds.PixelData, f"{order}u2", count=stored.size).reshape(stored.shape)
-    wrapped = written != stored.astype(np.uint16)
-    if stored.dtype.kind == "i":
-        wrapped &= (written >= 1 << bits_stored) | (hu < AIR_HU - MAX_BELOW_AIR_HU)
-    has_overlay = any((group, 0x0102) in ds for group in range(0x6000, 0x6020, 2))
-    if wrapped.any() and not has_overlay:
-        raise NeedsPerson(
-            f"The values of SOP Instance UID {uid} do not fit in its {bits_stored} bits.", code="undecodable"
-        )
-
-
-def _transfer_syntax(ds: Dataset) -> UID:
-    return UID(ds.file_meta.TransferSyntaxUID)
-
-
-def _find_padding(ds: Dataset, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, stands (PS3.3 C.7.5.1.1.2)."""
-    value = ds.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return np.zeros(stored.shape, bool)
-    limit = ds.get("PixelPaddingRangeLimit")
-    ends = [value, limit if isinstance(limit, int) else value]
-    if int(ds.get("PixelRepresentation") or 0) == 1:  # some senders write the signed value as an unsigned one
-        ends = [end - 65536 if end > 32767 else end for end in ends]
-    else:  # or the other way round
-        ends = [end + 65536 if end < 0 else end for end in ends]
-    return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)

@@ -41,25 +41,39 @@ def mask_body(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> 
     filled = _fill_slices(body, grid_mm)
     deep = ndimage.binary_erosion(filled, border_value=1)
     near = ndimage.binary_dilation(filled)
-    return np.asarray(_grow(deep, steps, hu.shape) | (_grow(near, steps, hu.shape) & (hu > TISSUE_HU)), bool)
+    answer = np.empty(hu.shape, bool)
+    for index in range(len(filled)):
+        slab = slice(index * steps[0], (index + 1) * steps[0])
+        answer[slab] = hu[slab] > TISSUE_HU
+        answer[slab] &= _grow(near[index], steps, hu.shape)
+        answer[slab] |= _grow(deep[index], steps, hu.shape)
+    return answer
 
 
 def _shrink(hu: NDArray[np.int16], steps: list[int]) -> NDArray[np.float32]:
     """Means over blocks of `steps` voxels; the last, incomplete blocks repeat the border."""
-    missing = [(0, -size % step) for size, step in zip(hu.shape, steps, strict=True)]
-    padded = np.pad(hu, missing, mode="edge") if any(after for _, after in missing) else hu
-    sums: NDArray[np.float32] = padded.astype(np.float32)
-    for axis, step in enumerate(steps):
-        starts = np.arange(0, sums.shape[axis], step)
-        sums = np.asarray(np.add.reduceat(sums, starts, axis=axis) / np.float32(step), np.float32)
-    return sums
+    means = np.stack([_mean_slice(hu[start : start + steps[0]], steps[0]) for start in range(0, len(hu), steps[0])])
+    for axis, step in ((1, steps[1]), (2, steps[2])):
+        missing = -means.shape[axis] % step
+        if missing:
+            means = np.pad(means, [(0, missing if a == axis else 0) for a in range(3)], mode="edge")
+        starts = np.arange(0, means.shape[axis], step)
+        means = np.asarray(np.add.reduceat(means, starts, axis=axis) / np.float32(step), np.float32)
+    return means
 
 
-def _grow(mask: Bools, steps: list[int], shape: tuple[int, ...]) -> Bools:
-    """Undo `_shrink` for a mask: repeat every block and cut to `shape`."""
-    for axis, step in enumerate(steps):
-        mask = np.repeat(mask, step, axis=axis)
-    return mask[tuple(slice(size) for size in shape)]
+def _mean_slice(slab: NDArray[np.int16], count: int) -> NDArray[np.float32]:
+    """The mean (y, x) of `count` slices; those missing are like the last one there."""
+    total = slab.sum(axis=0, dtype=np.int32)
+    if len(slab) < count:
+        total += (count - len(slab)) * slab[-1].astype(np.int32)
+    return np.asarray(total.astype(np.float32) / np.float32(count), np.float32)
+
+
+def _grow(plane: Bools, steps: list[int], shape: tuple[int, ...]) -> Bools:
+    """Undo `_shrink` in one plane of a mask: repeat every block and cut to the rows and columns of `shape`."""
+    rows = np.repeat(plane, steps[1], axis=0)[: shape[1]]
+    return np.repeat(rows, steps[2], axis=1)[:, : shape[2]]
 
 
 def _make_ball(radius_mm: float, grid_mm: list[float]) -> Bools:
