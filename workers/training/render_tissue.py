@@ -290,9 +290,9 @@ def _paint_organs(canvas: Canvas, look: Look, labels: Bytes, spacing_mm: Spacing
         window, share = _soft_mask(labels, MANDIBLE, whole[MANDIBLE - 1], spacing_mm)
         core = ndimage.gaussian_filter(share, [1.6 / s for s in spacing_mm])
         marrow = np.clip((core - 0.72) * 8, 0, 1)
-        level = look.cortex_hu + 80 * canvas.grain[window]
-        level += marrow * (look.marrow_hu + 60 * canvas.grain[window] - level)
-        hu[window] += share * (level - hu[window])
+        bone = look.cortex_hu + 80 * canvas.grain[window]
+        bone += marrow * (look.marrow_hu + 60 * canvas.grain[window] - bone)
+        hu[window] += share * (bone - hu[window])
     for label in (7, 8, *PAROTIDS):
         if whole[label - 1] is None:
             continue
