@@ -4,16 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy.exc
+from pydantic import ValidationError
 
 from screener import __version__
-from screener.config import Config, ConfigError, check_bundles, find_config, load_config
+from screener.config import Config, ConfigError, Decision, check_bundles, find_config, load_config
 from screener.explain import describe_counts, describe_oddities, describe_study
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.logs import start_logging
+from screener.replay import describe_replay, replay
 from screener.show_config import show_config
 from screener.store import Store, open_store
 
@@ -85,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 
     reprocess = _add(commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept")
     reprocess.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+
+    sentence = "decide all stored runs again under other settings, without inference and without writing"
+    again = _add(commands, "replay", _replay, sentence)
+    for key, kind in (("min_voxels", int), ("gamma", int), ("min_score", float), ("min_covered_share", float)):
+        again.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"in place of decision.{key}")
+    again.add_argument("--days", type=float, help="only runs that ended within so many days")
     return parser
 
 
@@ -228,6 +236,26 @@ def _reprocess(options: argparse.Namespace) -> int:
     store.reprocess(study_id, datetime.now(UTC))
     print(f"study {study_id} will be screened again; `{PROGRAM} explain {study_id}` tells when it is done")
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    config, store = _open(options)
+    given = {key: getattr(options, key) for key in Decision.model_fields if getattr(options, key, None) is not None}
+    changed = config.model_copy(update={"decision": _checked(config.decision, given)})
+    since = None if options.days is None else datetime.now(UTC) - timedelta(days=options.days)
+    print(describe_replay(replay(store.decided_runs(since), changed.thresholds())))
+    return 0
+
+
+def _checked(decision: Decision, given: dict[str, object]) -> Decision:
+    """The settings with those given in their place; UsageError where config.toml could not hold one."""
+    try:
+        return Decision.model_validate(decision.model_dump() | given)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)
+        raise UsageError(
+            "\n".join(f"{item['loc'][0]}: {item['msg']}, got {item['input']!r}" for item in wrong)
+        ) from None
 
 
 if __name__ == "__main__":

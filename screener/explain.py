@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from screener.decide import is_large, is_rejected
 from screener.journey import Stage
 from screener.store.values import Counts, OddityLine, RunReport, StudyReport
+from screener.study import Candidate, Thresholds
 
 
 def describe_counts(counts: Counts) -> str:
@@ -61,6 +63,8 @@ def _run_lines(run: RunReport) -> list[str]:
     lines = [
         f"run {run.number} on queue {run.queue}: {run.ending or run.state}",
         f"  thresholds: {thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}, "
+        f"score {thresholds.min_score:g} at gamma {thresholds.gamma}, "
+        f"{thresholds.min_covered_share * 100:.0f} % of a gland covered, "
         f"config revision {thresholds.config_revision}",
     ]
     if run.state == "superseded":
@@ -74,13 +78,16 @@ def _run_lines(run: RunReport) -> list[str]:
             f"{' '.join(series.reasons)}  [{series.series_instance_uid}]"
         )
     lines += [f"  {gland.presence}: {gland.reason}" for gland in run.glands]
-    for candidate, is_above in run.candidates:
+    for candidate, _ in run.candidates:
         lines.append(
             f"  candidate {candidate.number}, {candidate.side}: {candidate.voxels} voxels "
-            f"({'at or above' if is_above else 'below'} the threshold), {candidate.volume_mm3 / 1000:.2f} ml, "
+            f"({_judge(candidate, thresholds)}), {candidate.volume_mm3 / 1000:.2f} ml, "
             f"longest diameter {candidate.longest_diameter_mm:.1f} mm, mean {candidate.mean_hu:.0f} HU, "
             f"probability up to {candidate.max_probability:.2f}"
         )
+        if candidate.features:
+            described = ", ".join(f"{name} {value:g}" for name, value in candidate.features.items())
+            lines.append(f"    {described}")
     lines += [f"  result {result.role}: {result.path}" for result in run.results]
     for delivery in run.deliveries:
         when = f" at {_moment(delivery.sent_at)}" if delivery.sent_at else ""
@@ -94,6 +101,16 @@ def _run_lines(run: RunReport) -> list[str]:
             f"  notice by {notice.channel} to {notice.recipient}: {notice.state}, {notice.attempts} attempt(s){error}"
         )
     return lines
+
+
+def _judge(candidate: Candidate, thresholds: Thresholds) -> str:
+    """Say on which side of each threshold the candidate lies."""
+    size = f"{'at or above' if is_large(candidate, thresholds) else 'below'} the threshold"
+    score = candidate.score(thresholds.gamma)
+    if score is None:
+        return f"{size}, no score"
+    answer = "not a mass" if is_rejected(candidate, thresholds) else "may be a mass"
+    return f"{size}, score {score:.2f}: {answer}"
 
 
 def _moment(at: datetime) -> str:

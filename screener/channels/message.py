@@ -9,6 +9,7 @@ from typing import Protocol
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from screener.decide import covered_in_part
 from screener.store.values import OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
 
@@ -104,8 +105,10 @@ def _gland_lines(gland: GlandVerdict, candidates: Sequence[Candidate]) -> list[s
         Presence.UNDETERMINED: f"not assessed: {gland.reason}",
     }
     own = [candidate for candidate in candidates if candidate.number in gland.candidate_numbers]
+    is_partial = gland.is_partial and gland.presence is not Presence.UNDETERMINED
+    part = f" in the part that the scan covers ({covered_in_part(gland.covered_share)})" if is_partial else ""
     return [
-        f"{gland.side.value.capitalize()} parotid: {words[gland.presence]}",
+        f"{gland.side.value.capitalize()} parotid: {words[gland.presence]}{part}",
         *(f"  mass {candidate.number}: {describe_candidate(candidate)}" for candidate in own),
     ]
 

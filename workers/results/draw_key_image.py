@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from screener.decide import covered_in_part
 from screener.study import Mass, Parotid, Presence, Verdict, Volume
 from workers.results.identity import RESEARCH_USE
 
@@ -188,6 +189,8 @@ def _caption_lines(masses: Sequence[Mass], verdict: Verdict) -> list[tuple[str, 
         found = [mass.candidate for mass in masses if mass.candidate.number in gland.candidate_numbers]
         sizes = "; ".join(f"{one.volume_mm3:.0f} mm3, longest {one.longest_diameter_mm:.0f} mm" for one in found)
         text = f"{gland.side.value.capitalize()} parotid: {_ANSWERS[gland.presence]}"
+        if gland.is_partial and gland.presence is not Presence.UNDETERMINED:
+            text += f", {covered_in_part(gland.covered_share)}"
         if sizes:
             text += f" ({sizes})"
         elif gland.presence is Presence.UNDETERMINED and gland.reason:

@@ -5,7 +5,7 @@ run's key, so that sending twice is harmless.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -46,10 +46,7 @@ def encode_results(
     run_number: int,
 ) -> list[ResultFile]:
     """Encode the run's results; `masses` are those above the threshold, `source_paths` lie in the volume's z order."""
-    parameters = (
-        f"min_voxels={thresholds.min_voxels} min_probability={thresholds.min_probability:g} "
-        f"config_revision={thresholds.config_revision}"
-    )
+    parameters = " ".join(f"{name}={value}" for name, value in asdict(thresholds).items())
     seg = encode_seg(
         source_paths,
         volume,

@@ -7,6 +7,7 @@ assessed" can be said of a gland that was not found.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ VOXELS_ON_1_MM_GRID = Code("VOXELS_1MM", CODING_SCHEME, "Number of voxels on 1 m
 MAX_PROBABILITY = Code("MAX_PROBABILITY", CODING_SCHEME, "Maximum mass probability")
 MIN_VOXELS = Code("MIN_VOXELS", CODING_SCHEME, "Threshold in voxels on 1 mm isotropic grid")
 MIN_PROBABILITY = Code("MIN_PROBABILITY", CODING_SCHEME, "Threshold of mass probability")
+GAMMA = Code("GAMMA", CODING_SCHEME, "Gamma of the machine that judges candidates")
+MIN_SCORE = Code("MIN_SCORE", CODING_SCHEME, "Cut-off of the candidate score")
+MIN_COVERED_SHARE = Code("MIN_COVERED_SHARE", CODING_SCHEME, "Least share of gland covered")
+SCORE = Code("SCORE", CODING_SCHEME, "Candidate score")
+IS_COVERED_IN_PART = Code("COVERED_IN_PART", CODING_SCHEME, "Gland covered by the scan in part only")
+COVERED_SHARE = Code("COVERED_SHARE", CODING_SCHEME, "Estimated share of gland covered")
 RUN_NUMBER = Code("RUN_NUMBER", CODING_SCHEME, "Number of the screening run")
 CONFIG_REVISION = Code("CONFIG_REVISION", CODING_SCHEME, "Configuration revision in force")
 CT_OF_NECK = Code("169068008", "SCT", "Computed tomography of neck")
@@ -194,10 +201,10 @@ class _GroupWriter:
 
 
 def _report_study(writer: _GroupWriter, verdict: Verdict, thresholds: Thresholds, run_number: int) -> Group:
-    """Say whether the study is flagged, and by which thresholds; "No" only where both glands were assessed."""
+    """Say whether the study is flagged, and by which thresholds; "No" only where both glands were assessed whole."""
     if verdict.is_flagged:
         answer = codes.cid230.Yes
-    elif all(gland.presence is Presence.ABSENT for gland in verdict.glands):
+    elif all(gland.presence is Presence.ABSENT and not gland.is_partial for gland in verdict.glands):
         answer = codes.cid230.No
     else:
         answer = codes.cid230.Undetermined
@@ -206,6 +213,9 @@ def _report_study(writer: _GroupWriter, verdict: Verdict, thresholds: Thresholds
         measurements=[
             Measurement(name=MIN_VOXELS, value=thresholds.min_voxels, unit=_VOXELS),
             Measurement(name=MIN_PROBABILITY, value=thresholds.min_probability, unit=codes.UCUM.NoUnits),
+            Measurement(name=GAMMA, value=thresholds.gamma, unit=codes.UCUM.NoUnits),
+            Measurement(name=MIN_SCORE, value=thresholds.min_score, unit=codes.UCUM.NoUnits),
+            Measurement(name=MIN_COVERED_SHARE, value=thresholds.min_covered_share, unit=codes.UCUM.NoUnits),
             Measurement(name=RUN_NUMBER, value=run_number, unit=codes.UCUM.NoUnits),
         ],
         evaluations=[QualitativeEvaluation(STUDY_FLAGGED, answer)],
@@ -214,11 +224,22 @@ def _report_study(writer: _GroupWriter, verdict: Verdict, thresholds: Thresholds
 
 
 def _report_result(writer: _GroupWriter, gland: GlandVerdict) -> Group:
-    """Say of one gland Present, Absent or, where it was not assessed, Undetermined, and why."""
+    """Say of one gland Present, Absent or, where it was not assessed, Undetermined, and why.
+
+    Where the scan covers the gland in part, the answer speaks of that part, and
+    two coded items beside it say so and how much it is.
+    """
+    evaluations = [QualitativeEvaluation(MASS_ABOVE_THRESHOLD, PRESENCE[gland.presence])]
+    measurements = []
+    if gland.is_partial:
+        share = round(gland.covered_share, 1)
+        evaluations.append(QualitativeEvaluation(IS_COVERED_IN_PART, codes.cid230.Yes))
+        measurements.append(Measurement(name=COVERED_SHARE, value=share, unit=codes.UCUM.NoUnits))
     return writer.write(
         f"{_gland_name(gland.side)} result",
         side=gland.side,
-        evaluations=[QualitativeEvaluation(MASS_ABOVE_THRESHOLD, PRESENCE[gland.presence])],
+        measurements=measurements,
+        evaluations=evaluations,
         texts=[(codes.DCM.Comment, gland.reason)] if gland.reason else [],
     )
 
@@ -239,6 +260,8 @@ def _report_gland(writer: _GroupWriter, parotid: Parotid) -> Group:
 def _report_mass(writer: _GroupWriter, mass: Mass, thresholds: Thresholds) -> Group:
     candidate = mass.candidate
     is_at_threshold = candidate.voxels >= thresholds.min_voxels
+    score = candidate.score(thresholds.gamma)
+    scores = [] if score is None else [Measurement(name=SCORE, value=round(score, 3), unit=codes.UCUM.NoUnits)]
     return writer.write(
         f"Mass {candidate.number}, {candidate.side.value} parotid gland",
         side=candidate.side,
@@ -255,6 +278,7 @@ def _report_mass(writer: _GroupWriter, mass: Mass, thresholds: Thresholds) -> Gr
             ),
             _measure_mean_hu(candidate.mean_hu),
             Measurement(name=MAX_PROBABILITY, value=round(candidate.max_probability, 3), unit=codes.UCUM.NoUnits),
+            *scores,
         ],
         evaluations=[QualitativeEvaluation(IS_AT_THRESHOLD, codes.cid230.Yes if is_at_threshold else codes.cid230.No)],
     )
@@ -283,11 +307,7 @@ def _identify_algorithm(identity: AlgorithmIdentity, thresholds: Thresholds) -> 
     return AlgorithmIdentification(
         name=identity.model_name,
         version=identity.software_versions,
-        parameters=[
-            f"min_voxels={thresholds.min_voxels}",
-            f"min_probability={thresholds.min_probability}",
-            f"config_revision={thresholds.config_revision}",
-        ],
+        parameters=[f"{name}={value}" for name, value in asdict(thresholds).items()],
         family=family_code(identity),
         manufacturer=identity.manufacturer,
     )
