@@ -31,6 +31,7 @@ STYLE: Final[Any] = {
     "ytick.color": "#c9d1d9",
     "grid.color": "#30363d",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "legend.facecolor": "#161b22",
     "legend.edgecolor": "#30363d",
     "font.size": 11,
@@ -42,10 +43,10 @@ Points = tuple[list[bool], list[float]]
 
 
 @contextmanager
-def _plot(path: Path, title: str, x: str, y: str) -> Iterator[Axes]:
+def _plot(path: Path, title: str, x: str, y: str, *, height: float = 4.6) -> Iterator[Axes]:
     """Give axes to draw on, and write them as PNG."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        figure = Figure(figsize=(6.4, height), layout="constrained")
         axes = figure.add_subplot()
         axes.set(title=title, xlabel=x, ylabel=y)
         yield axes
@@ -168,17 +169,18 @@ def draw_prevalence(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw_groups(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw sensitivity, specificity and Dice for each group of cases as bars."""
-    with _plot(path, title, "", "share") as axes:
+    """Draw sensitivity, specificity and Dice for each group of cases as bars, the first group at the top."""
+    with _plot(path, title, "share", "", height=max(3.0, 1.4 + 0.6 * len(rows))) as axes:
         width = 0.27
         for place, (name, color) in enumerate((("sensitivity", BLUE), ("specificity", GREEN), ("dice_median", RED))):
-            x = [number + (place - 1) * width for number in range(len(rows))]
-            heights = [0.0 if row[name] is None else row[name] for row in rows]
-            axes.bar(x, heights, width * 0.92, color=color, label=name.replace("_", ", "))
-        names = [f"{row['kind'].replace(': ', chr(10))}\n({row['exams']})" for row in rows]
-        axes.set_xticks(range(len(rows)), names, fontsize=8)
-        axes.set_ylim(0, 1.03)
-        axes.legend(loc="lower right", fontsize=9)
+            y = [number + (place - 1) * width for number in range(len(rows))]
+            lengths = [0.0 if row[name] is None else row[name] for row in rows]
+            axes.barh(y, lengths, width * 0.92, color=color, label=name.replace("dice_median", "Dice, median"))
+        names = [f"{row['kind']} ({row['exams']})" for row in rows]
+        axes.set_yticks(range(len(rows)), names, fontsize=9)
+        axes.set_xlim(0, 1.03)
+        axes.invert_yaxis()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18 if len(rows) > 3 else -0.3), ncols=3, fontsize=9)
 
 
 def _number(value: float | None) -> float:
