@@ -1,32 +1,91 @@
-"""`python -m workers QUEUE`: one worker for one queue, prefork with one child."""
+"""`python -m workers QUEUE`: one worker for one queue; other words train, judge and verify its models."""
 
 import argparse
+import importlib
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
 from pathlib import Path
-
-from celery.platforms import SecurityWarning
+from typing import Final
 
 from screener.config import CONFIG_VARIABLE
 from screener.journey import Queue
+from screener.outcomes import Outcome
 
 WATCH_SECONDS = 1.0
 
+TRAIN: Final = {
+    "ct-localizer": "workers.training.train_localizer",
+    "ct-segmenter": "workers.training.train_segmenter",
+    "ct-candidates": "workers.training.train_candidates",
+}
+COMMANDS: Final = {
+    "evaluate": "workers.training.evaluate",
+    "synthesize": "workers.training.synthesize_cases",
+    "bundle": "workers.training.check_bundle",
+}
+"""Word to the module whose `main(argv)` takes the words after it."""
+_HELP: Final = """\
+other commands:
+  train ct-localizer|ct-segmenter|ct-candidates   train a model on folders of cases
+  evaluate ct CASES --report DIR                  judge the models by cases and write a report
+  synthesize DATA OUT                             put synthetic masses into cases
+  bundle check DIR                                verify a model bundle
+Each has --help. All but the last need the training extra.
+"""
+_NO_TRAINING: Final = """\
+This command needs the packages of the training extra, and {name} is not installed:
+  pip install '.[worker,train]' -c constraints.txt
+"""
 
-def main() -> None:
-    """Start a worker and stay until it is told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+
+def main(argv: list[str] | None = None) -> None:
+    """Start a worker and stay until it is told to stop, or run another command and exit with its status."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["train"]:
+        parser = argparse.ArgumentParser(prog="python -m workers train", epilog="Each model has --help.")
+        parser.add_argument("model", choices=sorted(TRAIN))
+        model = parser.parse_args(words[1:2]).model
+        raise SystemExit(_run(TRAIN[model], words[2:]))
+    if words and words[0] in COMMANDS:
+        raise SystemExit(_run(COMMANDS[words[0]], words[1:]))
+    parser = argparse.ArgumentParser(
+        prog="python -m workers",
+        description=__doc__,
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("queue", choices=[queue.value for queue in Queue], help="the queue to work on")
     parser.add_argument("--config", type=Path, help="config.toml; otherwise SCREENER_CONFIG, then ./config.toml")
     parser.add_argument("--parent", type=int, help="stop when the process with this number is no longer the parent")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.config is not None:
         os.environ[CONFIG_VARIABLE] = str(options.config.resolve())
     if options.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(options.parent,), daemon=True).start()
+    _work(options.queue)
+
+
+def _run(module: str, words: list[str]) -> int:
+    """Run the command in `module` and return its status: 1 with the reason, 2 where the training extra is missing."""
+    try:
+        return int(importlib.import_module(module).main(words))
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] in {"screener", "workers"}:
+            raise
+        sys.stderr.write(_NO_TRAINING.format(name=missing.name))
+        return 2
+    except Outcome as outcome:
+        sys.stderr.write(f"{outcome.reason}\n")
+        return 1
+
+
+def _work(queue: str) -> None:
+    """Be a worker of `queue`: prefork, one child."""
+    from celery.platforms import SecurityWarning
 
     warnings.filterwarnings("ignore", category=SecurityWarning)  # inside a container there is often only root
     from workers.app import app
@@ -35,10 +94,10 @@ def main() -> None:
         [
             "--quiet",
             "worker",
-            f"--queues={options.queue}",
+            f"--queues={queue}",
             "--concurrency=1",
             "--pool=prefork",
-            f"--hostname={options.queue}@%h",
+            f"--hostname={queue}@%h",
             "--without-gossip",
             "--without-mingle",
             "--without-heartbeat",

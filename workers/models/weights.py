@@ -65,8 +65,8 @@ def load_bundle(name: str, device: torch.device, bundles_dir: Path | None = None
     """
     folder = (bundles_dir or BUNDLES_DIR) / name
     try:
-        network = build_network(_read_json(folder / "configs" / "inference.json")["network_def"])
-        network.load_state_dict(_read_weights(_find_weights(folder)), strict=True)
+        network = build_network(read_definition(folder))
+        network.load_state_dict(read_weights(folder), strict=True)  # half precision becomes single again
         version = str(_read_json(folder / "configs" / "metadata.json")["version"])
         digest = bundle_digest(name, bundles_dir)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
@@ -79,23 +79,24 @@ def load_bundle(name: str, device: torch.device, bundles_dir: Path | None = None
 def bundle_digest(name: str, bundles_dir: Path | None = None) -> str:
     """Return the SHA-256, in hexadecimal, of the weights, the network's definition and the preprocessing version."""
     folder = (bundles_dir or BUNDLES_DIR) / name
-    definition = _read_json(folder / "configs" / "inference.json")["network_def"]
+    definition = read_definition(folder)
     digest = hashlib.sha256(_find_weights(folder).read_bytes())
     digest.update(json.dumps(definition, sort_keys=True).encode())
     digest.update(PREPROCESSING_VERSION.encode())
     return digest.hexdigest()
 
 
-def _find_weights(folder: Path) -> Path:
-    path = folder / "models" / "model.pt"
-    if not path.is_file():
-        message = f"{path} is missing"
-        raise FileNotFoundError(message)
-    return path
+def read_definition(folder: Path) -> dict[str, Any]:
+    """Return the `network_def` of the bundle in `folder`; raises OSError, ValueError, KeyError or TypeError."""
+    return dict(_read_json(folder / "configs" / "inference.json")["network_def"])
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of `path`; pickled code in it is refused, never run."""
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of the bundle in `folder`; pickled code in it is refused, never run.
+
+    Raises OSError, ValueError or TypeError.
+    """
+    path = _find_weights(folder)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, LookupError, AttributeError) as problem:
@@ -105,6 +106,14 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         message = f"{path} holds no state dictionary"
         raise TypeError(message)
     return dict(state)
+
+
+def _find_weights(folder: Path) -> Path:
+    path = folder / "models" / "model.pt"
+    if not path.is_file():
+        message = f"{path} is missing"
+        raise FileNotFoundError(message)
+    return path
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import torch
 
+from workers.models.weights import read_definition, read_weights
+from workers.training.write_bundle import write_bundle
+
 
 def shift_probability(state: dict[str, torch.Tensor], probability: float) -> None:
     """Change the weights in place so that a mass probability of `probability` becomes 0.5."""
-    names = [name for name, values in state.items() if name.endswith("conv.bias") and values.shape == (2,)]
-    state[names[-1]][1] -= math.log(probability / (1 - probability))
+    names = [
+        name for name, values in state.items() if name.endswith(("conv.bias", "head.bias")) and values.shape == (2,)
+    ]
+    last = "head.bias" if "head.bias" in names else names[-1]
+    state[last][1] -= math.log(probability / (1 - probability))
 
 
 def main() -> None:
@@ -24,12 +30,10 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--probability", type=float, required=True)
     args = parser.parse_args()
-    path = args.bundle / "models" / "model.pt"
-    state = torch.load(path, weights_only=True)
+    state = read_weights(args.bundle)
+    is_half = any(values.dtype == torch.float16 for values in state.values())
     shift_probability(state, args.probability)
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    write_bundle("parotid_mass_segmenter", args.bundle, read_definition(args.bundle), state, is_half=is_half)
 
 
 if __name__ == "__main__":

@@ -1,79 +1,271 @@
 """The training loop that both networks share: AdamW, an averaged copy that ships, and checkpoints to go on from."""
 
 import argparse
+import itertools
 import logging
+import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
-from workers.models.networks import build_network
-from workers.training.keep_checkpoint import (
-    Averaged,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-    set_learning_rate,
-)
+from screener.outcomes import NeedsPerson
+from workers.models.device import choose_device
+from workers.models.networks import NETWORKS, build_network
+from workers.training.keep_checkpoint import Averaged, Run, load_checkpoint, save_checkpoint, set_learning_rate
+from workers.training.show_progress import Progress, show_progress
+from workers.training.write_bundle import read_start, write_bundle
 
 logger = logging.getLogger(__name__)
 
-REPORT_STEPS = 50
-CHECKPOINT_STEPS = 250
+REPORT_STEPS: Final = 50
+CHECKPOINT_SECONDS: Final = 120.0
+DEFAULT_STEPS: Final = 3000
+COARSE_WEIGHT: Final = 0.5
+"""What the loss at half the resolution counts beside the loss at full resolution."""
+MOST_LOADERS: Final = 16
+
+PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Channels (c, z, y, x) and classes (z, y, x)."""
+Draw = Callable[[np.random.Generator], Sample]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-def add_options(parser: argparse.ArgumentParser, *, checkpoint: Path, batch: int) -> None:
-    """Add what every training command takes; the checkpoint and the samples of a step are the network's own."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of patients, such as openkbp_train")
-    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder")
-    parser.add_argument("--checkpoint", type=Path, default=checkpoint, help="training goes on from it where it exists")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=batch, help="samples of one step")
-    parser.add_argument("--learning-rate", type=float, default=3e-3, help="the highest of the schedule")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
+def add_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Path, batch: int) -> None:
+    """Add what every training command takes; the bundle, the checkpoint and the samples of a step are its own."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, action="append", help="a folder of cases; may be given several times")
+    add("--out", type=Path, required=True, help="the bundle's folder; it is complete when training ends")
+    add("--checkpoint", type=Path, default=checkpoint, help=f"training goes on from it; default {checkpoint}")
+    add("--network", choices=sorted(NETWORKS[name]), help="default unet, or what --init holds")
+    add(
+        "--init", type=Path, metavar="BUNDLE_DIR", help="start from this bundle's weights, unless there is a checkpoint"
+    )
+    add("--steps", type=int, help=f"default {DEFAULT_STEPS}, or no limit where --minutes is given")
+    add("--minutes", type=float, help="stop after so many minutes, those before the last checkpoint included")
+    add("--batch", type=int, default=batch, help=f"samples of one step; default {batch}")
+    add("--learning-rate", type=float, default=3e-3, help="the highest of the schedule; default %(default)s")
+    add("--seed", type=int, default=7)
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
+    add("--precision", choices=["auto", *PRECISIONS], default="auto", help="auto: mixed on CUDA, float32 on the CPU")
+    add("--compile", action="store_true", help="compile the network first")
+    add("--threads", type=int, default=2, help="of the network on the CPU; default %(default)s")
+    add("--loaders", type=int, help="processes that draw samples; default none on the CPU, one a core with CUDA")
+    add("--log-dir", type=Path, help="folder of the TensorBoard log; default beside the checkpoint")
+    add("--half", action="store_true", help="store the kernels in half precision; they are computed with in single")
 
 
-def fit(
-    definition: dict[str, Any],
-    draw: Callable[[np.random.Generator], Sample],
-    loss_of: Loss,
-    options: argparse.Namespace,
-) -> None:
-    """Train as `options` (see `add_options`) say; the averaged weights go to `models` of the bundle's folder.
+def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> None:
+    """Train a network for the bundle `name` as `options` (see `add_options`) say, and write the bundle.
 
     `draw` makes one augmented sample. A step draws the same samples whether or
-    not training was resumed before it.
+    not training was resumed before it, and whoever draws them. Raises
+    NeedsPerson where device, checkpoint and bundle do not fit the options, or
+    the loss is no number any more.
     """
+    device, why = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
     torch.manual_seed(options.seed)
+    run, first, spent_seconds = _prepare(name, options, device, precision)
+    forward = torch.compile(run.network) if options.compile else run.network
+    clock = _Clock(options, spent_seconds)
+    logger.info("device=%s (%s) precision=%s first_step=%d", device, why, precision or "float32", first)
+    steps = itertools.count(first) if clock.steps is None else range(first, clock.steps)
+    last_saved = time.monotonic()
+    step_count, loss = first, torch.zeros((), device=device)
+    run.network.train()
+    with show_progress(options.log_dir or _log_folder(options.checkpoint), first, options.batch) as progress:
+        for step, batch in enumerate(load_batches(draw, steps, options, device), start=first):
+            if clock.share_done(step) >= 1:
+                break
+            set_learning_rate(run.optimizer, options.learning_rate, clock.share_done(step))
+            step_loss = _take_step(run, forward, loss_of, batch, device, precision)
+            loss.lerp_(step_loss, 1 / min(step - first + 1, REPORT_STEPS))
+            step_count = step + 1
+            if step_count % REPORT_STEPS == 0:
+                _report(progress, step_count, loss, run, clock)
+            if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                save_checkpoint(options.checkpoint, step_count, clock.spent_seconds(), run)
+                last_saved = time.monotonic()
+        if step_count > first:
+            _report(progress, step_count, loss, run, clock)
+    save_checkpoint(options.checkpoint, step_count, clock.spent_seconds(), run)
+    write_bundle(
+        name,
+        options.out,
+        run.definition,
+        run.average.network.state_dict(),
+        training=_describe_training(options, step_count, clock, device, precision),
+        is_half=options.half,
+    )
+    logger.info("bundle=%s steps=%d seconds=%.0f", options.out, step_count, clock.spent_seconds())
+
+
+def supervise(loss_of: Loss, outputs: torch.Tensor | tuple[torch.Tensor, ...], classes: torch.Tensor) -> torch.Tensor:
+    """Return the loss of the full resolution plus half that of each coarser answer, against every n-th class voxel."""
+    if isinstance(outputs, torch.Tensor):
+        return loss_of(outputs.float(), classes)
+    full, *coarser = outputs
+    loss = loss_of(full.float(), classes)
+    for answer in coarser:
+        stride = classes.shape[-1] // answer.shape[-1]
+        taken = classes[:, ::stride, ::stride, ::stride]
+        loss = loss + COARSE_WEIGHT * loss_of(answer.float(), taken)
+    return loss
+
+
+def choose_precision(setting: str, device: torch.device) -> torch.dtype | None:
+    """Return the type of the mixed part of the computation; None for single precision throughout.
+
+    Raises NeedsPerson where reduced precision is asked for on the CPU, which it slows down.
+    """
+    if setting == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if PRECISIONS[setting] is not None and device.type != "cuda":
+        raise NeedsPerson(f"--precision {setting} needs CUDA; the CPU computes in float32.", code="no_such_device")
+    return PRECISIONS[setting]
+
+
+class _Steps(Dataset[Batch]):
+    """The batch of each step, drawn from a generator of the step's own."""
+
+    def __init__(self, draw: Draw, batch: int, seed: int) -> None:
+        self.draw, self.batch, self.seed = draw, batch, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self.seed, step))
+        images, classes = zip(*[self.draw(rng) for _ in range(self.batch)], strict=True)
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(classes))
+
+
+def load_batches(
+    draw: Draw, steps: Iterable[int], options: argparse.Namespace, device: torch.device
+) -> Iterator[Batch]:
+    """Yield the batch of each of `steps`; on CUDA other processes draw ahead, so that the accelerator does not wait."""
+    loaders = options.loaders
+    if loaders is None:
+        loaders = min(MOST_LOADERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+    loader = DataLoader(
+        _Steps(draw, options.batch, options.seed),
+        batch_size=None,
+        sampler=steps,
+        num_workers=loaders,
+        prefetch_factor=4 if loaders else None,
+        multiprocessing_context="fork" if loaders else None,
+        pin_memory=device.type == "cuda",
+    )
+    yield from loader
+
+
+class _Clock:
+    """How much of a training is done: by steps, by minutes, or by whichever is further."""
+
+    def __init__(self, options: argparse.Namespace, spent_seconds: float) -> None:
+        self.steps: int | None = options.steps
+        if self.steps is None and options.minutes is None:
+            self.steps = DEFAULT_STEPS
+        self.total_seconds = math.inf if options.minutes is None else 60 * options.minutes
+        self._before_seconds = spent_seconds
+        self._started = time.monotonic()
+
+    def spent_seconds(self) -> float:
+        """Return the seconds of training, those before it was resumed included."""
+        return self._before_seconds + time.monotonic() - self._started
+
+    def share_done(self, step: int) -> float:
+        """Return the share that is done before `step`, 0 to 1."""
+        by_steps = 0.0 if self.steps is None else step / max(self.steps, 1)
+        return min(1.0, max(by_steps, self.spent_seconds() / self.total_seconds if self.total_seconds else 1.0))
+
+
+def _prepare(
+    name: str, options: argparse.Namespace, device: torch.device, precision: torch.dtype | None
+) -> tuple[Run, int, float]:
+    """Return the network with all that trains it, the first step and the seconds spent before it."""
+    definition = NETWORKS[name][options.network or "unet"]
+    start: dict[str, torch.Tensor] | None = None
+    if options.init is not None:
+        definition, start = read_start(name, options.init)
+        if options.network is not None and definition != NETWORKS[name][options.network]:
+            raise NeedsPerson(f"{options.init} holds another network than {options.network}.", code="bad_bundle")
     network = build_network(definition)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4)
-    average = Averaged(network)
-    first = load_checkpoint(options.checkpoint, network, optimizer, average)
-    logger.info("first_step=%d steps=%d", first, options.steps)
-    started, running = time.monotonic(), 0.0
-    network.train()
-    for step in range(first, options.steps):
-        rng = np.random.default_rng((options.seed, step))
-        images, classes = zip(*[draw(rng) for _ in range(options.batch)], strict=True)
-        loss = loss_of(network(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(classes)))
-        set_learning_rate(optimizer, options.learning_rate, step, options.steps)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5)
-        optimizer.step()
-        average.update(network)
-        running += (loss.item() - running) / min(step - first + 1, REPORT_STEPS)
-        if (step + 1) % REPORT_STEPS == 0:
-            logger.info("step=%d loss=%.3f seconds=%.0f", step + 1, running, time.monotonic() - started)
-        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == options.steps:
-            save_checkpoint(options.checkpoint, step + 1, network, optimizer, average)
-            save_weights(average, options.out)
+    if start is not None:
+        network.load_state_dict(start)
+    network.to(device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    run = Run(
+        network=network,
+        optimizer=torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4),
+        average=Averaged(network),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision is torch.float16),
+        definition=definition,
+    )
+    first, spent_seconds = load_checkpoint(options.checkpoint, run)
+    return run, first, spent_seconds
+
+
+def _take_step(
+    run: Run,
+    forward: Callable[[torch.Tensor], Any],
+    loss_of: Loss,
+    batch: Batch,
+    device: torch.device,
+    precision: torch.dtype | None,
+) -> torch.Tensor:
+    """Change the network by one batch and return its loss, still on the device."""
+    images, classes = (part.to(device, non_blocking=True) for part in batch)
+    with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+        outputs = forward(images)
+    loss = supervise(loss_of, outputs, classes)
+    run.optimizer.zero_grad()
+    run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimizer)
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.average.update(run.network)
+    return loss.detach()
+
+
+def _report(progress: Progress, step: int, loss: torch.Tensor, run: Run, clock: _Clock) -> None:
+    """Show where training stands; the loss is read here only, for reading it waits for the accelerator."""
+    value = float(loss)
+    if not math.isfinite(value):
+        raise NeedsPerson(
+            f"The loss is no number at step {step}; the checkpoint is from before. Try a lower --learning-rate.",
+            code="diverged",
+        )
+    progress.show(step, value, float(run.optimizer.param_groups[0]["lr"]), clock.share_done(step))
+
+
+def _log_folder(checkpoint: Path) -> Path:
+    return checkpoint.parent / f"{checkpoint.stem}_log"
+
+
+def _describe_training(
+    options: argparse.Namespace, steps: int, clock: _Clock, device: torch.device, precision: torch.dtype | None
+) -> dict[str, Any]:
+    """Return what the model card needs to know of this training."""
+    return {
+        "data": [folder.resolve().name for folder in options.data],
+        "start": None if options.init is None else options.init.resolve().name,
+        "steps": steps,
+        "seconds": round(clock.spent_seconds()),
+        "batch": options.batch,
+        "learning_rate": options.learning_rate,
+        "seed": options.seed,
+        "device": device.type,
+        "precision": str(precision or torch.float32).removeprefix("torch."),
+    }

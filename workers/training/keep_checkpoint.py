@@ -1,11 +1,15 @@
-"""Keep and resume a training run, and write the averaged weights that ship."""
+"""Keep and resume a training run."""
 
 import copy
 import math
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from screener.outcomes import NeedsPerson
 
 
 class Averaged:
@@ -28,56 +32,69 @@ class Averaged:
                 kept.copy_(new)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
-    """Set the rate of `step`: a linear rise over the first tenth of `steps`, then half a cosine down to zero."""
-    risen = min(1.0, (step + 1) / max(1, steps // 10))
-    fallen = 0.5 * (1 + math.cos(math.pi * max(0.0, step / steps - 0.1) / 0.9))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A network in training and all that trains it."""
+
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Averaged
+    scaler: torch.amp.GradScaler
+    """Keeps small gradients of half precision from vanishing; does nothing in other precisions."""
+    definition: dict[str, Any]
+    """As the bundle's `network_def`."""
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:
+    """Set the rate where a share `done` of training is: a linear rise over the first tenth, then half a cosine to 0."""
+    risen = min(1.0, 10 * done + 0.001)
+    fallen = 0.5 * (1 + math.cos(math.pi * max(0.0, done - 0.1) / 0.9))
     for group in optimizer.param_groups:
         group["lr"] = peak * risen * fallen
 
 
-def save_checkpoint(
-    path: Path,
-    step: int,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Averaged,
-) -> None:
+def save_checkpoint(path: Path, step: int, seconds: float, run: Run) -> None:
     """Write everything needed to go on after `step`, so that `path` holds all of it or the previous one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "step": step,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.network.state_dict(),
-        "updates": average.updates,
+        "seconds": seconds,
+        "definition": run.definition,
+        "network": run.network.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "average": run.average.network.state_dict(),
+        "updates": run.average.updates,
+        "scaler": run.scaler.state_dict(),
     }
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
 
 
-def load_checkpoint(
-    path: Path,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Averaged,
-) -> int:
-    """Load `path` into the given objects and return the next step; 0 where there is no such file."""
+def load_checkpoint(path: Path, run: Run) -> tuple[int, float]:
+    """Load `path` into `run` and return the next step and the seconds spent so far; zeros where there is no such file.
+
+    The first checkpoints held neither seconds, definition nor scaler. Raises NeedsPerson (`bad_checkpoint`) where the
+    file is damaged or of another network.
+    """
     if not path.exists():
-        return 0
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    average.network.load_state_dict(state["average"])
-    average.updates = state["updates"]
-    return int(state["step"])
-
-
-def save_weights(average: Averaged, bundle: Path) -> None:
-    """Write the averaged weights as `models/model.pt` of `bundle`, whole or not at all."""
-    path = bundle / "models" / "model.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save(average.network.state_dict(), part)
-    part.replace(path)
+        return 0, 0.0
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if state.get("definition", run.definition) != run.definition:
+            raise NeedsPerson(
+                f"The checkpoint {path} is of another network; name another file with --checkpoint.",
+                code="bad_checkpoint",
+            )
+        run.network.load_state_dict(state["network"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        run.average.network.load_state_dict(state["average"])
+        run.average.updates = state["updates"]
+        if state.get("scaler") and run.scaler.is_enabled():
+            run.scaler.load_state_dict(state["scaler"])
+        return int(state["step"]), float(state.get("seconds", 0.0))
+    except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, TypeError) as problem:
+        raise NeedsPerson(
+            f"Training cannot go on from the checkpoint {path}: it is damaged or of another network.",
+            code="bad_checkpoint",
+        ) from problem

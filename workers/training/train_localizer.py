@@ -1,14 +1,17 @@
-"""Train the localizer on real patients: `python -m workers.training.train_localizer --data DIR --out BUNDLE_DIR`."""
+"""Train the localizer on cases with outlined glands: `python -m workers train ct-localizer --data DIR --out BUNDLE`."""
 
 import argparse
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from workers.models.networks import LOCALIZER_DEFINITION
+from screener.outcomes import NeedsPerson
 from workers.training.fit import add_options, fit
 from workers.training.sample_localizer import draw_sample, read_heads
+from workers.training.show_progress import start_log
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +27,21 @@ def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch
     return entropy + dice.mean()
 
 
-def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, checkpoint=Path("cache/localizer.ckpt"), batch=3)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line and train; 0 when the bundle is written."""
+    parser = argparse.ArgumentParser(prog="python -m workers train ct-localizer", description=__doc__)
+    add_options(parser, name="parotid_localizer", checkpoint=Path("cache/localizer.ckpt"), batch=3)
+    options = parser.parse_args(argv)
+    start_log()
     torch.set_num_threads(options.threads)
-    heads = read_heads(options.data)
+    heads = [head for folder in options.data for head in read_heads(folder)]
     logger.info("patients=%d", len(heads))
-    fit(LOCALIZER_DEFINITION, lambda rng: draw_sample(heads, rng), dice_and_cross_entropy, options)
+    if not heads:
+        folders = ", ".join(map(str, options.data))
+        raise NeedsPerson(f"No case with an outlined parotid gland was found in {folders}.", code="no_cases")
+    fit("parotid_localizer", lambda rng: draw_sample(heads, rng), dice_and_cross_entropy, options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

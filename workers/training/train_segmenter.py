@@ -1,16 +1,21 @@
-"""Train the segmenter on cached samples: `python -m workers.training.train_segmenter --data DIR --out BUNDLE_DIR`."""
+"""Train the segmenter on samples made beforehand: `python -m workers train ct-segmenter --data DIR --out BUNDLE`."""
 
 import argparse
+import hashlib
+import json
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from workers.models.networks import SEGMENTER_DEFINITION
+from screener.outcomes import NeedsPerson
 from workers.training.cache_samples import write_samples
 from workers.training.fit import Sample, add_options, fit
 from workers.training.sample_segmenter import draw_patch
+from workers.training.show_progress import start_log
 
 logger = logging.getLogger(__name__)
 
@@ -23,27 +28,40 @@ def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch
     return 3 * entropy + 1 - (2 * (share * truth).sum() + 50) / (share.sum() + truth.sum() + 50)
 
 
-def main() -> None:
-    """Read the command line, cache the samples where they are not yet, and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, checkpoint=Path("cache/segmenter.ckpt"), batch=4)
-    parser.add_argument("--cache", type=Path, default=Path("cache/segmenter_samples"), help="folder of the samples")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, make the samples where they are not yet, and train; 0 when the bundle is written."""
+    parser = argparse.ArgumentParser(prog="python -m workers train ct-segmenter", description=__doc__)
+    add_options(parser, name="parotid_mass_segmenter", checkpoint=Path("cache/segmenter.ckpt"), batch=4)
+    parser.add_argument("--cache", type=Path, help="folder of the samples; default beside the checkpoint, by content")
     parser.add_argument("--variants", type=int, default=6, help="samples per gland; half of them hold a mass")
     parser.add_argument("--sample-seed", type=int, default=11)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that make the samples")
+    options = parser.parse_args(argv)
+    start_log()
     torch.set_num_threads(options.threads)
-    count = write_samples(options.data, options.cache, variants=options.variants, seed=options.sample_seed)
-    hu = np.load(options.cache / "hu.npy", mmap_mode="r")
-    marks = np.load(options.cache / "marks.npy", mmap_mode="r")
-    logger.info("samples=%d", count)
+    cache = options.cache or name_cache(options)
+    count = write_samples(options.data, cache, variants=options.variants, seed=options.sample_seed, jobs=options.jobs)
+    logger.info("samples=%d cache=%s", count, cache)
+    if not count:
+        folders = ", ".join(map(str, options.data))
+        raise NeedsPerson(f"No case with an outlined parotid gland was found in {folders}.", code="no_cases")
+    hu = np.load(cache / "hu.npy", mmap_mode="r")
+    marks = np.load(cache / "marks.npy", mmap_mode="r")
 
     def draw(rng: np.random.Generator) -> Sample:
         chosen = rng.integers(0, count)
         return draw_patch(hu[chosen], marks[chosen], rng)
 
-    fit(SEGMENTER_DEFINITION, draw, dice_and_cross_entropy, options)
+    fit("parotid_mass_segmenter", draw, dice_and_cross_entropy, options)
+    return 0
+
+
+def name_cache(options: argparse.Namespace) -> Path:
+    """Return a folder beside the checkpoint that no other cases, number of variants or seed share."""
+    what = [[str(folder.resolve()) for folder in options.data], options.variants, options.sample_seed]
+    digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]
+    return Path(options.checkpoint).parent / f"segmenter_samples_{digest}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,12 @@
-"""Write the configurations of a MONAI bundle beside its weights: `python -m workers.training.write_bundle NAME DIR`."""
+"""Write a MONAI bundle: weights, configurations, golden case. `python -m workers.training.write_bundle NAME DIR`.
+
+The command completes a folder that has its weights already.
+"""
 
 import argparse
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +14,10 @@ import monai
 import numpy
 import torch
 
-from workers.models.networks import DEFINITIONS, LOCALIZER_SPACING_MM, SEGMENTER_SPACING_MM
+from screener.outcomes import NeedsPerson
+from workers.models.networks import DEFINITIONS, LOCALIZER_SPACING_MM, NETWORKS, SEGMENTER_SPACING_MM
+from workers.models.weights import read_definition, read_weights
+from workers.training.golden_case import write_golden
 
 VERSION: Final = "0.1.0"
 
@@ -19,7 +27,7 @@ _DATA_SOURCE: Final = "OpenKBP (github.com/ababier/open-kbp, MIT; images from Th
 _LOCALIZER_METADATA: Final[dict[str, Any]] = {
     "name": "Parotid localizer",
     "task": "Right and left parotid gland in head and neck CT",
-    "description": "A 3D U-Net that finds both parotid glands at 4 mm.",
+    "description": "A 3D network that finds both parotid glands at 4 mm.",
     "data_type": "CT volume in Hounsfield units",
     "image_classes": "two channels: soft-tissue window and whole range, each 0 to 1, air 0",
     "label_classes": "contours of both parotid glands, a synthetic mass being part of its gland",
@@ -31,7 +39,7 @@ _LOCALIZER_METADATA: Final[dict[str, Any]] = {
 _SEGMENTER_METADATA: Final[dict[str, Any]] = {
     "name": "Parotid mass segmenter",
     "task": "Mass in or at a parotid gland in CT",
-    "description": "A 3D U-Net that segments masses in a 112 mm crop around a gland at 2 mm; left is mirrored.",
+    "description": "A 3D network that segments masses in a 112 mm crop around a gland at 2 mm; left is mirrored.",
     "data_type": "CT crop in Hounsfield units",
     "image_classes": "three channels: soft-tissue window, whole range, each 0 to 1, air 0; and the softened gland mask",
     "label_classes": "synthetic masses in the glands of real patients",
@@ -43,26 +51,86 @@ _SEGMENTER_METADATA: Final[dict[str, Any]] = {
 METADATA: Final = {"parotid_localizer": _LOCALIZER_METADATA, "parotid_mass_segmenter": _SEGMENTER_METADATA}
 
 
-def write_configs(name: str, bundle: Path, evaluation: dict[str, float] | None = None) -> None:
-    """Write `configs/metadata.json` and `configs/inference.json` of the bundle `name` into the folder `bundle`."""
+KINDS: Final = {"parotid_localizer": "localizer", "parotid_mass_segmenter": "segmenter"}
+"""What the bundle says it is; `check_bundle.py` has a check for each."""
+
+
+def write_bundle(
+    name: str,
+    bundle: Path,
+    definition: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor],
+    *,
+    training: Mapping[str, Any] | None = None,
+    is_half: bool = False,
+) -> None:
+    """Write the whole bundle `name` into the folder `bundle`.
+
+    `is_half` stores kernels in half precision; biases and the statistics of
+    normalization, which are few and may be large, stay in single.
+    """
+    save_weights(state, bundle, is_half=is_half)
+    complete_bundle(name, bundle, definition, training=training)
+
+
+def complete_bundle(
+    name: str, bundle: Path, definition: Mapping[str, Any], *, training: Mapping[str, Any] | None = None
+) -> None:
+    """Write `configs` and `golden` for the weights that are in the folder `bundle`; what it said of itself is kept."""
     configs = bundle / "configs"
     configs.mkdir(parents=True, exist_ok=True)
-    _write(configs / "metadata.json", describe(name, evaluation))
     _write(
         configs / "inference.json",
         {
             "bundle_root": ".",
             "checkpoint": "$@bundle_root + '/models/model.pt'",
-            "network_def": dict(DEFINITIONS[name]),
+            "network_def": dict(definition),
         },
     )
+    path = configs / "metadata.json"
+    said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    metadata = describe(name, definition, training or said.get("training"))
+    if training is None:
+        metadata |= {key: said[key] for key in ("version", "changelog", "data_source", "eval_metrics") if key in said}
+    metadata["weights_sha256"] = hashlib.sha256((bundle / "models" / "model.pt").read_bytes()).hexdigest()
+    _write(path, metadata)
+    write_golden(bundle, KINDS[name])
 
 
-def describe(name: str, evaluation: dict[str, float] | None = None) -> dict[str, Any]:
-    """Return the bundle's metadata, keys as in MONAI's metadata schema."""
+def save_weights(state: Mapping[str, torch.Tensor], bundle: Path, *, is_half: bool = False) -> None:
+    """Write `models/model.pt` of `bundle`, whole or not at all."""
+    path = bundle / "models" / "model.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {
+        name: values.detach().cpu().half()
+        if is_half and values.is_floating_point() and values.ndim > 1
+        else values.cpu()
+        for name, values in state.items()
+    }
+    part = path.with_suffix(".part")
+    torch.save(kept, part)
+    part.replace(path)
+
+
+def read_start(name: str, bundle: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the network's definition and the weights of a bundle to train on from.
+
+    Raises NeedsPerson (`bad_bundle`) where it cannot be read or has other inputs and outputs than `name`.
+    """
+    try:
+        definition, state = read_definition(bundle), read_weights(bundle)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise NeedsPerson(f"The model bundle {bundle} cannot be loaded: {problem}", code="bad_bundle") from problem
+    for key in ("in_channels", "out_channels"):
+        if definition.get(key) != DEFINITIONS[name][key]:
+            raise NeedsPerson(f"The model bundle {bundle} is no {KINDS[name]}: {key} differs.", code="bad_bundle")
+    return definition, state
+
+
+def describe(name: str, definition: Mapping[str, Any], training: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the bundle's metadata, keys as in MONAI's metadata schema; `kind`, `training` and spacing are our own."""
     own = dict(METADATA[name])
     spacing_mm, channels = own.pop("spacing_mm"), own.pop("channels")
-    definition = DEFINITIONS[name]
     size = 64 if name == "parotid_localizer" else 56
 
     def tensor(kind: str, count: int, described: dict[str, str], values: list[float]) -> dict[str, Any]:
@@ -92,12 +160,14 @@ def describe(name: str, evaluation: dict[str, float] | None = None) -> dict[str,
         "authors": "The parotid screener",
         "copyright": "Apache-2.0",
         "intended_use": _INTENDED_USE,
-        "data_source": _DATA_SOURCE,
+        "data_source": describe_data(training),
+        "kind": KINDS[name],
+        "training": dict(training or {}),
         "references": [
             "Babier et al. 2021, OpenKBP: the open-access knowledge-based planning grand challenge, Med Phys 48(9)",
             "Ronneberger et al. 2015, U-Net: convolutional networks for biomedical image segmentation, MICCAI",
         ],
-        "eval_metrics": evaluation or {},
+        "eval_metrics": {},
         "spacing_mm": [spacing_mm] * 3,
         **own,
         "network_data_format": {
@@ -107,17 +177,32 @@ def describe(name: str, evaluation: dict[str, float] | None = None) -> dict[str,
     }
 
 
+def describe_data(training: Mapping[str, Any] | None) -> str:
+    """Name the published source where all folders are of it, otherwise the folders, which a hospital knows."""
+    folders: Sequence[str] = (training or {}).get("data", ())
+    if all(folder.startswith("openkbp") for folder in folders):
+        return _DATA_SOURCE
+    start = (training or {}).get("start")
+    words = f"cases in the folders {', '.join(folders)}"
+    return f"{words}, starting from the weights of {start}" if start else words
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Read the command line and write the configurations."""
+    """Read the command line and complete the bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(DEFINITIONS))
-    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("bundle", type=Path, help="the bundle's folder, with its weights")
+    parser.add_argument(
+        "--network", choices=sorted(NETWORKS["parotid_localizer"]), help="default what the bundle holds"
+    )
     args = parser.parse_args()
-    write_configs(args.name, args.bundle)
+    is_described = args.network is None and (args.bundle / "configs" / "inference.json").exists()
+    definition = read_definition(args.bundle) if is_described else NETWORKS[args.name][args.network or "unet"]
+    complete_bundle(args.name, args.bundle, definition)
 
 
 if __name__ == "__main__":

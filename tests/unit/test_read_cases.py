@@ -1,0 +1,294 @@
+"""A case reads the same however it is stored, and one that cannot be read says why and stops no other."""
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import highdicom as hd
+import nibabel
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from screener.outcomes import NeedsPerson, Outcome
+from screener.phantom import make_phantom, write_phantom
+from screener.study import Candidate, Mass, Parotid, Side
+from tests.unit.ct_study import SHARED
+from workers.results.encode_seg import encode_seg
+from workers.results.identity import make_identity
+from workers.training.read_cases import find_sides, list_cases, read_case, read_cases
+from workers.training.read_patients import read_patient, read_patients
+
+SPACING_MM = (4.0, 4.0, 5.0)
+TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(mass_mm=24.0, mass_side=Side.LEFT, spacing_mm=SPACING_MM, rows=64, uid_salt="cases")
+
+
+def label_map(phantom):
+    return (phantom.right_parotid * 1 + phantom.left_parotid * 2).astype(np.uint8)
+
+
+def save(path, array, affine, turn="LPS", dtype=None, slope=1, intercept=0):
+    """Write `array` (z, y, x) in LPS with axes that run as `turn` says; the same voxels, the same places."""
+    if (slope, intercept) != (1, 0):
+        array = np.rint((np.asarray(array) - intercept) / slope).astype(np.int16)
+    image = nibabel.Nifti1Image(np.asarray(array).transpose(2, 1, 0), TO_RAS @ affine)
+    orientations = nibabel.orientations
+    change = orientations.ornt_transform(orientations.axcodes2ornt("LPS"), orientations.axcodes2ornt(turn))
+    image = image.as_reoriented(change)
+    if dtype is not None:
+        image.set_data_dtype(dtype)
+    if (slope, intercept) != (1, 0):
+        image.header.set_slope_inter(slope, intercept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(image, path)
+
+
+def write_case(folder, phantom, *, turn="LPS", affine=None, mass=True, **image):
+    affine = phantom.affine if affine is None else affine
+    save(folder / "image.nii.gz", phantom.hu, affine, turn, **image)
+    save(folder / "labels.nii.gz", label_map(phantom), affine, turn)
+    if mass:
+        save(folder / "mass.nii.gz", phantom.mass.astype(np.uint8), affine, turn)
+    return folder
+
+
+@pytest.mark.parametrize("turn", ["LPS", "RAS", "PIR", "SLA", "ARI"])
+def test_every_axis_order_and_sign_is_the_same_patient(phantom, tmp_path, turn):
+    case = read_case(write_case(tmp_path / "case", phantom, turn=turn))
+    assert (case.volume.hu == phantom.hu).all()
+    assert case.volume.affine == pytest.approx(phantom.affine, abs=1e-3)
+    assert (case.glands[Side.RIGHT] == phantom.right_parotid).all()
+    assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
+    assert (case.mass == phantom.mass).all()
+    assert case.mass_sides == (Side.LEFT,)
+    assert len(case.volume.sop_instance_uids) == len(phantom.hu)
+
+
+@pytest.mark.parametrize(
+    "stored", [{"dtype": np.float64}, {"dtype": np.float32}, {"dtype": np.int32}, {"slope": 2.0, "intercept": -1024.0}]
+)
+def test_every_type_and_scaling_is_the_same_hounsfield_units(phantom, tmp_path, stored):
+    case = read_case(write_case(tmp_path / "case", phantom, **stored))
+    assert np.abs(case.volume.hu.astype(int) - phantom.hu).max() <= stored.get("slope", 0) / 2
+
+
+def test_an_oblique_scan_keeps_its_places_and_runs_from_feet_to_head(phantom, tmp_path):
+    angle = np.radians(20)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ phantom.affine
+    case = read_case(write_case(tmp_path / "case", phantom, turn="RSA", affine=affine))
+    assert case.volume.affine == pytest.approx(affine, abs=1e-3)
+    assert case.volume.affine[2, 2] > 0
+    assert (case.mass == phantom.mass).all()
+
+
+def test_a_table_reaches_no_network(phantom, tmp_path):
+    with_table = phantom.hu.copy()
+    with_table[:, -3:-1, 4:-4] = 300
+    save(tmp_path / "case" / "image.nii.gz", with_table, phantom.affine)
+    case = read_case(tmp_path / "case")
+    assert not case.volume.body[:, -3:-1].any()
+    assert case.volume.body[phantom.left_parotid].all()
+    assert (read_patient(tmp_path / "case").hu[:, -3:-1] < -900).all()
+
+
+def test_no_labels_is_an_answer_and_so_is_an_empty_mass(phantom, tmp_path):
+    save(tmp_path / "case" / "image.nii", phantom.hu, phantom.affine)
+    save(tmp_path / "case" / "mass.nii.gz", np.zeros(phantom.hu.shape, np.uint8), phantom.affine)
+    case = read_case(tmp_path / "case")
+    assert (case.glands, case.labels, case.mass, case.mass_sides) == ({}, None, None, ())
+
+
+def test_a_mass_without_outlined_glands_lies_on_a_side_of_the_midline(phantom, tmp_path):
+    folder = write_case(tmp_path / "case", phantom, turn="RAS")
+    (folder / "labels.nii.gz").unlink()
+    assert read_case(folder).mass_sides == (Side.LEFT,)
+
+
+def test_a_mass_belongs_to_the_gland_that_it_shares_most_with_or_lies_nearest(phantom, tmp_path):
+    case = read_case(write_case(tmp_path / "case", phantom))
+    glands, volume = case.glands, case.volume
+    assert find_sides(glands[Side.RIGHT] | glands[Side.LEFT], glands, volume) == (Side.RIGHT, Side.LEFT)
+    beside = np.zeros_like(case.mass)
+    z, y, x = np.argwhere(glands[Side.RIGHT]).min(axis=0)
+    beside[z, y, x - 2 : x - 1] = True
+    assert find_sides(beside, glands, volume) == (Side.RIGHT,)
+    assert find_sides(phantom.right_parotid, {Side.LEFT: glands[Side.LEFT]}, volume) == (Side.RIGHT,)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("labels.nii.gz", lambda p, path: save(path, label_map(p)[1:], p.affine), "voxels"),
+        ("labels.nii.gz", lambda p, path: save(path, label_map(p), np.diag([4.0, 4, 5.2, 1])), "affines differ"),
+        ("labels.nii.gz", lambda p, path: save(path, label_map(p) / 2, p.affine), "whole numbers"),
+        ("mass.nii.gz", lambda p, path: save(path, np.full(p.hu.shape, np.nan), p.affine), "no numbers"),
+        ("image.nii.gz", lambda _, path: path.write_bytes(path.read_bytes()[:2000]), "cannot be read"),
+        ("image.nii.gz", lambda _, path: path.write_bytes(b"no image"), "cannot be read"),
+        ("image.nii.gz", lambda p, path: save(path, p.hu.astype(float) + 1024, p.affine), "Hounsfield"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_the_other_cases_go_on(phantom, tmp_path, caplog, name, spoil, words):
+    write_case(tmp_path / "b_good", phantom)
+    spoil(phantom, write_case(tmp_path / "a_bad", phantom) / name)
+    with pytest.raises(NeedsPerson, match=words) as raised:
+        read_case(tmp_path / "a_bad")
+    assert str(tmp_path / "a_bad" / name) in raised.value.reason
+    with caplog.at_level(logging.WARNING):
+        assert [case.name for case in read_cases(tmp_path)] == ["b_good"]
+    assert "a_bad passed over" in caplog.text
+
+
+def test_a_file_that_does_not_say_how_it_lies_is_refused(phantom, tmp_path):
+    image = nibabel.Nifti1Image(phantom.hu.transpose(2, 1, 0), TO_RAS @ phantom.affine)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    (tmp_path / "case").mkdir()
+    nibabel.save(image, tmp_path / "case" / "image.nii.gz")
+    with pytest.raises(NeedsPerson, match="does not say how it lies"):
+        read_case(tmp_path / "case")
+
+
+def test_cases_are_listed_by_name_and_other_folders_are_not_cases(phantom, tmp_path):
+    for name in ("pt_2", "pt_1"):
+        save(tmp_path / name / "image.nii.gz", phantom.hu[:3], phantom.affine)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("no case")
+    write_phantom(phantom, tmp_path / "pt_3" / "deep")
+    assert [path.name for path in list_cases(tmp_path)] == ["pt_1", "pt_2", "pt_3"]
+    assert list_cases(tmp_path / "pt_1") == [tmp_path / "pt_1"]
+    with pytest.raises(NeedsPerson):
+        list_cases(tmp_path / "nothing")
+
+
+def segment(sources, segments, *, kind="BINARY"):
+    """A segmentation as another program writes it; `segments` are (label, property type, mask)."""
+    masks = np.stack([mask for _, _, mask in segments], axis=-1)
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=masks.astype(float) if kind == "FRACTIONAL" else masks,
+        segmentation_type=kind,
+        segment_descriptions=[
+            hd.seg.SegmentDescription(number, label, codes.SCT.Tissue, code, "MANUAL")
+            for number, (label, code, _) in enumerate(segments, start=1)
+        ],
+        series_instance_uid=generate_uid(),
+        series_number=5,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="A hospital",
+        manufacturer_model_name="A drawing program",
+        software_versions="1",
+        device_serial_number="1",
+    )
+
+
+@pytest.fixture
+def dicom_case(phantom, tmp_path):
+    """A case of loose DICOM files, and its images in the order of slices."""
+    write_phantom(phantom, tmp_path / "case" / "series" / "of images")
+    (tmp_path / "case" / "notes.txt").write_text("not DICOM")
+    return tmp_path / "case", phantom.datasets
+
+
+def test_dicom_files_are_the_volume_that_is_screened(phantom, dicom_case):
+    case = read_case(dicom_case[0])
+    assert (case.volume.hu == phantom.hu).all()
+    assert case.volume.sop_instance_uids == tuple(str(ds.SOPInstanceUID) for ds in dicom_case[1])
+    assert (case.glands, case.mass, case.labels) == ({}, None, None)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+@pytest.mark.parametrize(
+    "labels", [("Parotid_R", "ParotidL", "GTV"), ("right parotid gland", "Lt. Parotid", "Pleomorphic adenoma")]
+)
+def test_outlines_of_any_program_are_understood(phantom, dicom_case, kind, labels):
+    folder, sources = dicom_case
+    masks = (phantom.right_parotid, phantom.left_parotid, phantom.mass)
+    drawn = [(label, codes.SCT.Organ, mask) for label, mask in zip(labels, masks, strict=True)]
+    drawn.append(("Mandible", codes.SCT.Bone, phantom.hu > 1000))
+    segment(sources, drawn, kind=kind).save_as(folder / "outlines")
+    case = read_case(folder)
+    assert (case.glands[Side.RIGHT] == phantom.right_parotid).all()
+    assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
+    assert (case.mass == phantom.mass).all()
+    assert case.mass_sides == (Side.LEFT,)
+
+
+def test_glands_of_no_stated_side_lie_where_they_lie(phantom, dicom_case):
+    folder, sources = dicom_case
+    both = phantom.right_parotid | phantom.left_parotid
+    segment(sources, [("Glands", codes.SCT.ParotidGland, both)]).save_as(folder / "seg.dcm")
+    case = read_case(folder)
+    assert (case.glands[Side.RIGHT] == phantom.right_parotid).all()
+    assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
+    assert case.mass is None
+    labels = read_patient(folder).labels
+    assert [int((labels == label).sum()) for label in (1, 2)] == [
+        phantom.right_parotid.sum(),
+        phantom.left_parotid.sum(),
+    ]
+
+
+def test_what_the_screener_wrote_itself_reads_back(phantom, dicom_case):
+    folder, _ = dicom_case
+    volume = read_case(folder).volume
+    paths = {str(dcmread(path).SOPInstanceUID): path for path in folder.rglob("*.dcm")}
+    parotids = [
+        Parotid(side=side, is_assessed=True, reason="", center_mm=None, mask=mask, volume_mm3=1.0, mean_hu=0.0)
+        for side, mask in ((Side.RIGHT, phantom.right_parotid), (Side.LEFT, phantom.left_parotid))
+    ]
+    candidate = Candidate(
+        side=Side.LEFT, number=1, voxels=1, volume_mm3=1.0, longest_diameter_mm=1.0, mean_hu=1.0,
+        max_probability=1.0, mean_probability=1.0, center_mm=(0.0, 0.0, 0.0),
+    )  # fmt: skip
+    seg = encode_seg(
+        [paths[uid] for uid in volume.sop_instance_uids],
+        volume,
+        parotids,
+        [Mass(candidate=candidate, mask=phantom.mass)],
+        identity=make_identity(
+            weight_digests={"a": "0" * 64}, preprocessing_version="1", version="0", device_serial_number="1"
+        ),
+        run_key="run 1",
+        started_at=datetime(2026, 3, 4, tzinfo=UTC),
+        algorithm_parameters="",
+    )
+    seg.save_as(folder / "ours.dcm", enforce_file_format=True)
+    case = read_case(folder)
+    assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
+    assert (case.mass == phantom.mass).all()
+
+
+def test_outlines_on_another_grid_are_refused(phantom, dicom_case):
+    folder, sources = dicom_case
+    seg = segment(sources, [("Parotid_R", codes.SCT.ParotidGland, phantom.right_parotid)])
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        position = frame.PlanePositionSequence[0]
+        position.ImagePositionPatient = [position.ImagePositionPatient[0] + 2, *position.ImagePositionPatient[1:]]
+    seg.save_as(folder / "seg.dcm")
+    with pytest.raises(NeedsPerson, match="does not lie on the voxels"):
+        read_case(folder)
+
+
+def test_dicom_that_would_not_be_screened_is_no_case_to_learn_from(phantom, tmp_path):
+    few = replace(phantom, datasets=phantom.datasets[:5])
+    write_phantom(few, tmp_path / "case")
+    with pytest.raises(Outcome, match="case: "):
+        read_case(tmp_path / "case")
+    assert list(read_patients(tmp_path)) == []
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")
+def test_real_patients_have_their_glands_on_their_own_sides():
+    for case in read_cases(SHARED / "data" / "ct" / "openkbp_validation", 3):
+        for side, gland in case.glands.items():
+            assert find_sides(gland, {}, case.volume) == (side,)

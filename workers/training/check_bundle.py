@@ -1,0 +1,172 @@
+"""Verify a model bundle: `python -m workers bundle check DIR`, one line per check."""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from screener.outcomes import NeedsPerson
+from workers.models.networks import (
+    LOCALIZER_CLASSES,
+    LOCALIZER_SPACING_MM,
+    SEGMENTER_SPACING_MM,
+    build_network,
+)
+from workers.models.weights import bundle_digest, read_definition, read_weights
+from workers.training.golden_case import TOLERANCE, compare_golden
+
+NEEDED_KEYS: Final = (
+    "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors",
+    "copyright", "data_type", "intended_use", "data_source", "network_data_format", "spacing_mm", "weights_sha256",
+)  # fmt: skip
+"""MONAI's metadata schema asks for the first; the last two are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check and how it ended."""
+
+    what: str
+    """A sentence without its verdict."""
+    problem: str = ""
+    """Empty where all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contract:
+    """What goes into a network and comes out of it."""
+
+    in_channels: int
+    out_channels: int
+    spacing_mm: float
+
+
+CONTRACTS: Final = {
+    "localizer": _Contract(2, len(LOCALIZER_CLASSES), LOCALIZER_SPACING_MM),
+    "segmenter": _Contract(3, 2, SEGMENTER_SPACING_MM),
+}
+_SHAPE: Final = (16, 24, 8)
+"""Multiples of 8 and all different, so that swapped axes show."""
+
+
+def check_bundle(folder: Path) -> list[Finding]:
+    """Return what was checked of the bundle in `folder`, problems and all."""
+    try:
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        kind = str(metadata.get("kind", ""))
+    except (OSError, ValueError, AttributeError) as problem:
+        return [Finding("configs/metadata.json is read", str(problem))]
+    check = CHECKS.get(kind)
+    if check is None:
+        return [Finding(f"kind {kind!r} is known", f"it is none of {', '.join(CHECKS)}")]
+    return check(folder, metadata)
+
+
+def _check_network(folder: Path, metadata: dict[str, Any]) -> list[Finding]:
+    return [
+        _check_keys(metadata),
+        _check_weights(folder, metadata),
+        _check_contract(folder, metadata),
+        _check_golden(folder),
+    ]
+
+
+def _check_keys(metadata: dict[str, Any]) -> Finding:
+    missing = [key for key in NEEDED_KEYS if not metadata.get(key)]
+    return Finding("metadata has its keys", f"missing or empty: {', '.join(missing)}" if missing else "")
+
+
+def _check_weights(folder: Path, metadata: dict[str, Any]) -> Finding:
+    """Compare the weights with the digest that the metadata name."""
+    try:
+        found = hashlib.sha256((folder / "models" / "model.pt").read_bytes()).hexdigest()
+        identity = bundle_digest(folder.name, folder.parent)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        return Finding("weights are identified", str(problem))
+    named = metadata.get("weights_sha256")
+    if found != named:
+        return Finding(f"weights have SHA-256 {found}", f"configs/metadata.json names {named}")
+    return Finding(f"weights have SHA-256 {found}; with network and preprocessing {identity}")
+
+
+def _check_contract(folder: Path, metadata: dict[str, Any]) -> Finding:
+    """Build the network, load it, and compare channels, spacing and the answer's shape with what the stages give."""
+    contract = CONTRACTS[str(metadata["kind"])]
+    what = (
+        f"{contract.in_channels} channels at {contract.spacing_mm:g} mm, each side a multiple of 8, "
+        f"give {contract.out_channels} classes on the same grid"
+    )
+    try:
+        formats = metadata["network_data_format"]
+        said = (
+            formats["inputs"]["image"]["num_channels"],
+            formats["outputs"]["pred"]["num_channels"],
+            *map(float, metadata["spacing_mm"]),
+        )
+        wanted = (contract.in_channels, contract.out_channels, *[contract.spacing_mm] * 3)
+        if said != wanted:
+            return Finding(what, f"metadata say {said}, the stages need {wanted}")
+        network = build_network(read_definition(folder))
+        network.load_state_dict(read_weights(folder), strict=True)
+        with torch.inference_mode():
+            answer = network.eval()(torch.zeros(1, contract.in_channels, *_SHAPE))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        return Finding(what, str(problem))
+    if tuple(answer.shape) != (1, contract.out_channels, *_SHAPE):
+        return Finding(what, f"the answer to {_SHAPE} has the shape {tuple(answer.shape)}")
+    if not torch.isfinite(answer).all():
+        return Finding(what, "the answer to air is no number")
+    return Finding(what)
+
+
+def _check_golden(folder: Path) -> Finding:
+    what = f"the golden case is answered as expected, within {TOLERANCE:g}"
+    try:
+        difference = compare_golden(folder)
+    except NeedsPerson as outcome:
+        return Finding(what, outcome.reason)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        return Finding(what, str(problem))
+    return Finding(what, "" if difference <= TOLERANCE else f"it differs by {difference:.4f}")
+
+
+def _check_candidates(folder: Path, _metadata: dict[str, Any]) -> list[Finding]:
+    from workers.models.candidate_machines import check
+
+    problems = check(folder)
+    return [Finding("the candidates' machines are whole", problem) for problem in problems] or [
+        Finding("the candidates' machines are whole")
+    ]
+
+
+Check = Callable[[Path, dict[str, Any]], list[Finding]]
+CHECKS: Final[dict[str, Check]] = {
+    "localizer": _check_network,
+    "segmenter": _check_network,
+    "candidates": _check_candidates,
+}
+"""By the metadata's `kind`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, check, print; 0 where all is well, otherwise 1."""
+    parser = argparse.ArgumentParser(prog="python -m workers bundle", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="check")
+    check = verbs.add_parser("check", help="verify metadata, digest, input contract and golden case")
+    check.add_argument("folder", type=Path, metavar="DIR", help="the bundle's folder")
+    folder = parser.parse_args(argv).folder.resolve()
+    findings = check_bundle(folder)
+    for finding in findings:
+        line = f"failed  {finding.what}: {finding.problem}" if finding.problem else f"good    {finding.what}"
+        print(line, file=sys.stderr if finding.problem else sys.stdout)
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
