@@ -7,7 +7,7 @@ import pytest
 
 from screener.study import Volume
 from tests.unit.heads import make_head
-from workers.ct.resample_volume import cover_box, put_on_source, take_from_source
+from workers.ct.resample_volume import cover_box, find_box, put_on_source, take_from_source
 
 SHEAR = np.array([[1.0, -0.3, 0.0], [0.0, 0.95, 0.0], [0.0, 0.0, 1.0]])
 """A tilted gantry: rows also climb, slices stay one above the other."""
@@ -97,3 +97,10 @@ def test_a_slightly_turned_scan_is_sampled_like_an_upright_one() -> None:
     upright, other = (take_from_source(v.hu, v, grid, outside=-1000.0, blur_mm=1.5) for v in (volume, close))
     assert not np.array_equal(upright, other)
     assert np.abs(upright - other).max() < 1.0
+
+
+def test_the_box_around_a_mask_is_the_smallest() -> None:
+    mask = np.zeros((9, 8, 7), bool)
+    assert not mask[find_box(mask)].size
+    mask[2, 3, 4] = mask[5, 1, 4] = True
+    assert find_box(mask) == (slice(2, 6), slice(1, 4), slice(4, 5))

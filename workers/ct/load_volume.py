@@ -33,7 +33,7 @@ OFF_LINE_MM = 1.0
 SIZES = range(32, 2049)
 """Rows and columns of a plausible CT image."""
 MAX_VOXELS = 2**29
-"""512 slices of 1024 x 1024, or 2,048 of 512 x 512; the worker holds some six bytes for each."""
+"""512 slices of 1024 x 1024, or 2,048 of 512 x 512: up to the decision a worker holds some four bytes for each."""
 MAX_WIDTH_MM = 1200.0
 """Of an image: no gantry is as wide, so the spacing is wrong."""
 MAX_LENGTH_MM = 3000.0

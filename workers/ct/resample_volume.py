@@ -42,6 +42,17 @@ def cover_box(low_mm: NDArray[np.float64], high_mm: NDArray[np.float64], step_mm
     return Grid(origin_mm=low_mm, step_mm=step_mm, shape=(int(counts[0]), int(counts[1]), int(counts[2])))
 
 
+def find_box(mask: Bools) -> tuple[slice, slice, slice]:
+    """Return the smallest box that holds all of `mask` (z, y, x); an empty box where nothing is in it."""
+    box: list[slice] = []
+    for axis in range(3):
+        where = np.flatnonzero(mask[tuple(box)].any(axis=tuple(other for other in range(3) if other != axis)))
+        if not len(where):
+            return slice(0, 0), slice(0, 0), slice(0, 0)
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
+    return box[0], box[1], box[2]
+
+
 def take_from_source(
     values: NDArray[np.generic],
     volume: Volume,
