@@ -441,7 +441,7 @@ def test_the_report_says_what_it_is_and_needs_nothing_else(models, heads, tmp_pa
     rows = list(csv.DictReader(table.splitlines()[1:]))
     assert [row["row"] for row in rows] == ["exam", "right", "left"] * 4
     assert {row["outcome"] for row in rows if row["name"] == "p3"} == {"failed"}
-    assert list((report / "pictures").glob("*p1+mass*.png"))
+    assert list((report / "pictures").glob("*p2*.png"))
 
 
 def test_kept_results_are_not_asked_for_again_until_a_model_or_a_file_changes(models, heads, tmp_path):

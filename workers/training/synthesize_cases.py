@@ -57,20 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Outcome as outcome:
             logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
             continue
-        written += synthesize(case, args.out, args.masses, args.look_alikes, (args.seed, number))
+        written += synthesize(
+            case, args.out, args.masses, args.look_alikes, (args.seed, number), source=args.data.resolve().name
+        )
         logger.info("%d/%d %s", number + 1, len(folders), case.name)
     logger.info("%d cases in %s", written, args.out)
     return 0 if written else 1
 
 
-def synthesize(case: Case, out: Path, masses: int, look_alikes: int, seed: tuple[int, int]) -> int:
+def synthesize(case: Case, out: Path, masses: int, look_alikes: int, seed: tuple[int, int], *, source: str = "") -> int:
     """Write one patient's cases and return how many; `seed` holds the run's seed and the patient's number.
 
+    `source` names the patient's data set in case.json.
     The number lets sides alternate over patients too; the masses themselves follow from the run's seed and the
     patient's name, so that they are the same whoever else is in the folder.
     """
+    origin = {"source": source, "patient": case.name}
     own = seed[0], zlib.crc32(case.name.encode())
-    write_case(out / case.name, case, case.volume.hu, case.glands, case.mass, {"source": case.name})
+    write_case(out / case.name, case, case.volume.hu, case.glands, case.mass, origin)
     sides = [side for side in Side if side in case.glands]
     if case.mass is not None or not sides:
         logger.warning("case=%s gets nothing: it holds a mass, or no gland is outlined", case.name)
@@ -78,10 +82,10 @@ def synthesize(case: Case, out: Path, masses: int, look_alikes: int, seed: tuple
     for copy in range(masses):
         side = sides[(seed[1] + copy) % len(sides)]
         hu, glands, mass, about = _with_mass(case, side, (*own, copy))
-        write_case(out / f"{case.name}+mass{copy + 1}", case, hu, glands, mass, about)
+        write_case(out / f"{case.name}+mass{copy + 1}", case, hu, glands, mass, origin | about)
     for copy in range(look_alikes):
         hu, glands, about = _with_look_alikes(case, (*own, 1000 + copy))
-        write_case(out / f"{case.name}+look{copy + 1}", case, hu, glands, None, about)
+        write_case(out / f"{case.name}+look{copy + 1}", case, hu, glands, None, origin | about)
     return 1 + masses + look_alikes
 
 
@@ -93,7 +97,7 @@ def _with_mass(
     made = insert_mass(case.volume.hu, case.glands[side], spacing_mm, seed)
     glands = case.glands | {side: case.glands[side] | made.mask}
     described = {"synthetic": True, "side": str(side), "seed": list(seed)} | made.describe(spacing_mm)
-    return made.hu, glands, made.mask, {"source": case.name, "mass": described, "look_alikes": []}
+    return made.hu, glands, made.mask, {"mass": described, "look_alikes": []}
 
 
 def _with_look_alikes(
@@ -106,7 +110,7 @@ def _with_look_alikes(
         made = add_look_alikes(hu, glands[side], _spacing_zyx(case), (*seed, number))
         hu, glands[side] = made.hu, made.gland
         kinds += [{"kind": kind, "side": str(side)} for kind in made.kinds]
-    return hu, glands, {"source": case.name, "look_alikes": kinds, "seed": list(seed)}
+    return hu, glands, {"look_alikes": kinds, "seed": list(seed)}
 
 
 def _spacing_zyx(case: Case) -> Spacing:

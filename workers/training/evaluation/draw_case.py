@@ -56,7 +56,8 @@ def cut_slice(truth: Truth, result: CaseResult, answer: Answer, thresholds: Thre
     flips = tuple(slice(None, None, -1 if matrix[axis, axis] < 0 else 1) for axis in (1, 0))
     low, high = WINDOW_HU
     gray = np.clip((truth.volume.hu[where].astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    box = _box(truth.volume.body[where])
+    patient = truth.volume.body | layers["gland"] | layers["truth"]
+    box = _box(np.asarray(patient.any(axis=0)))
     return Slice(
         gray=gray[box][flips],
         outlines={name: layer[where][box][flips] for name, layer in layers.items()},
@@ -65,9 +66,9 @@ def cut_slice(truth: Truth, result: CaseResult, answer: Answer, thresholds: Thre
     )
 
 
-def _box(body: Bools) -> tuple[slice, slice]:
-    """Return the rows and columns that show the patient; all where nothing does."""
-    found = ndimage.find_objects(body.astype(np.uint8))
+def _box(patient: Bools) -> tuple[slice, slice]:
+    """Return the rows and columns (y, x) that show the patient in any slice; all where nothing does."""
+    found = ndimage.find_objects(patient.astype(np.uint8))
     return found[0] if found else (slice(None), slice(None))
 
 

@@ -53,8 +53,19 @@ def _plot(path: Path, title: str, x: str, y: str, *, height: float = 4.6) -> Ite
         figure.savefig(path, dpi=110)
 
 
-def draw_roc(path: Path, exams: Points, glands: Points, patients: Sequence[str], gland_patients: Sequence[str]) -> None:
-    """Draw the ROC curves of examinations and glands with bands over resampled patients."""
+def draw_roc(
+    path: Path,
+    exams: Points,
+    glands: Points,
+    patients: Sequence[str],
+    gland_patients: Sequence[str],
+    in_force: tuple[float | None, float | None],
+) -> None:
+    """Draw the ROC curves of examinations and glands with bands over resampled patients.
+
+    `in_force` is sensitivity and specificity of the examinations at the thresholds in force. The point may lie below
+    the curve: a flag on the wrong side alone is no hit, though it raises the examination's score.
+    """
     with _plot(path, "ROC", "1 - specificity", "sensitivity") as axes:
         for name, color, points, who in (
             ("examinations", BLUE, exams, patients),
@@ -62,6 +73,9 @@ def draw_roc(path: Path, exams: Points, glands: Points, patients: Sequence[str],
         ):
             _draw_curve(axes, name, color, points, who, _roc_at)
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+        if None not in in_force:
+            sensitivity, specificity = map(_number, in_force)
+            axes.plot(1 - specificity, sensitivity, "o", color=ORANGE, markersize=7, label="thresholds in force")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.legend(loc="lower right")
 
@@ -103,16 +117,15 @@ def _draw_curve(
 
 
 def _roc_at(truth: Any, score: Any) -> Any:
-    """Return the sensitivity at each false positive rate of GRID: the highest that the steps of the curve reach."""
+    """Return the sensitivity at each false positive rate of GRID; ties are crossed by a straight line."""
     false, true, _ = roc_curve(truth, score, drop_intermediate=False)
-    return true[np.searchsorted(false, GRID, side="right") - 1]
+    return np.interp(GRID, false + 1e-9 * np.arange(len(false)), true)  # the shift keeps upright steps upright
 
 
 def _precision_at(truth: Any, score: Any) -> Any:
     """Return the best precision at each recall of GRID or a higher one."""
     precision, recall, _ = precision_recall_curve(truth, score)
-    order = np.argsort(recall, kind="stable")
-    recall, precision = recall[order], precision[order]
+    precision, recall = precision[-2::-1], recall[-2::-1]  # rising; the last point, 1 at no recall, is made up
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return best[np.minimum(np.searchsorted(recall, GRID, side="left"), len(best) - 1)]
 
@@ -176,7 +189,7 @@ def draw_groups(path: Path, rows: Sequence[Row], title: str) -> None:
             y = [number + (place - 1) * width for number in range(len(rows))]
             lengths = [0.0 if row[name] is None else row[name] for row in rows]
             axes.barh(y, lengths, width * 0.92, color=color, label=name.replace("dice_median", "Dice, median"))
-        names = [f"{row['kind']} ({row['exams']})" for row in rows]
+        names = [f"{row['kind'].replace('_', ' ')} ({row['exams']})" for row in rows]
         axes.set_yticks(range(len(rows)), names, fontsize=9)
         axes.set_xlim(0, 1.03)
         axes.invert_yaxis()

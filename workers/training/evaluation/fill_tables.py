@@ -32,7 +32,7 @@ def describe_case(judgment: Judgment) -> str:
         answer = "found" if judgment.is_flagged else "missed"
     else:
         answer = "false alarm" if judgment.is_flagged else "left alone"
-    words = [f"{case.name}: {answer}, score {judgment.score:.2f}"]
+    words = [f"{answer}, score {judgment.score:.2f}"]
     if case.is_positive:
         side = " and ".join(case.mass_sides)
         kind = "synthetic mass" if case.is_synthetic else "mass"
@@ -40,7 +40,7 @@ def describe_case(judgment: Judgment) -> str:
     if case.look_alikes:
         words.append(f"look-alikes: {', '.join(case.look_alikes)}")
     if judgment.verdict:
-        words += [gland.reason for gland in judgment.verdict.glands if gland.candidate_numbers]
+        words += [gland.reason.rstrip(".") for gland in judgment.verdict.glands if gland.candidate_numbers]
     return "; ".join(words)
 
 
@@ -141,7 +141,7 @@ def groups_table(rows: Sequence[Row], title: str) -> Table:
     header = ("", "examinations", "positives", "sensitivity", "specificity", "false alarms", "AUC", "Dice, median")
     words = [
         (
-            row["kind"],
+            row["kind"].replace("_", " "),
             str(row["exams"]),
             str(row["positives"]),
             percent(row["sensitivity"]),
@@ -160,12 +160,14 @@ def not_assessed_table(judged: Sequence[Judgment]) -> Table:
     rows = [why_not_assessed(judgment) for judgment in judged if not judgment.is_assessed]
     words = [(row["name"], "mass" if row["is_positive"] else "no mass", row["outcome"], row["reason"]) for row in rows]
     title = f"Not assessed ({len(words)})"
-    return Table(title=title, header=("case", "truth", "outcome", "reason"), rows=words or [("none", "", "", "")])
+    return Table(
+        title=title, header=("case", "truth", "outcome", "reason"), rows=words or [("none", "", "", "")], is_prose=True
+    )
 
 
 def wrong_table(judged: Sequence[Judgment]) -> Table:
     """Return the wrong answers, worst first."""
     wrong: list[Any] = sorted((j for j in judged if not j.is_right), key=lambda judgment: -badness(judgment))
-    rows = [(judgment.case.name, f"{judgment.score:.2f}", describe_case(judgment)) for judgment in wrong]
+    rows = [(judgment.case.name, describe_case(judgment)) for judgment in wrong]
     title = f"Wrong answers ({len(rows)})"
-    return Table(title=title, header=("case", "score", "what happened"), rows=rows or [("none", "", "")])
+    return Table(title=title, header=("case", "what happened"), rows=rows or [("none", "")], is_prose=True)

@@ -21,7 +21,8 @@ p,figcaption,small{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--soft);font-weight:600}th:first-child,td:first-child{text-align:left}
-td.words{white-space:normal;text-align:left;min-width:16rem}
+td:first-child{white-space:normal;min-width:7rem}
+.prose th,.prose td{text-align:left;vertical-align:top}.prose td:last-child{white-space:normal;min-width:16rem}
 tr:last-child td{border-bottom:0}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr));gap:1rem}
 figure{margin:0;background:var(--box);border:1px solid var(--line);border-radius:.5rem;overflow:hidden}
@@ -40,12 +41,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of words; the last column may be a sentence."""
+    """Rows of words."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    is_prose: bool = False
+    """True: the last column is a sentence, and the table reads from the left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +83,8 @@ def write_page(page: Page, path: Path) -> None:
         "<p>Green: the true mass. Red: called a mass. Orange: seen, not called. Gray: the true gland. "
         "Seen from the feet, front above, the patient's right on the left; window -125 to 225 HU.</p>",
         _figures(page.cases) if page.cases else "<p>None: every answer was right.</p>",
-        "<h2>Made of</h2><div class=wide><table>",
-        *(f"<tr><td>{escape(name)}</td><td class=words><code>{escape(text)}</code></td></tr>"
+        "<h2>Made of</h2><div class=wide><table class=prose>",
+        *(f"<tr><td>{escape(name)}</td><td><code>{escape(text)}</code></td></tr>"
           for name, text in page.made_of),
         "</table></div></body></html>",
     ]  # fmt: skip
@@ -90,12 +93,10 @@ def write_page(page: Page, path: Path) -> None:
 
 def _table(table: Table) -> str:
     head = "".join(f"<th>{escape(word)}</th>" for word in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td{' class=words' if len(word) > 60 else ''}>{escape(word)}</td>" for word in row) + "</tr>"
-        for row in table.rows
-    )
+    rows = "".join("<tr>" + "".join(f"<td>{escape(word)}</td>" for word in row) + "</tr>" for row in table.rows)
     note = f"<p><small>{escape(table.note)}</small></p>" if table.note else ""
-    return f"<h2>{escape(table.title)}</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>{note}"
+    kind = " class=prose" if table.is_prose else ""
+    return f"<h2>{escape(table.title)}</h2><div class=wide><table{kind}><tr>{head}</tr>{rows}</table></div>{note}"
 
 
 def _figures(pictures: Sequence[Picture]) -> str:

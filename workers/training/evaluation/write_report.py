@@ -151,7 +151,8 @@ def _draw_plots(
     band = "Bands: 95 % over resampled patients."
     if summary["auc_exam"] is not None or summary["auc_gland"] is not None:
         areas = f"AUC {number(summary['auc_exam'])} per examination, {number(summary['auc_gland'])} per gland."
-        draw_roc(place("roc", f"{areas} {band}"), exams, glands, patients, gland_patients)
+        in_force = summary["sensitivity"], summary["specificity"]
+        draw_roc(place("roc", f"{areas} {band}"), exams, glands, patients, gland_patients, in_force)
         path = place("precision_recall", f"In this mixture of cases. {band}")
         draw_precision_recall(path, exams, glands, patients, gland_patients)
     if summary["positives"]:
@@ -187,7 +188,10 @@ def _draw_cases(judged: Sequence[Judgment], stores: Sequence[Path], folder: Path
             break
         cut = load_slice(store.with_suffix(".npz"))
         if cut is not None:
-            picture = Picture(path=folder / f"{rank + 1:03d}_{store.stem}.png", caption=describe_case(judgment))
+            picture = Picture(
+                path=folder / f"{rank + 1:03d}_{store.stem}.png",
+                caption=f"{judgment.case.name}: {describe_case(judgment)}",
+            )
             draw_slice(cut, picture.path)
             pictures.append(picture)
     return pictures
