@@ -25,6 +25,8 @@ from workers.training.write_bundle import read_start, write_bundle
 logger = logging.getLogger(__name__)
 
 REPORT_STEPS: Final = 50
+REPORT_SECONDS: Final = 30.0
+"""A report comes after whichever is first, so that a slow machine is not silent for long."""
 CHECKPOINT_SECONDS: Final = 120.0
 DEFAULT_STEPS: Final = 3000
 COARSE_WEIGHT: Final = 0.5
@@ -80,7 +82,7 @@ def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> No
     clock = _Clock(options, spent_seconds)
     logger.info("device=%s (%s) precision=%s first_step=%d", device, why, precision or "float32", first)
     steps = itertools.count(first) if clock.steps is None else range(first, clock.steps)
-    last_saved = time.monotonic()
+    last_saved = last_reported = time.monotonic()
     step_count, loss = first, torch.zeros((), device=device)
     run.network.train()
     with show_progress(options.log_dir or _log_folder(options.checkpoint), first, options.batch) as progress:
@@ -91,9 +93,12 @@ def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> No
             step_loss = _take_step(run, forward, loss_of, batch, device, precision)
             loss.lerp_(step_loss, 1 / min(step - first + 1, REPORT_STEPS))
             step_count = step + 1
-            if step_count % REPORT_STEPS == 0:
+            progress.advance(clock.share_done(step_count))
+            if step_count % REPORT_STEPS == 0 or time.monotonic() - last_reported > REPORT_SECONDS:
                 _report(progress, step_count, loss, run, clock)
+                last_reported = time.monotonic()
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                _report(progress, step_count, loss, run, clock)  # refuses a loss that is no number
                 save_checkpoint(options.checkpoint, step_count, clock.spent_seconds(), run)
                 last_saved = time.monotonic()
         if step_count > first:

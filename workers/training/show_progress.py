@@ -23,6 +23,11 @@ class Progress:
         self._task: TaskID | None = None if bar is None else bar.add_task("", total=1.0)
         self._step, self._time = first_step, time.monotonic()
 
+    def advance(self, done: float) -> None:
+        """Move the bar to the share `done` of the training."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done)
+
     def show(self, step: int, loss: float, learning_rate: float, done: float) -> None:
         """Report that `step` steps and a share `done` of the training are done."""
         now = time.monotonic()
