@@ -39,10 +39,13 @@ def open_engine(url: str) -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the schema up to date; called by the daemon at its start, before anything else uses the database."""
+def migrate(engine: sa.Engine, revision: str = "head") -> None:
+    """Bring the schema up to date, or to `revision`.
+
+    Called by the daemon at its start, before anything else uses the database.
+    """
     config = AlembicConfig()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

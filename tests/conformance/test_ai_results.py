@@ -12,9 +12,21 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage
 
-from screener.study import Presence, Side
+from screener.decide import covered_in_part
+from screener.study import GAMMAS, Presence, Side
 from tests.conformance.studies import STARTED_AT, THRESHOLDS, UNASSESSED, Study, identify, make_study, without_findings
-from workers.results.encode_sr import CODING_SCHEME, MASS_ABOVE_THRESHOLD, PRESENCE, STUDY_FLAGGED
+from workers.results.encode_sr import (
+    CODING_SCHEME,
+    COVERED_SHARE,
+    GAMMA,
+    IS_COVERED_IN_PART,
+    MASS_ABOVE_THRESHOLD,
+    MIN_COVERED_SHARE,
+    MIN_SCORE,
+    PRESENCE,
+    SCORE,
+    STUDY_FLAGGED,
+)
 from workers.results.identity import RESEARCH_USE, is_ours
 
 PROCESSING_EQUIPMENT = "109102"
@@ -219,3 +231,43 @@ def test_the_same_run_gives_the_same_bytes_in_any_process(tmp_path: Path):
         subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
     for modality in ("SEG", "SR"):
         assert (tmp_path / "1" / modality).read_bytes() == (tmp_path / "2" / modality).read_bytes()
+
+
+def cover_in_part(study: Study, share: float) -> Study:
+    """The right gland is cut by the scan's end."""
+    right, left = study.verdict.glands
+    reason = f"Right parotid ({covered_in_part(share)}): no mass found in the part covered."
+    verdict = replace(study.verdict, glands=(replace(right, is_partial=True, covered_share=share, reason=reason), left))
+    return replace(study, verdict=verdict)
+
+
+def test_a_partly_covered_gland_is_coded_as_such_beside_its_answer(tmp_path: Path) -> None:
+    study = cover_in_part(make_study(tmp_path, present=()), 0.6)
+    found = groups(study.sr(study.seg()))
+    right, left = found["Right parotid gland result"], found["Left parotid gland result"]
+    assert values(right, MASS_ABOVE_THRESHOLD.value) == [PRESENCE[Presence.ABSENT].value]
+    assert values(right, IS_COVERED_IN_PART.value) == [codes.cid230.Yes.value]
+    assert values(right, COVERED_SHARE.value) == ["0.6"]
+    assert any("covered in part, about 60 %" in text for text in values(right, codes.DCM.Comment.value))
+    assert values(left, IS_COVERED_IN_PART.value) == []
+
+
+def test_a_negative_on_a_partly_covered_gland_is_no_whole_negative(tmp_path: Path) -> None:
+    whole = make_study(tmp_path, present=())
+    answers = [
+        values(groups(study.sr(study.seg()))["Study"], STUDY_FLAGGED.value)
+        for study in (whole, cover_in_part(whole, 0.6))
+    ]
+    assert answers == [[codes.cid230.No.value], [codes.cid230.Undetermined.value]]
+
+
+def test_the_report_names_every_setting_and_the_masss_score(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    (mass,) = study.masses
+    scored = replace(mass, candidate=replace(mass.candidate, scores=tuple(gamma / 20 for gamma in GAMMAS)))
+    study = replace(study, masses=(scored,))
+    thresholds = replace(THRESHOLDS, gamma=7, min_score=0.3, min_covered_share=0.5)
+    sr = study.sr(study.seg(), thresholds=thresholds)
+    assert values(sr, SCORE.value) == ["0.35"]
+    whole = groups(sr)["Study"]
+    assert [values(whole, code.value) for code in (GAMMA, MIN_SCORE, MIN_COVERED_SHARE)] == [["7"], ["0.3"], ["0.5"]]

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from screener.outcomes import SetAside
+from screener.phantom import make_phantom
 from screener.study import Side
 from tests.unit.heads import make_head, see_glands, see_nothing
-from workers.ct.localize_parotids import localize_parotids
+from workers.ct.judge_coverage import estimate_covered_share
+from workers.ct.localize_parotids import localize_parotids, refuse_metal
 from workers.models.weights import load_bundle
 
 VALIDATION = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ct" / "openkbp_validation"
@@ -78,6 +80,94 @@ def test_glands_cut_off_by_the_scans_end_are_not_assessed():
         localize_parotids(make_head(z_range_mm=(5, 90)), see_glands)
     assert raised.value.code == "no_parotid_covered"
     assert "begins inside the right parotid" in raised.value.reason
+
+
+def test_a_gland_that_is_cut_is_assessed_and_marked_as_partial():
+    for parotid in localize_parotids(make_head(z_range_mm=(-12, 90), gland_mm=56), see_glands):
+        assert parotid.is_assessed
+        assert parotid.is_partial
+        assert parotid.assessment.is_partial
+        assert 0.4 < parotid.covered_share < 0.9
+
+
+def test_a_gland_that_is_not_cut_is_covered_whole():
+    for parotid in localize_parotids(make_head(), see_glands):
+        assert (parotid.covered_share, parotid.is_partial) == (1.0, False)
+
+
+def test_more_of_the_gland_is_never_a_smaller_share():
+    shares = []
+    for cut_mm in (-20, -12, -4, 4, 12):
+        right, _ = localize_parotids(make_head(z_range_mm=(cut_mm, 90), gland_mm=56), see_glands)
+        shares.append(right.covered_share)
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > shares[-1] + 0.2
+
+
+@pytest.mark.parametrize("end", ["below", "above"])
+def test_the_share_of_a_cut_phantoms_gland_is_about_right(end):
+    phantom = make_phantom(seed=3, spacing_mm=(2.0, 2.0, 2.5), rows=128, z_range_mm=(-60.0, 60.0), uid_salt="cut")
+    estimates = []
+    for kept in range(10, 45, 4):
+        gland = phantom.right_parotid if end == "below" else phantom.right_parotid[::-1]
+        part = gland[:kept]
+        truth = part.sum() / gland.sum()
+        if not 0.2 <= truth <= 0.95:
+            continue
+        height_mm = 2.5 * part.any(axis=(1, 2)).sum()
+        volume_mm3 = 2.0 * 2.0 * 2.5 * part.sum()
+        estimates.append(estimate_covered_share(height_mm, volume_mm3))
+        assert estimates[-1] == pytest.approx(truth, abs=0.2)
+    assert len(estimates) >= 3
+    assert estimates == sorted(estimates)
+
+
+def test_a_whole_opposite_gland_is_the_measure_unless_it_is_unlike_any():
+    plain = estimate_covered_share(30, 10_000)
+    assert estimate_covered_share(30, 10_000, whole_height_mm=48, whole_volume_mm3=16_000) > plain
+    assert estimate_covered_share(30, 10_000, whole_height_mm=64, whole_volume_mm3=25_000) < plain
+    with_a_mass = estimate_covered_share(30, 10_000, whole_height_mm=90, whole_volume_mm3=110_000)
+    assert with_a_mass > 0.7 * plain
+
+
+def with_metal(head, *, streaks):
+    """A filling in front of the right gland and, with `streaks`, the rays of it through the gland."""
+    hu = head.hu.copy()
+    depth, rows, columns = hu.shape
+    z, y, x = depth // 2, rows // 2, columns // 2
+    hu[z - 2 : z + 3, y - 14 : y - 10, x - 14 : x - 8] = 3071
+    if streaks:
+        rays = np.zeros(hu.shape, dtype=bool)
+        rays[:, ::4, : x - 8] = rays[:, 1::4, : x - 8] = True
+        hu[rays & head.body] = (
+            np.where(np.arange(depth) % 2, -700, 900)[:, None, None]
+            .repeat(rows, 1)
+            .repeat(columns, 2)[rays & head.body]
+        )
+    return replace(head, hu=hu)
+
+
+def test_metal_that_spoils_a_gland_leaves_it_not_assessed():
+    head = make_head()
+    parotids = localize_parotids(head, see_glands)
+    spoiled = with_metal(head, streaks=True)
+    right, left = (refuse_metal(parotid, spoiled) for parotid in parotids)
+    assert not right.is_assessed
+    assert "Metal artifacts" in right.reason
+    assert left.is_assessed
+
+
+def test_metal_whose_streaks_miss_the_gland_spoils_nothing():
+    head = with_metal(make_head(), streaks=False)
+    assert all(parotid.is_assessed for parotid in localize_parotids(head, see_glands))
+
+
+def test_streaks_without_metal_are_none():
+    head = make_head()
+    hu = head.hu.copy()
+    hu[:, ::2] = -700
+    parotids = localize_parotids(head, see_glands)
+    assert all(refuse_metal(parotid, replace(head, hu=hu)).is_assessed for parotid in parotids)
 
 
 def test_a_gland_that_is_mostly_covered_is_assessed():

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from screener.study import Side
-from tests.unit.heads import MASS_HU, make_head, see_glands, see_masses
+from screener.study import GAMMAS, Side
+from tests.unit.heads import GLAND_HU, MASS_HU, make_head, see_glands, see_masses
+from workers.ct.describe_candidate import FEATURES
 from workers.ct.localize_parotids import localize_parotids
 from workers.ct.segment_masses import average_over_shifts, segment_masses
 
@@ -94,7 +95,7 @@ def test_a_mass_far_from_the_gland_is_none_of_the_glands():
     assert find(head_with_masses(masses=((36, 0, -40),), mass_mm=14)) == ()
 
 
-def test_a_fatty_component_is_no_mass():
+def test_a_fatty_component_is_kept_with_its_density_for_the_machines_to_judge():
     def see_fat(image):
         dark = ((image[0] > 0) & (image[0] < 0.35) & (image[2] > 0.5)).astype(np.float32)  # below -40 HU, in the gland
         return np.stack([1 - dark, dark])
@@ -104,7 +105,52 @@ def test_a_fatty_component_is_no_mass():
     fat = (2 * x + 45) ** 2 + (2 * y) ** 2 + (3 * z) ** 2 < 12**2
     hu = np.where(fat, -60, head.hu).astype(np.int16)
     parotids = localize_parotids(head, see_glands)
-    assert segment_masses(replace(head, hu=hu), parotids, see_fat, min_probability=0.5) == ()
+    mass, *_ = segment_masses(replace(head, hu=hu), parotids, see_fat, min_probability=0.5)
+    assert mass.candidate.mean_hu < -40
+    assert mass.candidate.features["contrast_to_gland_hu"] < -100
+    assert mass.candidate.scores == ()
+
+
+def test_each_candidate_has_every_feature_and_the_scores_that_the_judge_gives():
+    seen = []
+
+    def judge(features):
+        seen.append(features)
+        return (0.25,) * len(GAMMAS)
+
+    head = head_with_masses(masses=((0, 0, -45), (0, 0, 45)))
+    masses = segment_masses(head, localize_parotids(head, see_glands), see_masses, min_probability=0.5, judge=judge)
+    assert [dict(mass.candidate.features) for mass in masses] == [dict(features) for features in seen]
+    for mass in masses:
+        assert tuple(mass.candidate.features) == FEATURES
+        assert np.isfinite(list(mass.candidate.features.values())).all()
+        assert mass.candidate.score(5) == 0.25
+
+
+def test_the_features_say_what_the_mass_is_like():
+    (mass,) = find(head_with_masses((1.5, 1.5, 1.5)))
+    features = mass.candidate.features
+    assert features["log_volume"] == pytest.approx(math.log(BALL_25_MM3), abs=0.12)
+    assert features["sphericity"] == pytest.approx(1, abs=0.08)
+    assert features["compactness"] == pytest.approx(1, abs=0.08)
+    assert features["contrast_to_gland_hu"] == pytest.approx(MASS_HU - GLAND_HU, abs=15)
+    assert features["inside_share"] > 0.95
+    assert features["near_share"] == pytest.approx(1, abs=0.01)
+    assert features["distance_from_center_mm"] < 2
+    assert features["height_in_gland"] == pytest.approx(0.5, abs=0.06)
+    assert features["depth_below_skin_mm"] == pytest.approx(25, abs=3)  # the head's radius of 70 less 45
+
+
+def test_without_the_other_gland_the_features_hardly_change():
+    head = head_with_masses()
+    right, left = localize_parotids(head, see_glands)
+    gone = replace(left, is_assessed=False, mask=None, mean_hu=None)
+    (both,), (alone,) = (
+        segment_masses(head, parotids, see_masses, min_probability=0.5) for parotids in ((right, left), (right, gone))
+    )
+    assert alone.candidate.features["gland_difference_hu"] == 0
+    for name, value in both.candidate.features.items():
+        assert alone.candidate.features[name] == pytest.approx(value, abs=30 if name == "gland_difference_hu" else 1e-6)
 
 
 def test_a_gland_that_is_not_assessed_is_passed_over():

@@ -1,7 +1,7 @@
 """The store: what is recorded, claimed, ended and owed, on the real database."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from screener.store import (
     Store,
     open_store,
 )
+from screener.store.engine import migrate, open_engine
 from screener.store.tables import metadata
 from screener.study import Thresholds
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
@@ -88,6 +89,46 @@ def deliver_and_notify(store: Store, now: datetime) -> None:
 def test_the_migrations_build_the_tables(store: Store) -> None:
     with store.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_rows_of_the_first_version_are_read_after_the_migration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.sqlite"
+    check_migration_from_the_first_version(url)
+
+
+def check_migration_from_the_first_version(url: str) -> None:
+    """A database of version 0001 with one finished run, brought up to date: its candidates have no scores."""
+    engine = open_engine(url)
+    migrate(engine, "0001")
+    old = sa.MetaData()
+    with engine.begin() as connection:
+        old.reflect(connection)
+        put = {"received_at": START, "study_instance_uid": "1.2.3", "stage": "decided", "code": "", "reason": ""}
+        put["reprocess_number"] = 0
+        study_id = connection.execute(old.tables["studies"].insert().values(put)).inserted_primary_key[0]
+        run = {"study_id": study_id, "number": 1, "queue": "ct", "state": "ended", "ending": "done", "code": "flagged"}
+        run |= {"min_voxels": 500, "min_probability": 0.5, "config_revision": "abc", "reprocess_number": 0}
+        run |= {"opened_at": START, "not_before": START, "ended_at": START, "attempts": 1, "reason": ""}
+        run |= {"is_flagged": True, "model_identity": "2.25.1"}
+        run_id = connection.execute(old.tables["runs"].insert().values(run)).inserted_primary_key[0]
+        for side in ("right", "left"):
+            gland = {"run_id": run_id, "side": side, "is_assessed": True, "assessment_reason": "", "reason": ""}
+            gland |= {"volume_mm3": 2.5e4, "presence": "present" if side == "right" else "absent"}
+            connection.execute(old.tables["glands"].insert().values(gland))
+        features = {
+            key: value for key, value in asdict(a_candidate(1, 900)).items() if key not in ("features", "scores")
+        }
+        candidate = {"run_id": run_id, "number": 1, "side": "right", "is_above_threshold": True, "voxels": 900}
+        connection.execute(old.tables["candidates"].insert().values(candidate | {"features": features}))
+    engine.dispose()
+    store = open_store(url, is_migrating=True)
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    (decided,) = store.decided_runs()
+    assert decided.candidates == (a_candidate(1, 900),)
+    assert decided.thresholds == replace(THRESHOLDS, min_score=0.0)
+    assert [(gland.covered_share, gland.is_partial) for gland in decided.assessments] == [(1.0, False)] * 2
+    store.engine.dispose()
 
 
 def test_sqlite_survives_a_power_cut(store: Store) -> None:

@@ -14,7 +14,15 @@ from screener.store import Run, Store, open_store
 from screener.store import tables as t
 from screener.study import SeriesChoice
 from tests.peers.servers import open_postgresql
-from tests.unit.test_store import LEASE, QUIET, START, a_screening, an_instance, dispatch
+from tests.unit.test_store import (
+    LEASE,
+    QUIET,
+    START,
+    a_screening,
+    an_instance,
+    check_migration_from_the_first_version,
+    dispatch,
+)
 
 DEADLINE_SECONDS = 30.0
 
@@ -78,6 +86,16 @@ class Meanwhile:
 
 def hold(connection: sa.Connection, study_id: int) -> None:
     connection.execute(t.studies.select().where(t.studies.c.id == study_id).with_for_update())
+
+
+def test_rows_of_the_first_version_are_read_after_the_migration(url: str) -> None:
+    server = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE of_the_first_version"))
+    server.dispose()
+    check_migration_from_the_first_version(
+        sa.make_url(url).set(database="of_the_first_version").render_as_string(hide_password=False)
+    )
 
 
 def test_a_study_ends_whichever_of_its_last_effects_is_marked_last(store: Store) -> None:

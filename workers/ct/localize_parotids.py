@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from screener.outcomes import SetAside
-from screener.study import Parotid, Side, Volume
+from screener.study import LEAST_COVERED_SHARE, Parotid, Side, Volume
+from workers.ct.judge_coverage import estimate_covered_share, is_spoiled_by_metal
 from workers.ct.resample_volume import Grid, affine_zyx, cover_box, cut_grid, put_on_source, reached, take_from_source
 from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, scale_hu
 
@@ -32,9 +33,6 @@ MIN_OFF_CENTER_MM: Final = 22.0
 """A parotid lies lateral to the ramus of the mandible."""
 MAX_DIFFERENCE_MM: Final = 45.0
 """Between right and left, in height and in depth: patients lie turned and tilted, but not more."""
-MIN_COVERED_SHARE: Final = 0.4
-"""A gland cut off by the end of the scan is searched only if this share of an ordinary or opposite gland is covered."""
-ORDINARY_VOLUME_MM3: Final = 20_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +44,22 @@ class Found:
     """LPS, as (z, y, x)."""
     volume_mm3: float
     mean_probability: float
+    height_mm: float
     is_cut_below: bool
     is_cut_above: bool
+
+    @property
+    def is_cut(self) -> bool:
+        """True: the scan begins or ends inside the gland."""
+        return self.is_cut_below or self.is_cut_above
 
 
 def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
     """Return the right and the left parotid of `volume`.
 
     Sides come from where a gland lies relative to the patient's midline, not from the network alone.
-    Raises SetAside where neither gland can be assessed.
+    A gland that is covered in part is assessed: whether enough of it is covered, `decide` says.
+    Raises SetAside where neither gland is covered.
     """
     grid = body_grid(volume)
     hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU)
@@ -69,7 +74,7 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
     if not any(parotid.is_assessed for parotid in parotids):
         reason = "Neither parotid gland is covered by this scan: " + " ".join(p.reason for p in parotids)
         raise SetAside(reason, code="no_parotid_covered")
-    return parotids
+    return refuse_metal(parotids[0], volume), refuse_metal(parotids[1], volume)
 
 
 def gland_probability(image: Floats, localizer: Localizer) -> Floats:
@@ -134,6 +139,7 @@ def plausible(voxels: Bools, probability: Floats, body: Bools, volume: Volume, g
         center_mm=grid.origin_mm + center * grid.step_mm,
         volume_mm3=volume_mm3,
         mean_probability=mean,
+        height_mm=float(heights[-1] - heights[0] + grid.step_mm),
         is_cut_below=bool(heights[0] - below < 1.5 * grid.step_mm),
         is_cut_above=bool(above - heights[-1] < 1.5 * grid.step_mm),
     )
@@ -171,6 +177,7 @@ def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, vo
             mask=None,
             volume_mm3=0.0,
             mean_hu=None,
+            covered_share=0.0,
         )
     near = ndimage.binary_dilation(gland.voxels)
     values, box = cut_grid(np.where(near, probability, 0).astype(np.float32), grid)
@@ -183,7 +190,8 @@ def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, vo
     if mask.any():
         low = [part.start for part in where]
         center = matrix @ (np.array(ndimage.center_of_mass(mask[where])) + low) + offset
-    reason = why_not_assessed(side, gland, found, volume_mm3)
+    covered_share = find_covered_share(side, found, volume_mm3)
+    reason = why_not_assessed(side, gland, volume_mm3, covered_share)
     z, y, x = (float(value) for value in center)
     return Parotid(
         side=side,
@@ -193,17 +201,38 @@ def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, vo
         mask=mask,
         volume_mm3=volume_mm3,
         mean_hu=float(volume.hu[mask].mean()) if mask.any() else None,
+        covered_share=covered_share,
+        is_partial=gland.is_cut,
     )
 
 
-def why_not_assessed(side: Side, gland: Found, found: dict[Side, Found], volume_mm3: float) -> str:
+def find_covered_share(side: Side, found: dict[Side, Found], volume_mm3: float) -> float:
+    """Return how much of the gland of `side` the scan covers: 1 where it does not end inside the gland."""
+    gland = found[side]
+    if not gland.is_cut:
+        return 1.0
+    whole = next((other for key, other in found.items() if key is not side and not other.is_cut), None)
+    return estimate_covered_share(
+        gland.height_mm,
+        volume_mm3,
+        whole_height_mm=whole.height_mm if whole else None,
+        whole_volume_mm3=whole.volume_mm3 if whole else None,
+    )
+
+
+def why_not_assessed(side: Side, gland: Found, volume_mm3: float, covered_share: float) -> str:
     """Return the sentence that says why `gland` cannot be searched; empty where it can."""
-    if gland.is_cut_below or gland.is_cut_above:
-        opposite = [other.volume_mm3 for key, other in found.items() if key != side]
-        ordinary = max([*opposite, ORDINARY_VOLUME_MM3])
-        if volume_mm3 < MIN_COVERED_SHARE * ordinary:
-            end = "begins" if gland.is_cut_below else "ends"
-            return f"The scan {end} inside the {side} parotid gland and covers too little of it."
+    if gland.is_cut and (covered_share < LEAST_COVERED_SHARE or volume_mm3 < MIN_VOLUME_MM3):
+        end = "begins" if gland.is_cut_below else "ends"
+        return f"The scan {end} inside the {side} parotid gland and covers too little of it."
     if volume_mm3 < MIN_VOLUME_MM3:
         return f"What was found of the {side} parotid gland, {volume_mm3 / 1000:.1f} ml, is too small to be searched."
     return ""
+
+
+def refuse_metal(parotid: Parotid, volume: Volume) -> Parotid:
+    """Return `parotid`, not assessed where metal artifacts spoil it: a mass could hide in them."""
+    if parotid.mask is None or not parotid.is_assessed or not is_spoiled_by_metal(volume, parotid.mask):
+        return parotid
+    reason = f"Metal artifacts cover the {parotid.side} parotid gland."
+    return replace(parotid, is_assessed=False, reason=reason)

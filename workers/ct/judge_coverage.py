@@ -1,0 +1,71 @@
+"""Say how much of a gland a scan covers, and whether metal spoils what it covers."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from screener.study import Volume
+
+Bools = NDArray[np.bool_]
+
+ORDINARY_VOLUME_MM3: Final = 20_000.0
+ORDINARY_HEIGHT_MM: Final = 56.0
+"""As the localizer sees it, lower by the thin ends of the gland; contoured glands are 45 to 70 mm high."""
+UNLIKE_ORDINARY: Final = 1.4
+"""The opposite gland, where the scan covers it whole, stands for this one, but by no more than this factor larger or
+smaller than an ordinary one: it may itself hold a mass or be shrunken."""
+HEIGHT_WEIGHT: Final = 0.7
+"""A mass or a fatty gland changes the volume more than the height."""
+MOST_OF_A_CUT_GLAND: Final = 0.9
+"""What the scan's end cuts is never called whole."""
+
+METAL_HU: Final = 2500.0
+MIN_METAL_MM3: Final = 20.0
+"""Enamel and dense bone stay below METAL_HU but for specks."""
+METAL_REACH_MM: Final = 60.0
+"""Streaks lie in the slices of the metal and fade with the distance from it."""
+STREAK_HU: Final = (-250.0, 350.0)
+"""Neither fat nor gland nor enhanced vessel: beside metal, a streak."""
+MAX_STREAK_SHARE: Final = 0.25
+
+
+def estimate_covered_share(
+    height_mm: float, volume_mm3: float, *, whole_height_mm: float | None = None, whole_volume_mm3: float | None = None
+) -> float:
+    """Return the share, above 0 and at most 0.9, of a gland that the scan's end cuts.
+
+    `whole_height_mm` and `whole_volume_mm3` are those of the opposite gland
+    where the scan covers it whole, and None elsewhere. The estimate grows with
+    height and volume.
+    """
+    height = _held(whole_height_mm, ORDINARY_HEIGHT_MM)
+    volume = _held(whole_volume_mm3, ORDINARY_VOLUME_MM3)
+    by_height, by_volume = min(height_mm / height, 1.0), min(volume_mm3 / volume, 1.0)
+    return min(HEIGHT_WEIGHT * by_height + (1 - HEIGHT_WEIGHT) * by_volume, MOST_OF_A_CUT_GLAND)
+
+
+def is_spoiled_by_metal(volume: Volume, mask: Bools) -> bool:
+    """Tell whether metal lies near the gland `mask` (z, y, x) and a quarter of the gland shows streaks.
+
+    Air in the ear canal and bone beside the gland do not count: without metal nothing is spoiled.
+    """
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes or boxes[0] is None:
+        return False
+    spacing_mm = volume.spacing_mm[::-1]
+    reach = [0, *(round(METAL_REACH_MM / step) for step in spacing_mm[1:])]
+    around = tuple(
+        slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(boxes[0], reach, strict=True)
+    )
+    if float((volume.hu[around] >= METAL_HU).sum()) * volume.voxel_volume_mm3 < MIN_METAL_MM3:
+        return False
+    hu = volume.hu[mask]
+    return bool(((hu < STREAK_HU[0]) | (hu > STREAK_HU[1])).mean() > MAX_STREAK_SHARE)
+
+
+def _held(whole: float | None, ordinary: float) -> float:
+    if whole is None:
+        return ordinary
+    return min(max(whole, ordinary / UNLIKE_ORDINARY), ordinary * UNLIKE_ORDINARY)
