@@ -10,11 +10,13 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +88,9 @@ def main() -> int:
         for study in (study for study in STUDIES if study.name in options.studies):
             folder = (options.folder or Path(scratch)) / study.name
             if not folder.exists():
-                write_study(study, folder)
+                unfinished = Path(scratch) / "unfinished"
+                write_study(study, unfinished)
+                shutil.move(unfinished, folder)
             for device in ("cpu", "cuda")[: 1 + _has_cuda()]:
                 results.append(_screen_in_child(study, folder, device))
                 print(_tabulate(study, results[-1]), flush=True)
@@ -132,7 +136,7 @@ def _lay_on_table(hu: NDArray[np.float32], thickness: int) -> NDArray[np.float32
 
 
 def _write_slice(study: Study, phantom: Phantom, plane: NDArray[np.float32], index: int, path: Path) -> None:
-    ds = phantom.datasets[0].copy()
+    ds = deepcopy(phantom.datasets[0])
     x, y, z = study.spacing_mm
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID[:50]}.{index + 1}"
     ds.Rows = ds.Columns = ROWS
@@ -143,7 +147,7 @@ def _write_slice(study: Study, phantom: Phantom, plane: NDArray[np.float32], ind
     stored = np.clip(np.rint(plane), -1024, 3071) - float(ds.RescaleIntercept)
     ds.PixelData = stored.astype("<i2" if ds.PixelRepresentation else "<u2").tobytes()
     if study.transfer_syntax.is_compressed:
-        ds.compress(study.transfer_syntax)
+        ds.compress(study.transfer_syntax, generate_instance_uid=False)
     ds.save_as(path, enforce_file_format=True)
 
 
