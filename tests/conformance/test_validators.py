@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from screener.outcomes import NeedsPerson
-from screener.study import Side, Volume
+from screener.study import GAMMAS, Side, Volume
 from tests.conformance.conftest import SHARED
 from tests.conformance.studies import Study, dress, make_study, without_findings
 from workers.results.identity import RESEARCH_USE
@@ -59,6 +59,16 @@ def test_dciodvfy_finds_no_error_whatever_the_source_lacks(tmp_path: Path, find_
 @pytest.mark.parametrize("unassessed", [(), (Side.RIGHT,)])
 def test_dciodvfy_finds_no_error_whatever_was_found(tmp_path: Path, find_errors, present, unassessed):
     for ds in make_study(tmp_path / "ct", present=present, unassessed=unassessed).both():
+        assert find_errors(ds) == []
+
+
+def test_a_partly_covered_gland_and_a_score_bring_no_error(tmp_path: Path, find_errors):
+    study = make_study(tmp_path / "ct")
+    (mass,) = study.masses
+    scored = replace(mass, candidate=replace(mass.candidate, scores=(0.5,) * len(GAMMAS)))
+    glands = tuple(replace(gland, is_partial=True, covered_share=0.6) for gland in study.verdict.glands)
+    partial = replace(study, masses=(scored,), verdict=replace(study.verdict, glands=glands))
+    for ds in partial.both():
         assert find_errors(ds) == []
 
 

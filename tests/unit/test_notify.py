@@ -117,6 +117,15 @@ def write_image(path: Path) -> FileDataset:
     return ds
 
 
+@pytest.mark.parametrize(("presence", "numbers"), [(Presence.PRESENT, (1,)), (Presence.ABSENT, ())])
+def test_a_mail_never_tells_of_a_partly_covered_gland_as_of_a_whole_one(
+    presence: Presence, numbers: tuple[int, ...]
+) -> None:
+    left = replace(LEFT, presence=presence, candidate_numbers=numbers, is_partial=True, covered_share=0.6)
+    text = compose_message(replace(owed(), glands=(RIGHT, left))).text
+    assert "in the part that the scan covers (covered in part, about 60 %)" in text
+
+
 def test_a_notice_says_what_was_found_where_and_how_large() -> None:
     text = compose_message(owed()).text
     assert "study 12" in text

@@ -28,7 +28,7 @@ METAL_REACH_MM: Final = 60.0
 """Streaks lie in the slices of the metal and fade with the distance from it."""
 STREAK_HU: Final = (-250.0, 350.0)
 """Neither fat nor gland nor enhanced vessel: beside metal, a streak."""
-MAX_STREAK_SHARE: Final = 0.25
+MAX_STREAK_SHARE: Final = 0.2
 
 
 def estimate_covered_share(
@@ -47,7 +47,7 @@ def estimate_covered_share(
 
 
 def is_spoiled_by_metal(volume: Volume, mask: Bools) -> bool:
-    """Tell whether metal lies near the gland `mask` (z, y, x) and a quarter of the gland shows streaks.
+    """Tell whether metal lies near the gland `mask` (z, y, x) and a fifth of the gland shows streaks.
 
     Air in the ear canal and bone beside the gland do not count: without metal nothing is spoiled.
     """
