@@ -14,7 +14,16 @@ from scipy import ndimage
 from screener.outcomes import SetAside
 from screener.study import LEAST_COVERED_SHARE, Parotid, Side, Volume
 from workers.ct.judge_coverage import estimate_covered_share, is_spoiled_by_metal
-from workers.ct.resample_volume import Grid, affine_zyx, cover_box, cut_grid, put_on_source, reached, take_from_source
+from workers.ct.resample_volume import (
+    Grid,
+    affine_zyx,
+    cover_box,
+    cut_grid,
+    find_box,
+    put_on_source,
+    reached,
+    take_from_source,
+)
 from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, scale_hu
 
 Floats = NDArray[np.float32]
@@ -62,7 +71,7 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
     Raises SetAside where neither gland is covered.
     """
     grid = body_grid(volume)
-    hu = take_from_source(np.where(volume.body, volume.hu, AIR_HU), volume, grid, outside=AIR_HU)
+    hu = take_from_source(volume.hu, volume, grid, outside=AIR_HU, within=volume.body)
     body = hu > -500
     probability = gland_probability(scale_hu(hu), localizer)
     probability[~reached(volume, grid)] = 0
@@ -90,14 +99,11 @@ def gland_probability(image: Floats, localizer: Localizer) -> Floats:
 def body_grid(volume: Volume) -> Grid:
     """Return the 4 mm grid that covers the body; raises SetAside where there is none."""
     matrix, offset = affine_zyx(volume)
-    spans = []
-    for axis in range(3):
-        where = np.flatnonzero(volume.body.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(where):
-            reason = "The scan shows nothing but air, so no parotid gland is covered."
-            raise SetAside(reason, code="no_parotid_covered")
-        spans.append((where[0], where[-1]))
-    corners = np.array(np.meshgrid(*spans, indexing="ij")).reshape(3, -1)
+    box = find_box(volume.body)
+    if not volume.body[box].size:
+        reason = "The scan shows nothing but air, so no parotid gland is covered."
+        raise SetAside(reason, code="no_parotid_covered")
+    corners = np.array(np.meshgrid(*[(part.start, part.stop - 1) for part in box], indexing="ij")).reshape(3, -1)
     ends = matrix @ corners + offset[:, None]
     return cover_box(ends.min(axis=1), ends.max(axis=1), LOCALIZER_SPACING_MM)
 
@@ -183,13 +189,14 @@ def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, vo
     values, box = cut_grid(np.where(near, probability, 0).astype(np.float32), grid)
     put, where = put_on_source(values, volume, box)
     mask = np.zeros(volume.hu.shape, dtype=bool)
-    mask[where] = (put > 0.5) & volume.body[where]
-    volume_mm3 = float(mask.sum()) * volume.voxel_volume_mm3
+    inside = (put > 0.5) & volume.body[where]
+    mask[where] = inside
+    volume_mm3 = float(inside.sum()) * volume.voxel_volume_mm3
     matrix, offset = affine_zyx(volume)
     center = gland.center_mm
-    if mask.any():
+    if inside.any():
         low = [part.start for part in where]
-        center = matrix @ (np.array(ndimage.center_of_mass(mask[where])) + low) + offset
+        center = matrix @ (np.array(ndimage.center_of_mass(inside)) + low) + offset
     covered_share = find_covered_share(side, found, volume_mm3)
     reason = why_not_assessed(side, gland, volume_mm3, covered_share)
     z, y, x = (float(value) for value in center)
@@ -200,7 +207,7 @@ def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, vo
         center_mm=(x, y, z),
         mask=mask,
         volume_mm3=volume_mm3,
-        mean_hu=float(volume.hu[mask].mean()) if mask.any() else None,
+        mean_hu=float(volume.hu[where][inside].mean()) if inside.any() else None,
         covered_share=covered_share,
         is_partial=gland.is_cut,
     )

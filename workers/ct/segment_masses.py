@@ -6,7 +6,7 @@ the scores and the thresholds, so that new settings are a query on what is store
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from scipy import ndimage
 from screener.study import Candidate, Mass, Parotid, Side, Volume
 from workers.ct.describe_candidate import NEAR_GLAND_MM, Surroundings, describe_candidate
 from workers.ct.measure_candidates import COUNTING_STEP_MM, Component, measure_components
-from workers.ct.resample_volume import Grid, affine_zyx, put_on_source, take_from_source
+from workers.ct.resample_volume import Grid, affine_zyx, find_box, put_on_source, take_from_source
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
 
 Floats = NDArray[np.float32]
@@ -57,12 +57,11 @@ def segment_masses(
     Without `judge` the candidates have features and no scores.
     """
     found: list[tuple[Component, dict[str, float]]] = []
-    body_hu = np.where(volume.body, volume.hu, AIR_HU)
     for parotid in parotids:
         if parotid.is_assessed and parotid.mask is not None and parotid.mask.any():
             other_hu = next((other.mean_hu for other in parotids if other.side is not parotid.side), None)
             found += search_gland(
-                volume, body_hu, parotid.mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
+                volume, parotid.mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
             )
     found.sort(key=lambda pair: -pair[0].voxels)
     return tuple(
@@ -73,7 +72,6 @@ def segment_masses(
 
 def search_gland(
     volume: Volume,
-    body_hu: NDArray[Any],
     mask: Bools,
     side: Side,
     segmenter: Segmenter,
@@ -81,12 +79,9 @@ def search_gland(
     *,
     other_gland_hu: float | None = None,
 ) -> list[tuple[Component, dict[str, float]]]:
-    """Return the components in the crop around the gland `mask` that belong to it, largest first, with their features.
-
-    `body_hu` is air off the patient.
-    """
+    """Return the components in the crop around `mask` that belong to the gland, largest first, with their features."""
     grid = crop_grid(volume, mask)
-    hu = take_from_source(body_hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM)
+    hu = take_from_source(volume.hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM, within=volume.body)
     gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
     image = np.concatenate([scale_hu(hu), smooth_gland(gland, grid.step_mm)[None]])
     if side is Side.LEFT:
@@ -130,7 +125,7 @@ def average_over_shifts(image: Floats, segmenter: Segmenter) -> Floats:
 def crop_grid(volume: Volume, mask: Bools) -> Grid:
     """Return the 2 mm grid of at most 112 mm a side around the middle of the gland's extent."""
     matrix, offset = affine_zyx(volume)
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = find_box(mask)
     middle = matrix @ np.array([(part.start + part.stop - 1) / 2 for part in box]) + offset
     count = int(CROP_MM / SEGMENTER_SPACING_MM)
     return Grid(
