@@ -4,9 +4,23 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from tests.unit.heads import FLESH_HU, make_head
-from workers.training.synthetic_mass import draw_blob, insert_distractors, insert_mass
+from tests.unit.heads import make_head
+from workers.training.look_alikes import KINDS, add_look_alikes
+from workers.training.mass_shapes import draw_blob
+from workers.training.synthetic_mass import (
+    CONTENTS,
+    DIAMETERS_MM,
+    FORMS,
+    LEAST_CONTRAST_HU,
+    MEDIAN_DIAMETER_MM,
+    PLACES,
+    MassPlan,
+    draw_plan,
+    insert_mass,
+    insert_planned,
+)
 
 SPACING_MM = (2.0, 2.0, 2.0)
 GLAND_HU = -20
@@ -29,7 +43,15 @@ def head():
 
 def insert(head, seed, diameter_mm=25.0):
     hu, gland, _ = head
-    return insert_mass(hu, gland, SPACING_MM, seed, diameter_mm=diameter_mm)
+    inserted = insert_mass(hu, gland, SPACING_MM, seed, diameter_mm=diameter_mm)
+    return inserted.hu, inserted.mask
+
+
+def insert_like(head, seed=3, spacing_mm=SPACING_MM, **wanted):
+    hu, gland, _ = head
+    plan = {"diameter_mm": 22.0, "place": "superficial", "form": "ovoid", "content": "homogeneous", "is_enhanced": True}
+    plan = MassPlan(**(plan | wanted))
+    return insert_planned(hu, gland, spacing_mm, plan, np.random.default_rng(seed), psf_mm=1.0)
 
 
 def test_the_same_seed_gives_the_same_mass_and_another_seed_another(head):
@@ -38,7 +60,7 @@ def test_the_same_seed_gives_the_same_mass_and_another_seed_another(head):
     _, other_mask = insert(head, 5)
     assert (one == again).all()
     assert (mask == same_mask).all()
-    assert (mask != other_mask).any()
+    assert mask.sum() != other_mask.sum()
 
 
 @pytest.mark.parametrize("diameter_mm", [10, 25, 40])
@@ -51,21 +73,99 @@ def test_a_free_blob_has_the_volume_of_its_ball(diameter_mm):
     assert np.median(volumes) == pytest.approx(math.pi / 6 * diameter_mm**3, rel=0.15)
 
 
+def test_drawn_sizes_lie_around_the_study_s_median_and_within_the_limits():
+    diameters = [draw_plan(np.random.default_rng(seed)).diameter_mm for seed in range(400)]
+    assert np.median(diameters) == pytest.approx(MEDIAN_DIAMETER_MM, rel=0.1)
+    assert min(diameters) >= DIAMETERS_MM[0]
+    assert max(diameters) <= DIAMETERS_MM[1]
+    assert np.quantile(diameters, 0.1) < 13
+    assert np.quantile(diameters, 0.9) > 32
+
+
+def test_every_place_form_and_content_is_drawn():
+    plans = [draw_plan(np.random.default_rng(seed)) for seed in range(300)]
+    assert {plan.place for plan in plans} == set(PLACES)
+    assert {plan.form for plan in plans} == set(FORMS)
+    assert {plan.content for plan in plans} == set(CONTENTS)
+    assert {plan.is_enhanced for plan in plans} == {True, False}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_mass_lies_at_the_gland_inside_the_body_and_not_in_bone(head, seed):
     hu, gland, bone = head
     image, mask = insert(head, seed)
-    assert (mask & gland).sum() > 0.2 * mask.sum()
+    assert (mask & gland).sum() > 0.1 * mask.sum()
     assert not (mask & bone).any()
     assert (image[mask] > -200).all()
     assert np.abs(image[bone] - hu[bone]).max() < 1
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_mass_is_brighter_than_its_fatty_gland(head, seed):
-    image, mask = insert(head, seed)
-    assert np.median(image[mask]) > GLAND_HU + 15
-    assert np.median(image[mask]) < 130
+def test_a_mass_within_the_gland_has_the_planned_volume(head):
+    ratios = []
+    for seed in range(8):
+        mask = insert_like(head, seed, diameter_mm=18.0).mask
+        ratios.append(mask.sum() * np.prod(SPACING_MM) / (math.pi / 6 * 18.0**3))
+    assert np.median(ratios) == pytest.approx(1, abs=0.15)
+
+
+def test_the_volume_is_the_same_at_every_resolution(head):
+    hu, gland, _ = head
+    volumes = []
+    for step in (1, 2):
+        spacing = (2.0 * step, 2.0, 2.0 * step)
+        part = (hu[::step, :, ::step], gland[::step, :, ::step], None)
+        mask = insert_like(part, 5, spacing).mask
+        volumes.append(mask.sum() * np.prod(spacing))
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.25)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("is_enhanced", [False, True])
+def test_a_solid_mass_stands_out_from_its_fatty_gland(head, form, is_enhanced):
+    inserted = insert_like(head, 7, form=form, is_enhanced=is_enhanced)
+    core = ndimage.binary_erosion(inserted.mask)
+    assert np.median(inserted.hu[core]) > GLAND_HU + LEAST_CONTRAST_HU * 0.9
+    assert np.median(inserted.hu[core]) == pytest.approx(inserted.level_hu, abs=12)
+
+
+def test_a_cyst_is_water_inside_a_wall_and_a_calcified_mass_holds_calcium(head):
+    cyst = insert_like(head, 2, content="cystic", diameter_mm=30.0)
+    depth = ndimage.distance_transform_edt(cyst.mask, sampling=SPACING_MM)
+    assert cyst.hu[depth > 8].mean() < 30
+    for seed in range(4):
+        plain = insert_like(head, seed, diameter_mm=30.0)
+        calcified = insert_like(head, seed, content="calcified", diameter_mm=30.0)
+        above = [one.hu[one.mask].max() - one.level_hu for one in (plain, calcified)]
+        assert above[1] > above[0] + 20
+
+
+def test_a_deep_mass_lies_nearer_the_middle_than_a_superficial_one(head):
+    hu, _, _ = head
+    middle = hu.shape[2] / 2
+    distances = {
+        place: np.median(
+            [
+                abs(np.argwhere(insert_like(head, s, place=place, diameter_mm=12.0).mask)[:, 2].mean() - middle)
+                for s in range(8)
+            ]
+        )
+        for place in ("deep", "superficial")
+    }
+    assert distances["deep"] < distances["superficial"] - 2
+
+
+def test_an_exophytic_mass_bulges_out_of_its_gland(head):
+    _, gland, _ = head
+    outside = [(insert_like(head, s, place="exophytic").mask & ~gland).mean() for s in range(6)]
+    inside = [(insert_like(head, s, place="superficial", diameter_mm=14.0).mask & ~gland).mean() for s in range(6)]
+    assert np.median(outside) > np.median(inside)
+
+
+def test_the_mass_is_described_in_numbers_and_words(head):
+    inserted = insert_like(head, 3)
+    described = inserted.describe(SPACING_MM)
+    assert described["form"] == "ovoid"
+    assert described["volume_mm3"] == pytest.approx(inserted.mask.sum() * 8)
 
 
 def test_far_from_the_mass_nothing_changes(head):
@@ -78,18 +178,48 @@ def test_far_from_the_mass_nothing_changes(head):
 
 def test_the_given_image_is_left_as_it_was(head):
     hu, gland, _ = head
-    before = hu.copy()
+    before, gland_before = hu.copy(), gland.copy()
     insert(head, 2)
-    insert_distractors(hu, gland, SPACING_MM, 2)
+    add_look_alikes(hu, gland, SPACING_MM, 2, kinds=list(KINDS))
     assert (hu == before).all()
+    assert (gland == gland_before).all()
 
 
-def test_distractors_change_soft_tissue_only_and_follow_their_seed(head):
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_look_alike_changes_the_image_and_follows_its_seed(head, kind):
+    hu, gland, _ = head
+    one = add_look_alikes(hu, gland, SPACING_MM, 3, kinds=[kind])
+    again = add_look_alikes(hu, gland, SPACING_MM, 3, kinds=[kind])
+    assert one.kinds == (kind,)
+    assert (one.hu != hu).any()
+    assert np.isfinite(one.hu).all()
+    assert (one.hu == again.hu).all()
+    assert one.gland.any()
+
+
+@pytest.mark.parametrize("kind", ["nodes", "vessels", "small_nodes", "accessory"])
+def test_tissue_look_alikes_leave_bone_and_air_alone(head, kind):
     hu, gland, bone = head
-    images = [insert_distractors(hu, gland, SPACING_MM, seed) for seed in range(8)]
-    assert any((image != hu).any() for image in images)
-    for image in images:
+    for seed in range(4):
+        image = add_look_alikes(hu, gland, SPACING_MM, seed, kinds=[kind]).hu
         assert (image[bone] == hu[bone]).all()
         assert (image[hu < -900] == hu[hu < -900]).all()
-        assert image[hu == FLESH_HU].max() < 200
-    assert (images[3] == insert_distractors(hu, gland, SPACING_MM, 3)).all()
+
+
+def test_nodes_stay_outside_the_gland(head):
+    hu, gland, _ = head
+    for seed in range(6):
+        image = add_look_alikes(hu, gland, SPACING_MM, seed, kinds=["nodes"]).hu
+        assert (image[gland] == hu[gland]).all()
+
+
+def test_a_pad_lies_outside_the_body(head):
+    hu, gland, _ = head
+    image = add_look_alikes(hu, gland, SPACING_MM, 1, kinds=["pad"]).hu
+    assert (image[hu > -300] == hu[hu > -300]).all()
+    assert (image[hu < -900] > -700).any()
+
+
+def test_an_atrophic_gland_is_smaller(head):
+    hu, gland, _ = head
+    assert 0 < add_look_alikes(hu, gland, SPACING_MM, 1, kinds=["atrophic"]).gland.sum() < gland.sum()

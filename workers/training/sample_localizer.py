@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, scale_hu
 from workers.training.augment import change_look, cut_coverage
+from workers.training.look_alikes import add_look_alikes
 from workers.training.read_patients import LEFT_LABEL, RIGHT_LABEL, read_patients
 from workers.training.sample_crop import random_transform, sample_crop
 
@@ -38,10 +39,32 @@ def read_heads(root: Path) -> list[Head]:
         if not centers:
             logger.info("patient=%s passed over: no parotid contoured", patient.name)
             continue
-        hu = np.maximum(patient.hu.astype(np.float32), AIR_HU)
+        hu = smooth(np.maximum(patient.hu.astype(np.float32), AIR_HU), patient.spacing_mm)
         channels = torch.from_numpy(np.stack([hu, *[g.astype(np.float32) for g in glands]]))
-        heads.append(Head(channels, patient.spacing_mm, np.array(centers)))
+        channels, spacing_mm = thin_out(channels, patient.spacing_mm)
+        scale = np.array(patient.spacing_mm) / spacing_mm
+        heads.append(Head(channels, spacing_mm, (np.array(centers) + 0.5) * scale - 0.5))
     return heads
+
+
+def smooth(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return `hu` without the detail that the stage smooths away before it samples a scan every 4 mm."""
+    spacing = np.array(spacing_mm)
+    sigma = np.sqrt(np.maximum((LOCALIZER_SPACING_MM / 2) ** 2 - (0.4 * spacing) ** 2, 0)) / spacing
+    return np.asarray(ndimage.gaussian_filter(hu, sigma, mode="nearest", truncate=3), dtype=np.float32)
+
+
+def thin_out(
+    channels: torch.Tensor, spacing_mm: tuple[float, float, float]
+) -> tuple[torch.Tensor, tuple[float, float, float]]:
+    """Return smoothed `channels` (3, z, y, x) with voxels of at least 2 mm, to keep many fine scans in memory."""
+    shape = channels.shape[1:]
+    wanted = [max(1, round(n * min(1.0, s / 2.0))) for n, s in zip(shape, spacing_mm, strict=True)]
+    if list(shape) == wanted:
+        return channels, spacing_mm
+    thin = torch.nn.functional.interpolate(channels[None], wanted, mode="trilinear", align_corners=False)[0]
+    z, y, x = (s * n / w for s, n, w in zip(spacing_mm, shape, wanted, strict=True))
+    return thin, (z, y, x)
 
 
 def draw_sample(heads: list[Head], rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -66,6 +89,13 @@ def draw_sample(heads: list[Head], rng: np.random.Generator) -> tuple[NDArray[np
     if rng.random() < 0.4:
         hu = grow_masses(hu, glands, rng)
     classes = np.where(glands[0], 1, np.where(glands[1], 2, 0)).astype(np.int64)
+    if rng.random() < 0.15:
+        side = int(rng.integers(1, 3))
+        if (classes == side).any():
+            kind = str(rng.choice(["streaks", "beam_hardening", "pad", "fatty", "dense"]))
+            hu = add_look_alikes(
+                hu, classes == side, (LOCALIZER_SPACING_MM,) * 3, int(rng.integers(2**31)), kinds=[kind], psf_mm=2.0
+            ).hu
     hu = change_look(hu, classes > 0, rng)
     if rng.random() < 0.35:
         where = np.flatnonzero((classes > 0).any(axis=(1, 2)))

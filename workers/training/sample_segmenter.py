@@ -6,10 +6,13 @@ from scipy import ndimage
 
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
 from workers.training.augment import change_look, cut_coverage
-from workers.training.cache_samples import CROP_VOXELS
-from workers.training.synthetic_mass import insert_distractors
+from workers.training.cache_samples import CROP_VOXELS, GLAND_BIT, MASS_BIT
+from workers.training.look_alikes import add_look_alikes
 
 PATCH_VOXELS = 48
+
+_EVERYWHERE = ("streaks", "beam_hardening", "pad", "vessels")
+_IN_HEALTHY_GLANDS = ("dense", "fatty", "small_nodes", "nodes")
 
 
 def draw_patch(
@@ -19,14 +22,18 @@ def draw_patch(
     start = rng.integers(0, CROP_VOXELS - PATCH_VOXELS + 1, 3)
     where = tuple(slice(s, s + PATCH_VOXELS) for s in start)
     image = hu[where].astype(np.float32)
-    gland = (marks[where] & 1) > 0
-    mass = (marks[where] & 2) > 0
+    gland = (marks[where] & GLAND_BIT) > 0
+    mass = (marks[where] & MASS_BIT) > 0
     found = corrupt_gland(gland, mass, rng)
-    if rng.random() < 0.4 and gland.any():
-        image = insert_distractors(image, gland, (SEGMENTER_SPACING_MM,) * 3, int(rng.integers(2**31)))
+    if rng.random() < 0.2 and gland.any():
+        kinds = _EVERYWHERE if mass.any() else _EVERYWHERE + _IN_HEALTHY_GLANDS
+        chosen = [str(rng.choice(kinds))]
+        image = add_look_alikes(
+            image, gland, (SEGMENTER_SPACING_MM,) * 3, int(rng.integers(2**31)), kinds=chosen, psf_mm=1.5
+        ).hu
     image = change_look(image, gland & ~mass, rng, mass)
     classes = mass.astype(np.int64)
-    if rng.random() < 0.1:
+    if rng.random() < 0.12:
         gone = np.ones(PATCH_VOXELS, dtype=bool)
         gone[cut_coverage(image.shape, PATCH_VOXELS // 2, rng)] = False
         image[gone] = AIR_HU

@@ -1,58 +1,99 @@
-"""Put a synthetic mass, or something that only resembles one, into a real image's gland.
+"""Put a synthetic mass into a real image's gland, at any resolution.
 
-No public CT of a parotid tumor could be had. The size, density and shape
-ranges follow what is reported of parotid masses on CT: well defined, ovoid or
-lobulated, near muscle before contrast agent, brighter after it, some with a
-cystic or necrotic center.
+No public CT of a parotid tumor could be had. Sizes, densities and shapes follow
+what is reported of parotid masses on CT: median volume 4.62 cm^3; ovoid or
+lobulated and well defined, some irregular or infiltrating; near muscle before
+contrast agent and brighter after it; some necrotic, cystic or calcified.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
-Spacing = tuple[float, float, float]
+from workers.training.mass_shapes import (
+    Bench,
+    Blob,
+    Bools,
+    Floats,
+    Spacing,
+    add_grain,
+    bench_around,
+    draw_blob,
+    positions,
+    scanner_blur_mm,
+    soft_step,
+    unmix,
+    window_of,
+)
 
-_BONE_HU = 220.0
-_AIR_HU = -400.0
+BONE_HU: Final = 220.0
+AIR_HU: Final = -400.0
+MEDIAN_DIAMETER_MM: Final = 20.7
+"""Of a ball of 4.62 cm^3."""
+DIAMETERS_MM: Final = (8.0, 60.0)
+LEAST_CONTRAST_HU: Final = 20.0
 
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A lobulated ovoid: a star-shaped surface around a center, in millimeters along (z, y, x)."""
-
-    center_mm: NDArray[np.float64]
-    turn: NDArray[np.float64]
-    radii_mm: NDArray[np.float64]
-    bump_directions: NDArray[np.float64]
-    bump_heights: NDArray[np.float64]
-
-    def depth_mm(self, points_mm: NDArray[np.floating]) -> Floats:
-        """Return how deep each point (..., 3) lies below the surface, in millimeters; negative outside."""
-        local = (points_mm - self.center_mm) @ self.turn / self.radii_mm
-        distance = np.linalg.norm(local, axis=-1)
-        direction = local / np.maximum(distance, 1e-6)[..., None]
-        surface = np.ones_like(distance)
-        for bump, height in zip(self.bump_directions, self.bump_heights, strict=True):
-            surface += height * np.exp(6 * (direction @ bump - 1))
-        return np.asarray((surface - distance) * self.radii_mm.mean(), dtype=np.float32)
+PLACES: Final = {"superficial": 0.5, "deep": 0.22, "exophytic": 0.28}
+FORMS: Final = {"ovoid": 0.38, "lobulated": 0.34, "irregular": 0.18, "infiltrating": 0.10}
+CONTENTS: Final = {"homogeneous": 0.4, "heterogeneous": 0.25, "necrotic": 0.15, "cystic": 0.12, "calcified": 0.08}
 
 
-def draw_blob(center_mm: NDArray[np.float64], diameter_mm: float, rng: np.random.Generator, *, lobes: int) -> Blob:
-    """Return a random blob whose volume is about that of a sphere of `diameter_mm`."""
-    radii = rng.uniform(0.8, 1.25, 3)
-    radii *= diameter_mm / 2 / np.prod(radii) ** (1 / 3)
-    directions = rng.normal(size=(lobes, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    heights = rng.uniform(-0.15, 0.35, lobes)
-    # Each bump raises the mean radius by its height times the mean of exp(6 (cos - 1)) over the sphere, 1/12.
-    radii /= 1 + heights.sum() / 12
-    turn = Rotation.random(rng=rng).as_matrix()
-    return Blob(np.asarray(center_mm, dtype=float), turn, radii, directions, heights)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MassPlan:
+    """What a mass shall be, before it meets the patient."""
+
+    diameter_mm: float
+    """Of the ball of the same volume."""
+    place: str
+    """One of PLACES."""
+    form: str
+    """One of FORMS."""
+    content: str
+    """One of CONTENTS."""
+    is_enhanced: bool
+    """Whether its solid part took up contrast agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inserted:
+    """A patient's image with a mass in it."""
+
+    hu: Floats
+    """(z, y, x)."""
+    mask: Bools
+    """(z, y, x), at least one voxel."""
+    plan: MassPlan
+    level_hu: float
+    """Density of the solid part."""
+    gland_hu: float
+    """Density of the gland before."""
+
+    def describe(self, spacing_mm: Spacing) -> dict[str, Any]:
+        """Return what a report tells of it; numbers and words only."""
+        volume = float(self.mask.sum() * np.prod(spacing_mm))
+        return asdict(self.plan) | {
+            "level_hu": round(self.level_hu, 1),
+            "gland_hu": round(self.gland_hu, 1),
+            "volume_mm3": round(volume, 1),
+        }
+
+
+def draw_plan(rng: np.random.Generator, *, diameter_mm: float | None = None) -> MassPlan:
+    """Return a random plan; diameters are log-normal around MEDIAN_DIAMETER_MM, within DIAMETERS_MM."""
+    if diameter_mm is None:
+        diameter_mm = 0.0
+        while not DIAMETERS_MM[0] <= diameter_mm <= DIAMETERS_MM[1]:
+            diameter_mm = float(MEDIAN_DIAMETER_MM * np.exp(rng.normal(0, 0.45)))
+    return MassPlan(
+        diameter_mm=diameter_mm,
+        place=str(rng.choice(list(PLACES), p=list(PLACES.values()))),
+        form=str(rng.choice(list(FORMS), p=list(FORMS.values()))),
+        content=str(rng.choice(list(CONTENTS), p=list(CONTENTS.values()))),
+        is_enhanced=bool(rng.random() < 0.5),
+    )
 
 
 def insert_mass(
@@ -62,116 +103,159 @@ def insert_mass(
     seed: int | tuple[int, ...],
     *,
     diameter_mm: float | None = None,
-    edge_mm: float | None = None,
-) -> tuple[Floats, Bools]:
-    """Return `hu` (z, y, x) with one mass in `gland`, and the mass's mask; the same seed gives the same mass.
+    psf_mm: float | None = None,
+) -> Inserted:
+    """Return `hu` (z, y, x) with one random mass in or at `gland`; the same seed gives the same mass.
 
-    `diameter_mm` is that of a sphere of the same volume, 8 to 45 where None.
-    `edge_mm` is the blur of the edge (a Gaussian's sigma), from the spacing where None.
-    The gland must not be empty.
+    `psf_mm` is the sharpness of the scan (a Gaussian's sigma, in plane), 0.5 to
+    1 mm where None. The gland must not be empty.
     """
     rng = np.random.default_rng(seed)
-    if diameter_mm is None:
-        diameter_mm = float(np.exp(rng.uniform(np.log(8), np.log(45))))
-    if edge_mm is None:
-        edge_mm = float(np.clip(0.42 * max(spacing_mm), 0.5, 2.0))
+    return insert_planned(hu, gland, spacing_mm, draw_plan(rng, diameter_mm=diameter_mm), rng, psf_mm=psf_mm)
+
+
+def insert_planned(
+    hu: NDArray[np.floating] | NDArray[np.integer],
+    gland: Bools,
+    spacing_mm: Spacing,
+    plan: MassPlan,
+    rng: np.random.Generator,
+    *,
+    psf_mm: float | None = None,
+) -> Inserted:
+    """Return `hu` (z, y, x) with a mass as planned; see `insert_mass`."""
     image = np.array(hu, dtype=np.float32)
-    density = _local_density(image, gland)
-    center_voxel = _choose_center(gland, image, spacing_mm, diameter_mm, rng)
-    blob = draw_blob(center_voxel * spacing_mm, diameter_mm, rng, lobes=int(rng.integers(0, 7)))
-    window, points = _window(image.shape, spacing_mm, blob.center_mm, reach_mm=diameter_mm * 1.25 + 6)
-    part = image[window]
-    noise = part - ndimage.gaussian_filter(part, 1)
-    moved = _displace(part, points, blob, rng.uniform(0, 0.7), spacing_mm) if rng.random() < 0.7 else part
-    depth = blob.depth_mm(points)
-    free = ndimage.binary_dilation(moved > _AIR_HU, iterations=1) & (part < _BONE_HU)
-    skin = ndimage.distance_transform_edt(moved > _AIR_HU, sampling=spacing_mm) > rng.uniform(1.5, 3.5)
-    share = _edge(depth, edge_mm) * ndimage.gaussian_filter((free & skin).astype(np.float32), 0.4)
-    values = _paint(depth, blob, density, rng, spacing_mm) + np.clip(noise, -40, 40) * rng.uniform(0.3, 0.9)
+    gland_hu = _local_density(image, gland)
+    level = _draw_level(gland_hu, plan, rng)
+    center_mm = _choose_center(gland, image, spacing_mm, plan, rng)
+    lobes = {"ovoid": rng.integers(0, 3), "lobulated": rng.integers(4, 10)}.get(plan.form, rng.integers(2, 7))
+    blob = draw_blob(center_mm, plan.diameter_mm, rng, lobes=int(lobes), oval=0.3)
+    bench = bench_around(center_mm, plan.diameter_mm * 0.85 + 8)
+    window = window_of(bench, image.shape, spacing_mm)
+    part = image[window].copy()
+    moved = part
+    strength = rng.uniform(0, 0.3) if plan.form == "infiltrating" else rng.uniform(0, 0.8)
+    if strength > 0.1:
+        moved = _displace(part, positions(window, spacing_mm), blob, strength, spacing_mm)
+    depth = _shape(bench, blob, plan, rng)
+    blur = scanner_blur_mm(spacing_mm, float(rng.uniform(0.5, 1.0)) if psf_mm is None else psf_mm)
+    tissue = soft_step(depth, float(rng.uniform(1.2, 2.5)) if plan.form == "infiltrating" else 0.4)
+    share = bench.show(tissue, spacing_mm, window, blur)
+    painted = bench.show(tissue * _paint(bench, depth, plan, level, rng), spacing_mm, window, blur)
+    values = add_grain(unmix(painted, share), part, rng)
+    free = _free(part, moved, spacing_mm, rng)
+    share *= ndimage.gaussian_filter(free.astype(np.float32), 0.4)
     image[window] = moved * (1 - share) + share * values
     mask = np.zeros(image.shape, dtype=bool)
     mask[window] = (share >= 0.5) & free
-    return image, mask
+    if not mask.any():
+        where = np.unravel_index(int(np.argmax(share)), share.shape)
+        mask[tuple(int(w) + s.start for w, s in zip(where, window, strict=True))] = True
+    return Inserted(hu=image, mask=mask, plan=plan, level_hu=level, gland_hu=gland_hu)
 
 
-def insert_distractors(
-    hu: NDArray[np.floating], gland: Bools, spacing_mm: Spacing, seed: int | tuple[int, ...]
-) -> Floats:
-    """Return `hu` with what a radiologist would not call a parotid mass: nodes beside the gland, vessels through it."""
-    rng = np.random.default_rng(seed)
-    image = np.array(hu, dtype=np.float32)
-    distance = ndimage.distance_transform_edt(~gland, sampling=spacing_mm)
-    near = np.argwhere((distance > 5) & (distance < 18) & (image > -150) & (image < 150))
-    for _ in range(int(rng.integers(0, 4))):
-        if not len(near):
-            break
-        size_mm = rng.uniform(5, 13)
-        blob = draw_blob(near[rng.integers(len(near))] * spacing_mm, size_mm, rng, lobes=1)
-        window, points = _window(image.shape, spacing_mm, blob.center_mm, reach_mm=size_mm)
-        share = _edge(blob.depth_mm(points), 1.4)
-        share[(distance[window] < 1) | (image[window] > _BONE_HU) | (image[window] < _AIR_HU)] = 0
-        image[window] += share * (rng.uniform(30, 100) - image[window])
-    inside = np.argwhere(gland)
-    for _ in range(int(rng.integers(0, 3))):
-        place = inside[rng.integers(len(inside))] * spacing_mm
-        image = _insert_vessel(image, spacing_mm, place, rng)
-    return image
-
-
-def _insert_vessel(
-    image: Floats, spacing_mm: Spacing, place_mm: NDArray[np.float64], rng: np.random.Generator
-) -> Floats:
-    """Return `image` with one mostly upright tube of 3 to 6 mm through `place_mm`."""
-    window, points = _window(image.shape, spacing_mm, place_mm, reach_mm=40)
-    direction = np.array([1.0, *rng.normal(0, 0.35, 2)])
-    direction /= np.linalg.norm(direction)
-    offset = points - place_mm
-    along = offset @ direction
-    bend = np.stack([np.zeros_like(along), *(rng.normal(0, 3, 2)[:, None, None, None] * np.sin(along / 14))], -1)
-    radial = np.linalg.norm(offset - along[..., None] * direction - bend, axis=-1)
-    share = _edge((rng.uniform(1.5, 3.0) - radial).astype(np.float32), 1.2)
-    share *= np.abs(along) < rng.uniform(15, 40)
-    part = image[window]
-    share[(part > _BONE_HU) | (part < _AIR_HU)] = 0
-    result = image.copy()
-    result[window] = part * (1 - share) + share * rng.uniform(40, 170)
-    return result
+def insert_second(inserted: Inserted, gland: Bools, spacing_mm: Spacing, rng: np.random.Generator) -> Inserted:
+    """Return the patient with one more, smaller mass of the same kind in the same gland, as in Warthin's tumor."""
+    plan = replace(inserted.plan, diameter_mm=float(inserted.plan.diameter_mm * rng.uniform(0.4, 0.9)))
+    more = insert_planned(inserted.hu, gland, spacing_mm, plan, rng)
+    return replace(more, mask=more.mask | inserted.mask, plan=inserted.plan)
 
 
 def _local_density(image: Floats, gland: Bools) -> float:
     """Return the gland's typical HU, away from air and bone at its edge."""
-    values = image[gland & (image > -150) & (image < 150)]
+    values = image[gland & (image > -150) & (image < 180)]
     return float(np.median(values)) if len(values) else -20.0
 
 
+def _draw_level(gland_hu: float, plan: MassPlan, rng: np.random.Generator) -> float:
+    """Return the solid part's HU: near muscle, more when enhanced, and never the gland's own."""
+    level = rng.uniform(60, 140) if plan.is_enhanced else rng.uniform(18, 62)
+    if abs(level - gland_hu) < LEAST_CONTRAST_HU:
+        brighter = rng.random() < 0.75 or gland_hu - 45 < 10
+        level = gland_hu + (1 if brighter else -1) * rng.uniform(LEAST_CONTRAST_HU, 45)
+    return float(level)
+
+
 def _choose_center(
-    gland: Bools, image: Floats, spacing_mm: Spacing, diameter_mm: float, rng: np.random.Generator
+    gland: Bools, image: Floats, spacing_mm: Spacing, plan: MassPlan, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a voxel position (z, y, x) deep in the gland, shifted so that some masses bulge out of it."""
-    depth = ndimage.distance_transform_edt(gland, sampling=spacing_mm)
-    wanted = min(diameter_mm / 2 * rng.uniform(0.2, 0.9), float(depth.max()) * 0.8)
-    places = np.argwhere((depth >= wanted) & (image > -200) & (image < 200))
+    """Return a position (z, y, x) in millimeters: in the lateral or the medial part, or bulging out of the gland."""
+    radius = plan.diameter_mm / 2
+    depth = ndimage.distance_transform_edt(np.pad(gland, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    soft = (image > -200) & (image < 200)
+    columns = np.flatnonzero((image > AIR_HU).any(axis=(0, 1)))
+    middle = float(columns.mean()) if len(columns) else (image.shape[2] - 1) / 2
+    places = np.argwhere(gland & soft)
     if not len(places):
         places = np.argwhere(gland)
-    shift = rng.normal(0, 0.12 * diameter_mm, 3) / spacing_mm
-    return np.asarray(places[rng.integers(len(places))] + np.clip(shift, -2, 2))
+    lateral = np.abs(places[:, 2] - middle)
+    if plan.place == "deep":
+        near = places[lateral <= np.quantile(lateral, 0.4)]
+    elif plan.place == "superficial":
+        near = places[lateral >= np.quantile(lateral, 0.35)]
+    else:
+        near = places
+    depths = depth[tuple(near.T)]
+    if plan.place == "exophytic":
+        near = near[depths <= np.quantile(depths, 0.4)]
+    else:
+        wanted = min(radius * rng.uniform(0.2, 0.9), float(depths.max()) * 0.8)
+        near = near[depths >= wanted]
+    start = near[rng.integers(len(near))] * np.array(spacing_mm) + rng.uniform(-0.5, 0.5, 3) * spacing_mm
+    if plan.place != "exophytic":
+        return np.asarray(start + rng.normal(0, 0.08 * plan.diameter_mm, 3))
+    outwards = start - np.argwhere(gland).mean(axis=0) * spacing_mm
+    outwards /= max(float(np.linalg.norm(outwards)), 1e-6)
+    for push in (rng.uniform(0.2, 0.55), 0.15, 0.0):
+        center = start + outwards * push * radius
+        index = np.clip(np.rint(center / spacing_mm).astype(int), 0, np.array(gland.shape) - 1)
+        if soft[tuple(index)]:
+            return np.asarray(center)
+    return np.asarray(start)
 
 
-def _window(
-    shape: tuple[int, ...], spacing_mm: Spacing, center_mm: NDArray[np.float64], *, reach_mm: float
-) -> tuple[tuple[slice, ...], NDArray[np.float64]]:
-    """Return the slices within `reach_mm` of the center, and the positions (z, y, x, 3) of their voxels in mm."""
-    low = np.maximum(np.floor((center_mm - reach_mm) / spacing_mm).astype(int), 0)
-    high = np.minimum(np.ceil((center_mm + reach_mm) / spacing_mm).astype(int) + 1, shape)
-    low = np.minimum(low, high - 1)
-    axes = [np.arange(a, b) * s for a, b, s in zip(low, high, spacing_mm, strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), points
+def _shape(bench: Bench, blob: Blob, plan: MassPlan, rng: np.random.Generator) -> Floats:
+    """Return the depth field of the mass on its bench, shifted so that its volume is the planned one."""
+    depth = blob.depth_mm(bench.points())
+    radius = plan.diameter_mm / 2
+    if plan.form in {"irregular", "infiltrating"}:
+        roughness = rng.uniform(0.08, 0.2) if plan.form == "irregular" else rng.uniform(0.15, 0.35)
+        depth = depth + bench.noise(max(radius * rng.uniform(0.4, 0.8), 2.5), rng) * np.float32(roughness * radius)
+    voxels = int(np.pi / 6 * plan.diameter_mm**3 / bench.step_mm**3)
+    voxels = min(max(voxels, 1), depth.size - 1)
+    return np.asarray(depth - np.partition(depth.ravel(), -voxels)[-voxels], dtype=np.float32)
 
 
-def _edge(depth_mm: Floats, sigma_mm: float) -> Floats:
-    """Return the share of each voxel that is inside, as a scanner of that blur would see it."""
-    return np.asarray(1 / (1 + np.exp(np.clip(-1.7 * depth_mm / sigma_mm, -30, 30))), dtype=np.float32)
+def _paint(bench: Bench, depth: Floats, plan: MassPlan, level_hu: float, rng: np.random.Generator) -> Floats:
+    """Return the mass's HU on its bench: solid tissue with its texture, and what its content adds."""
+    radius = plan.diameter_mm / 2
+    mottled = rng.uniform(10, 22) if plan.content == "heterogeneous" else rng.uniform(1, 6)
+    values = level_hu + bench.noise(rng.uniform(3, max(3.5, radius * 0.7)), rng) * np.float32(mottled)
+    if plan.content in {"necrotic", "cystic"}:
+        wall = rng.uniform(1.2, 3.0) if plan.content == "cystic" else radius * rng.uniform(0.25, 0.5)
+        rough = 0.0 if plan.content == "cystic" else 0.15 * radius
+        core = soft_step(depth - np.float32(wall) + np.float32(rough) * bench.noise(max(radius * 0.6, 3), rng), 0.7)
+        fluid = rng.uniform(0, 22) if plan.content == "cystic" else rng.uniform(8, 35)
+        values = values * (1 - core) + core * np.float32(min(fluid, level_hu))
+    elif plan.content == "calcified":
+        inside = np.argwhere(depth > 0.15 * radius)
+        for _ in range(int(rng.integers(1, 7))):
+            spot = inside[rng.integers(len(inside))] if len(inside) else np.array(depth.shape) // 2
+            offset = (np.moveaxis(np.indices(depth.shape), 0, -1) - spot) * bench.step_mm
+            distance = np.linalg.norm(offset, axis=-1).astype(np.float32)
+            dense = soft_step(np.float32(rng.uniform(0.4, min(2.0, 0.7 + 0.12 * radius))) - distance, 0.4)
+            values = values * (1 - dense) + dense * np.float32(rng.uniform(150, 700))
+    if rng.random() < 0.15:
+        rim = np.exp(-(((depth - 1) / 1.2) ** 2))
+        values = values + rim * np.float32(rng.uniform(8, 25))
+    return np.asarray(values, dtype=np.float32)
+
+
+def _free(part: Floats, moved: Floats, spacing_mm: Spacing, rng: np.random.Generator) -> Bools:
+    """Return where a mass may be: not in bone, air or the skin's outermost millimeters."""
+    solid = np.pad(moved > AIR_HU, 1, mode="edge")
+    skin = ndimage.distance_transform_edt(solid, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    return np.asarray((part < BONE_HU) & (moved > AIR_HU) & (skin > rng.uniform(1.5, 3.5)))
 
 
 def _displace(part: Floats, points: NDArray[np.float64], blob: Blob, strength: float, spacing_mm: Spacing) -> Floats:
@@ -183,21 +267,8 @@ def _displace(part: Floats, points: NDArray[np.float64], blob: Blob, strength: f
     pulled = np.cbrt(np.maximum(distance**3 - strength * fade * np.minimum(radius, distance) ** 3, 0))
     sources = blob.center_mm + offset * (pulled / distance)[..., None]
     grid = (sources - points[0, 0, 0]) / spacing_mm
-    moved = ndimage.map_coordinates(part, np.moveaxis(grid, -1, 0), order=1, mode="nearest")
-    fixed = ndimage.binary_dilation(part > _BONE_HU) | (moved > _BONE_HU - 60)
+    # Cubic where voxels are coarse, so that the pushed tissue keeps its grain; fine scans lose next to nothing.
+    order = 3 if min(spacing_mm) > 1.5 else 1
+    moved = ndimage.map_coordinates(part, np.moveaxis(grid, -1, 0), order=order, mode="nearest")
+    fixed = ndimage.binary_dilation(part > BONE_HU) | (moved > BONE_HU - 60)
     return np.where(fixed, part, moved).astype(np.float32)
-
-
-def _paint(depth: Floats, blob: Blob, density_hu: float, rng: np.random.Generator, spacing_mm: Spacing) -> Floats:
-    """Return the mass's own HU: brighter than its gland or, in a dense gland, sometimes darker; texture and core."""
-    level = float(np.clip(density_hu + rng.uniform(30, 95), 22, 120))
-    if density_hu > 45:
-        level = density_hu + rng.uniform(35, 70) if rng.random() < 0.6 else density_hu - rng.uniform(30, 50)
-    grain = rng.standard_normal(depth.shape, dtype=np.float32)
-    grain = ndimage.gaussian_filter(grain, [rng.uniform(1.5, 3) / s for s in spacing_mm])
-    grain /= max(float(grain.std()), 1e-6)
-    values = level + grain * np.float32(rng.uniform(2, 9))
-    if rng.random() < 0.25:
-        core = _edge(depth - float(blob.radii_mm.mean()) * np.float32(rng.uniform(0.3, 0.6)), 2.0)
-        values = values * (1 - core) + core * rng.uniform(5, 25)
-    return np.asarray(values, dtype=np.float32)
