@@ -92,3 +92,21 @@ def test_the_real_patient_is_taken_with_ears_and_without_the_table() -> None:
     assert not volume.body[60:110, y_mm > 124.0].any()
     head = volume.body[80:88].any(axis=0)  # through the ears
     assert 165.0 < np.ptp(np.flatnonzero(head.any(axis=0))) * volume.spacing_mm[0] < 215.0
+
+
+def test_both_parts_of_a_neck_parted_by_air_belong_to_the_patient(hu: np.ndarray) -> None:
+    parted = hu.copy()
+    cut = slice(hu.shape[2] * 2 // 5, hu.shape[2] * 2 // 5 + 12)
+    parted[:, :, cut] = -1000
+    body = mask_body(parted, SPACING_MM)
+    assert body[parted > 0].mean() > 0.98
+    assert not body[:, 2, cut].any()
+
+
+def test_a_solid_plate_under_the_patient_does_not_belong_to_it(hu: np.ndarray) -> None:
+    lowest = int(np.argwhere((hu > -300).any(axis=(0, 2))).max())
+    with_plate = np.full((hu.shape[0], lowest + 25, hu.shape[2]), -1000, np.int16)
+    with_plate[:, : lowest + 1] = hu[:, : lowest + 1]
+    plate = (slice(None), slice(lowest + 8, lowest + 23), slice(5, -5))  # 30 mm thick
+    with_plate[plate] = 100
+    assert mask_body(with_plate, SPACING_MM)[plate].mean() < 0.05

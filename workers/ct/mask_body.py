@@ -14,6 +14,9 @@ GRID_MM = 4.0
 """The work is done on blocks of about this size."""
 CORE_MM = 5.0
 """What is thinner than twice this (table top, headrest shell, cables) is no patient by itself."""
+PART_SHARE = 0.1
+PART_MM = 50.0
+"""A second part this large and thick is no table, but the patient's: tables and headrests are thinner."""
 REACH_MM = 22.0
 """Thin parts up to this far from the patient's core belong to it: ears, nose, folds of skin."""
 CLOSE_MM = 8.0
@@ -23,8 +26,9 @@ CLOSE_MM = 8.0
 def mask_body(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> Bools:
     """Return True inside the patient; `hu` and the answer are (z, y, x), `spacing_mm` is (x, y, z).
 
-    The patient is the largest thing that is thick; everything thin stays only
-    near it. All False where nothing is thick, as in a scan of air.
+    The patient is the largest thing that is thick, and what else is thicker
+    than any table, as where a wide airway or a wound parts the neck; everything
+    thin stays only near it. All False where nothing is thick, as in a scan of air.
     """
     steps = [max(1, round(GRID_MM / spacing)) for spacing in spacing_mm[::-1]]
     grid_mm = [step * spacing for step, spacing in zip(steps, spacing_mm[::-1], strict=True)]
@@ -34,7 +38,7 @@ def mask_body(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> 
     if count == 0:
         return np.zeros(hu.shape, bool)
     sizes = np.bincount(labels.ravel())[1:]
-    body = ndimage.binary_dilation(labels == 1 + int(np.argmax(sizes)), _make_ball(CORE_MM, grid_mm))
+    body = ndimage.binary_dilation(_patient_of(labels, sizes, grid_mm), _make_ball(CORE_MM, grid_mm))
     body &= tissue
     turns = math.ceil(REACH_MM / max(grid_mm[1:]))
     body = ndimage.binary_dilation(body, ndimage.generate_binary_structure(3, 1), iterations=turns, mask=tissue)
@@ -48,6 +52,19 @@ def mask_body(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> 
         answer[slab] &= _grow(near[index], steps, hu.shape)
         answer[slab] |= _grow(deep[index], steps, hu.shape)
     return answer
+
+
+def _patient_of(labels: NDArray[np.int32], sizes: NDArray[np.int64], grid_mm: list[float]) -> Bools:
+    """The largest core, and every core of at least PART_SHARE of it that is thicker than PART_MM somewhere."""
+    numbers = 1 + np.flatnonzero(sizes >= PART_SHARE * sizes.max())
+    patient = np.asarray(labels == 1 + int(np.argmax(sizes)), bool)
+    if len(numbers) > 1:
+        depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1, mode="edge"), sampling=grid_mm)[1:-1, 1:-1, 1:-1]
+        for number in numbers:
+            own = labels == number
+            if 2 * (depth[own].max() + CORE_MM) > PART_MM:
+                patient |= own
+    return patient
 
 
 def _shrink(hu: NDArray[np.int16], steps: list[int]) -> NDArray[np.float32]:
