@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from screener.study import Thresholds
+from workers.ct.mask_body import TISSUE_HU
 from workers.training.evaluation.case_result import CaseResult
 from workers.training.evaluation.judge_case import called_numbers, judge_case
 from workers.training.evaluation.screen_case import Answer, Truth
@@ -56,8 +57,8 @@ def cut_slice(truth: Truth, result: CaseResult, answer: Answer, thresholds: Thre
     flips = tuple(slice(None, None, -1 if matrix[axis, axis] < 0 else 1) for axis in (1, 0))
     low, high = WINDOW_HU
     gray = np.clip((truth.volume.hu[where].astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    patient = truth.volume.body | layers["gland"] | layers["truth"]
-    box = _box(np.asarray(patient.any(axis=0)))
+    glands_and_mass = np.asarray((layers["gland"] | layers["truth"]).any(axis=0))
+    box = _box((truth.volume.hu[where] > TISSUE_HU) | glands_and_mass)
     return Slice(
         gray=gray[box][flips],
         outlines={name: layer[where][box][flips] for name, layer in layers.items()},
@@ -67,7 +68,7 @@ def cut_slice(truth: Truth, result: CaseResult, answer: Answer, thresholds: Thre
 
 
 def _box(patient: Bools) -> tuple[slice, slice]:
-    """Return the rows and columns (y, x) that show the patient in any slice; all where nothing does."""
+    """Return the rows and columns (y, x) that show the patient; all where nothing does."""
     found = ndimage.find_objects(patient.astype(np.uint8))
     return found[0] if found else (slice(None), slice(None))
 
