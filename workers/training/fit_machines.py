@@ -23,7 +23,9 @@ FOLDS: Final = 5
 KEPT_SENSITIVITY: Final = 0.97
 """Share of the large true candidates whose score reaches the default cut-off in cross-validation."""
 LARGE_VOXELS: Final = 500
-STEEPEST: Final = 20.0
+STEEPEST: Final = 4.0
+"""A steeper slope would reject what resembles a false sample only faintly: at this one the default cut-off takes a
+margin of -0.35, a third of the way from the unknown to a sample that was no mass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def slope_of(margins: Array) -> float:
     """Return the slope at which KEPT_SENSITIVITY of the `margins` reach the default cut-off.
 
     A margin is a decision less its bias, so that 0 scores 0.5. Where that many
-    already lie above 0 any slope keeps them, and the steepest tells most.
+    already lie above 0, or just below, any slope keeps them, and it is STEEPEST.
     """
     if not len(margins):
         return 1.0
