@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from scipy import ndimage
 from workers.ct.segment_masses import BLUR_MM
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM
 from workers.training.look_alikes import add_look_alikes
+from workers.training.mass_shapes import Spacing
+from workers.training.read_cases import list_cases
 from workers.training.read_patients import LEFT_LABEL, RIGHT_LABEL, Patient, read_patient
 from workers.training.sample_crop import random_transform, sample_crop
 from workers.training.synthetic_mass import draw_plan, insert_planned, insert_second
@@ -32,7 +34,6 @@ CROP_VOXELS = 56
 """112 mm a side, as the stage crops."""
 GLAND_BIT, MASS_BIT = 1, 2
 
-_SPACING = (SEGMENTER_SPACING_MM,) * 3
 _REACH_MM = 85.0
 _Sample = tuple[NDArray[np.int16], NDArray[np.uint8]]
 
@@ -40,24 +41,26 @@ _Sample = tuple[NDArray[np.int16], NDArray[np.uint8]]
 def make_sample(patient: Patient, label: int, variant: int, seed: int) -> _Sample | None:
     """Return one crop around a gland: HU, and marks (GLAND_BIT, MASS_BIT), each (56, 56, 56); left turned to right.
 
-    Even variants hold a mass. Most are changed on the patient's own grid, as a
-    real mass is scanned; the others on the crop, where edges are finer than the
-    patient's voxels. None where the gland is not contoured.
+    Even variants hold a synthetic mass, unless the patient has a real one there.
+    Most are changed on the patient's own grid, as a real mass is scanned; the
+    others on the crop, where edges are finer than the patient's voxels. None
+    where the gland is not outlined.
     """
     rng = np.random.default_rng((seed, label, variant, *patient.name.encode()))
     if not (patient.labels == label).any():
         return None
-    hu, gland = _cut_around(patient, label)
-    mass = np.zeros_like(gland)
-    has_mass, on_own_grid = variant % 2 == 0, rng.random() < 0.65
+    scene = _cut_around(patient, label)
+    if not scene.gland.any():
+        return None
+    is_planted, on_own_grid = variant % 2 == 0 and not scene.mass.any(), rng.random() < 0.65
     if on_own_grid:
-        hu, gland, mass = _change(hu, gland, patient.spacing_mm, rng, has_mass=has_mass, psf_mm=None)
-    center = np.array(ndimage.center_of_mass(gland | mass)) + rng.normal(0, 5, 3) / patient.spacing_mm
+        scene = _change(scene, rng, is_planted=is_planted, psf_mm=None)
+    spacing_mm = scene.spacing_mm
+    center = np.array(ndimage.center_of_mass(scene.gland | scene.mass)) + rng.normal(0, 5, 3) / spacing_mm
+    channels = [_smooth(scene.hu, spacing_mm), scene.gland.astype(np.float32), scene.mass.astype(np.float32)]
     crop = sample_crop(
-        torch.from_numpy(
-            np.stack([_smooth(hu, patient.spacing_mm), gland.astype(np.float32), mass.astype(np.float32)])
-        ),
-        patient.spacing_mm,
+        torch.from_numpy(np.stack(channels)),
+        spacing_mm,
         center,
         random_transform(rng, max_degrees=10, scales=(0.87, 1.15)),
         size=CROP_VOXELS,
@@ -66,53 +69,73 @@ def make_sample(patient: Patient, label: int, variant: int, seed: int) -> _Sampl
     )
     if label == LEFT_LABEL:
         crop = crop[..., ::-1].copy()
-    hu, gland, mass = crop[0], crop[1] > 0.5, crop[2] > 0.5
-    if not gland.any():
+    scene = _Scene(crop[0], crop[1] > 0.5, crop[2] > 0.5, (SEGMENTER_SPACING_MM,) * 3)
+    if not scene.gland.any():
         return None
     if not on_own_grid:
-        hu, gland, mass = _change(hu, gland, _SPACING, rng, has_mass=has_mass, psf_mm=float(rng.uniform(1.2, 2.0)))
-    image = np.clip(np.rint(hu), -1000, 3000).astype(np.int16)
-    return image, (gland * GLAND_BIT | mass * MASS_BIT).astype(np.uint8)
+        scene = _change(scene, rng, is_planted=is_planted, psf_mm=float(rng.uniform(1.2, 2.0)))
+    image = np.clip(np.rint(scene.hu), -1000, 3000).astype(np.int16)
+    return image, (scene.gland * GLAND_BIT | scene.mass * MASS_BIT).astype(np.uint8)
 
 
-def _change(
-    hu: NDArray[np.float32],
-    gland: NDArray[np.bool_],
-    spacing_mm: tuple[float, float, float],
-    rng: np.random.Generator,
-    *,
-    has_mass: bool,
-    psf_mm: float | None,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return image, gland and mass with look-alikes in most images and a mass, sometimes two, where wanted."""
-    mass = np.zeros_like(gland)
-    if rng.random() < (0.45 if has_mass else 0.75):
-        disguised = add_look_alikes(hu, gland, spacing_mm, int(rng.integers(2**31)), psf_mm=psf_mm)
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What surrounds one gland; arrays (z, y, x)."""
+
+    hu: NDArray[np.float32]
+    gland: NDArray[np.bool_]
+    mass: NDArray[np.bool_]
+    spacing_mm: Spacing
+
+
+def _change(scene: _Scene, rng: np.random.Generator, *, is_planted: bool, psf_mm: float | None) -> _Scene:
+    """Return the scene with look-alikes in most and a mass, sometimes two, where wanted; a real mass stays as it is."""
+    hu, gland, mass = scene.hu, scene.gland, scene.mass
+    if not mass.any() and rng.random() < (0.45 if is_planted else 0.75):
+        disguised = add_look_alikes(hu, gland, scene.spacing_mm, int(rng.integers(2**31)), psf_mm=psf_mm)
         if disguised.gland.any():
             hu, gland = disguised.hu, disguised.gland
-    if has_mass:
+    if is_planted:
         plan = draw_plan(rng)
         if rng.random() < 0.25:
             plan = replace(plan, diameter_mm=float(rng.uniform(8, 16)))
-        inserted = insert_planned(hu, gland, spacing_mm, plan, rng, psf_mm=psf_mm)
+        inserted = insert_planned(hu, gland, scene.spacing_mm, plan, rng, psf_mm=psf_mm)
         if rng.random() < 0.08:
-            inserted = insert_second(inserted, gland, spacing_mm, rng)
+            inserted = insert_second(inserted, gland, scene.spacing_mm, rng)
         hu, mass = inserted.hu, inserted.mask
-    return hu, gland, mass
+    return _Scene(hu, gland, mass, scene.spacing_mm)
 
 
-def _cut_around(patient: Patient, label: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the patient's HU and gland within reach of the gland's middle."""
+def _cut_around(patient: Patient, label: int) -> _Scene:
+    """Return what lies within reach of the middle of the patient's gland."""
     gland = patient.labels == label
     center = np.array(ndimage.center_of_mass(gland))
     reach = _REACH_MM / np.array(patient.spacing_mm)
     low = np.maximum(np.floor(center - reach).astype(int), 0)
     high = np.minimum(np.ceil(center + reach).astype(int) + 1, gland.shape)
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return np.maximum(patient.hu[box].astype(np.float32), AIR_HU), gland[box]
+    gland = gland[box]
+    mass = np.zeros_like(gland) if patient.mass is None else patient.mass[box]
+    return _thin_out(_Scene(np.maximum(patient.hu[box].astype(np.float32), AIR_HU), gland, mass, patient.spacing_mm))
 
 
-def _smooth(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
+def _thin_out(scene: _Scene) -> _Scene:
+    """Return the scene with voxels of at least 1.6 mm: finer detail is smoothed away in any case, and costs."""
+    spacing = np.array(scene.spacing_mm)
+    ratio = np.maximum(1.6 / spacing, 1.0)
+    if (ratio == 1).all():
+        return scene
+    shape = tuple(int(n) for n in np.maximum(scene.hu.shape / ratio, 1))
+    smooth = ndimage.gaussian_filter(scene.hu, np.where(ratio > 1, 0.35 * ratio, 0), mode="nearest", truncate=3)
+    hu, gland, mass = (
+        ndimage.affine_transform(values.astype(np.float32), ratio, output_shape=shape, order=1, mode="nearest")
+        for values in (smooth, scene.gland, scene.mass)
+    )
+    z, y, x = (float(value) for value in spacing * ratio)
+    return _Scene(np.asarray(hu, dtype=np.float32), gland > 0.5, mass > 0.5, (z, y, x))
+
+
+def _smooth(hu: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.float32]:
     """Return `hu` without the detail that the stage smooths away before it samples a scan."""
     spacing = np.array(spacing_mm)
     sigma = np.sqrt(np.maximum(BLUR_MM**2 - (0.4 * spacing) ** 2, 0)) / spacing
@@ -133,7 +156,7 @@ def write_samples(data: Sequence[Path], out: Path, *, variants: int, seed: int, 
     if (out / "count.txt").exists():
         return int((out / "count.txt").read_text())
     out.mkdir(parents=True, exist_ok=True)
-    folders = [f for root in data for f in sorted(root.iterdir()) if (f / "image.nii.gz").exists()]
+    folders = [folder for root in data for folder in list_cases(root)]
     shape = (len(folders) * 2 * variants, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS)
     hu = open_memmap(out / "hu.npy", "w+", np.int16, shape)
     marks = open_memmap(out / "marks.npy", "w+", np.uint8, shape)
