@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from screener.study import Volume
+from workers.ct.resample_volume import find_box
 
 Bools = NDArray[np.bool_]
 
@@ -51,17 +51,17 @@ def is_spoiled_by_metal(volume: Volume, mask: Bools) -> bool:
 
     Air in the ear canal and bone beside the gland do not count: without metal nothing is spoiled.
     """
-    boxes = ndimage.find_objects(mask.astype(np.uint8))
-    if not boxes or boxes[0] is None:
+    box = find_box(mask)
+    if not mask[box].size:
         return False
     spacing_mm = volume.spacing_mm[::-1]
     reach = [0, *(round(METAL_REACH_MM / step) for step in spacing_mm[1:])]
     around = tuple(
-        slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(boxes[0], reach, strict=True)
+        slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(box, reach, strict=True)
     )
     if float((volume.hu[around] >= METAL_HU).sum()) * volume.voxel_volume_mm3 < MIN_METAL_MM3:
         return False
-    hu = volume.hu[mask]
+    hu = volume.hu[box][mask[box]]
     return bool(((hu < STREAK_HU[0]) | (hu > STREAK_HU[1])).mean() > MAX_STREAK_SHARE)
 
 

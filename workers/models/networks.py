@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from workers.models.study_network import StudyNetwork
 
-PREPROCESSING_VERSION: Final = "1"
+PREPROCESSING_VERSION: Final = "2"
 """Raised whenever resampling, scaling or masking changes what a network sees: it is part of the result identity."""
 
 AIR_HU: Final = -1000.0
