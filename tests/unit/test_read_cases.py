@@ -18,7 +18,7 @@ from screener.study import Candidate, Mass, Parotid, Side
 from tests.unit.ct_study import SHARED
 from workers.results.encode_seg import encode_seg
 from workers.results.identity import make_identity
-from workers.training.read_cases import find_sides, list_cases, read_case, read_cases
+from workers.training.read_cases import drop_specks, find_sides, list_cases, read_case, read_cases
 from workers.training.read_patients import read_patient, read_patients
 
 SPACING_MM = (4.0, 4.0, 5.0)
@@ -292,3 +292,12 @@ def test_real_patients_have_their_glands_on_their_own_sides():
     for case in read_cases(SHARED / "data" / "ct" / "openkbp_validation", 3):
         for side, gland in case.glands.items():
             assert find_sides(gland, {}, case.volume) == (side,)
+
+
+def test_a_slip_of_the_contour_far_from_the_gland_is_dropped_and_an_accessory_part_stays():
+    gland = np.zeros((30, 40, 40), bool)
+    gland[10:20, 10:20, 10:20] = True
+    gland[12:16, 24:29, 10:15] = True
+    with_slip = gland.copy()
+    with_slip[2, 2, 38] = True
+    assert (drop_specks(with_slip) == gland).all()

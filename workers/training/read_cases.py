@@ -87,6 +87,18 @@ def read_cases(root: Path, limit: int | None = None) -> Iterator[Case]:
             yield case
 
 
+def drop_specks(gland: Bools) -> Bools:
+    """Return the outlined gland (z, y, x) without what lies apart from it and is less than _LEAST_PART of it.
+
+    Contouring slips leave single voxels far off, which would move the gland's
+    center; an accessory gland is larger.
+    """
+    pieces, count = ndimage.label(gland, structure=np.ones((3, 3, 3), bool))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return np.asarray((sizes >= _LEAST_PART * sizes.max())[pieces] & gland)
+
+
 def find_sides(mass: Bools, glands: dict[Side, Bools], volume: Volume) -> tuple[Side, ...]:
     """Return the sides on which the mass lies, right before left.
 
@@ -143,7 +155,7 @@ def _read_nifti_case(folder: Path) -> Case:
     glands: dict[Side, Bools] = {}
     if labels is not None:
         outlined = {side: labels == label for side, label in LABELS.items()}
-        glands = {side: gland for side, gland in outlined.items() if gland.any()}
+        glands = {side: drop_specks(gland) for side, gland in outlined.items() if gland.any()}
     mass = read_mass(folder, "mass", volume)
     return _make_case(folder, volume, glands, mass, labels)
 
