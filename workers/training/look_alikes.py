@@ -196,8 +196,11 @@ def _fatty(scene: _Scene, rng: np.random.Generator) -> None:
 
 
 def _dense(scene: _Scene, rng: np.random.Generator) -> None:
-    """A gland much denser than the other one: inflamed, irradiated, enhanced, or of a young patient."""
-    _change_density(scene, rng.uniform(30, 90), rng.uniform(0.4, 1), rng.uniform(2, 12), rng)
+    """A gland denser than the other one: inflamed, irradiated, or of a young patient; it keeps its own texture.
+
+    One that is as dense and as even as a mass would teach that masses which fill their gland are none.
+    """
+    _change_density(scene, rng.uniform(5, 50), rng.uniform(0.7, 1.1), rng.uniform(4, 14), rng)
 
 
 def _atrophic(scene: _Scene, rng: np.random.Generator) -> None:
@@ -284,7 +287,7 @@ def _beam_hardening(scene: _Scene, rng: np.random.Generator) -> None:
 
 KINDS: Final[dict[str, tuple[Callable[[_Scene, np.random.Generator], None], float]]] = {
     "fatty": (_fatty, 1.0),
-    "dense": (_dense, 1.2),
+    "dense": (_dense, 0.7),
     "atrophic": (_atrophic, 0.7),
     "accessory": (_accessory, 1.0),
     "nodes": (_nodes, 2.0),

@@ -12,7 +12,7 @@ from workers.training.look_alikes import add_look_alikes
 PATCH_VOXELS = 48
 
 _EVERYWHERE = ("streaks", "beam_hardening", "pad", "vessels")
-_IN_HEALTHY_GLANDS = ("dense", "fatty", "small_nodes", "nodes")
+_IN_HEALTHY_GLANDS = ("fatty", "small_nodes", "nodes")
 
 
 def draw_patch(

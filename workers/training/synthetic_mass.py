@@ -34,7 +34,8 @@ AIR_HU: Final = -400.0
 MEDIAN_DIAMETER_MM: Final = 20.7
 """Of a ball of 4.62 cm^3."""
 DIAMETERS_MM: Final = (8.0, 60.0)
-LEAST_CONTRAST_HU: Final = 20.0
+LEAST_CONTRAST_HU: Final = 28.0
+"""Less is not seen on CT by a reader either: the mass shows by its outline alone."""
 
 PLACES: Final = {"superficial": 0.5, "deep": 0.22, "exophytic": 0.28}
 FORMS: Final = {"ovoid": 0.38, "lobulated": 0.34, "irregular": 0.18, "infiltrating": 0.10}
@@ -169,10 +170,10 @@ def _local_density(image: Floats, gland: Bools) -> float:
 
 def _draw_level(gland_hu: float, plan: MassPlan, rng: np.random.Generator) -> float:
     """Return the solid part's HU: near muscle, more when enhanced, and never the gland's own."""
-    level = rng.uniform(60, 140) if plan.is_enhanced else rng.uniform(18, 62)
+    level = rng.uniform(62, 140) if plan.is_enhanced else rng.uniform(25, 65)
     if abs(level - gland_hu) < LEAST_CONTRAST_HU:
-        brighter = rng.random() < 0.75 or gland_hu - 45 < 10
-        level = gland_hu + (1 if brighter else -1) * rng.uniform(LEAST_CONTRAST_HU, 45)
+        brighter = rng.random() < 0.75 or gland_hu - 55 < 5
+        level = gland_hu + (1 if brighter else -1) * rng.uniform(LEAST_CONTRAST_HU, 55)
     return float(level)
 
 
