@@ -14,8 +14,11 @@ from pydicom.uid import UID
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
 from workers.ct.check_values import AIR_HU
+from workers.ct.decode_jpeg import accept_retired, register_decoder
 from workers.ct.list_frames import flatten_frame
 from workers.ct.select_series import BROKEN_FILE
+
+register_decoder()
 
 MAX_BELOW_AIR_HU = 100
 """Noise, and what some scanners store for air."""
@@ -83,10 +86,11 @@ def _decode(ds: Dataset, header: Dataset, shape: tuple[int, int], number: int, u
 
 def _decode_pixels(ds: Dataset, number: int, uid: str) -> NDArray[np.integer]:
     """Decode with whichever decoder is installed; the sentence names the transfer syntax where none can."""
+    name = _transfer_syntax(ds).name
+    accept_retired(ds)
     try:
         return pixel_array(ds, index=number - 1) if number else ds.pixel_array
     except (*BROKEN_FILE, RuntimeError, AttributeError, IndexError, KeyError) as error:
-        name = _transfer_syntax(ds).name
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
         ) from error
