@@ -220,6 +220,22 @@ class Listener:
             return _status(OUT_OF_RESOURCES, "internal error, try again")
 
 
+def answer_fetched(
+    archive: Archive, store: Store, clock: Callable[[], datetime], ae_title: str
+) -> Callable[[evt.Event], Dataset]:
+    """What answers each image that a PACS sends on an association of ours (C-GET): kept exactly as at the door."""
+
+    def answer(event: evt.Event) -> Dataset:
+        tally = _Tally(ae_title, event.assoc.acceptor.address or "")
+        try:
+            return _StoreRequest(archive, store, clock(), tally, event).answer()
+        except Exception as error:  # noqa: BLE001 - the C-STORE edge, here too: what was not kept is asked for again
+            _logger.error("C-STORE failed: %s", describe_error(error))
+            return _status(OUT_OF_RESOURCES, "internal error, try again")
+
+    return answer
+
+
 class _StoreRequest:
     """One C-STORE request on its way to an answer."""
 

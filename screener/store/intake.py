@@ -9,6 +9,7 @@ from screener.journey import Ending, Queue, Stage
 from screener.store import tables as t
 from screener.store.base import Base, add_step, end_study, lock_study
 from screener.store.values import Kind, QuietStudy, Receipt, ReceivedInstance
+from screener.store.worklist import BACKLOG, DAYTIME, backfill_of, is_being_fetched
 from screener.study import Thresholds
 
 
@@ -119,12 +120,16 @@ class Intake(Base):
             return connection.execute(query).first() is not None
 
     def quiet_studies(self, now: datetime, *, quiet: timedelta, max_wait: timedelta) -> list[QuietStudy]:
-        """Studies whose new images have stopped arriving, or have waited long enough; oldest first."""
+        """Studies whose new images have stopped arriving, or have waited long enough; oldest first.
+
+        One whose images we are fetching ourselves is not whole before that has ended.
+        """
         with self._begin() as connection:
             rows = connection.execute(
                 t.studies.select()
                 .where(
                     t.studies.c.news_since_at.is_not(None),
+                    ~is_being_fetched(),
                     sa.or_(t.studies.c.news_at <= now - quiet, t.studies.c.news_since_at <= now - max_wait),
                 )
                 .order_by(t.studies.c.news_since_at, t.studies.c.id)
@@ -169,9 +174,13 @@ class Intake(Base):
                 .where(t.runs.c.study_id == study.study_id, t.runs.c.state.in_(["waiting", "running"]))
                 .values(state="superseded", ended_at=now, reason=f"superseded by run {number}", owner=None)
             )
+            backfill_id = backfill_of(connection, row)
+            is_backlog = backfill_id is not None and row.reprocess_number == 0  # a person who asks again waits for it
             inserted = connection.execute(
                 t.runs.insert().values(
                     study_id=study.study_id,
+                    backfill_id=backfill_id,
+                    priority=BACKLOG if is_backlog else DAYTIME,
                     number=number,
                     queue=queue,
                     state="waiting",

@@ -87,14 +87,14 @@ class Outbox(Base):
                 settle(connection, delivery.study_id)
 
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
-        """Notices that are due, oldest first."""
+        """Notices that are due and told each by itself, oldest first."""
         with self._begin() as connection:
             rows = connection.execute(
                 t.notices.select()
-                .where(t.notices.c.state == "owed", t.notices.c.not_before <= now)
+                .where(t.notices.c.state == "owed", t.notices.c.not_before <= now, t.notices.c.is_in_digest.is_(False))
                 .order_by(t.notices.c.owed_since, t.notices.c.id)
             ).all()
-            return [_notice(connection, row) for row in rows]
+            return [notice_of(connection, row) for row in rows]
 
     def notice_sent(self, notice_id: int, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
@@ -182,7 +182,8 @@ def candidate_of(features: dict[str, object]) -> Candidate:
     return Candidate(**values)  # type: ignore[arg-type]
 
 
-def _notice(connection: sa.Connection, row: sa.Row[object]) -> OwedNotice:
+def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
+    """A row of `notices` with all that its text is made of."""
     above = connection.execute(
         t.candidates.select()
         .where(t.candidates.c.run_id == row.run_id, t.candidates.c.is_above_threshold)

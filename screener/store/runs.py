@@ -20,12 +20,15 @@ class Runs(Base):
     """From a waiting run to a decided one."""
 
     def claim_run(self, queue: Queue, owner: str, now: datetime, lease: timedelta) -> Run | None:
-        """Take the oldest due run of a queue; None when there is none. Order comes from here, not from the broker."""
+        """Take the oldest due run of a queue, past studies after all others; None when there is none.
+
+        Order comes from here, not from the broker.
+        """
         with self._begin() as connection:
             due = (
                 sa.select(t.runs.c.id)
                 .where(t.runs.c.queue == queue, t.runs.c.state == "waiting", t.runs.c.not_before <= now)
-                .order_by(t.runs.c.opened_at, t.runs.c.id)
+                .order_by(t.runs.c.priority, t.runs.c.opened_at, t.runs.c.id)
             )
             for run_id in connection.execute(due).scalars().all():
                 taken = connection.execute(
@@ -187,7 +190,12 @@ class Runs(Base):
         recipients: Sequence[tuple[str, str]],
         now: datetime,
     ) -> int:
-        """Owe what each recipient must still hear: a flag once, and its withdrawal where a later run takes it back."""
+        """Owe what each recipient must still hear: a flag once, and its withdrawal where a later run takes it back.
+
+        What a backfill found is told in a digest, unless the same is owed by itself already.
+        """
+        backfill_id = connection.execute(sa.select(t.runs.c.backfill_id).where(t.runs.c.id == run.run_id)).scalar()
+        is_in_digest = backfill_id is not None
         flagged = sorted(gland.side for gland in screening.verdict.glands if gland.candidate_numbers)
         told = 0
         for channel, recipient in recipients:
@@ -217,13 +225,15 @@ class Runs(Base):
                 t.notices.c.recipient == recipient,
                 t.notices.c.finding_key == finding_key,
             )
-            state = connection.execute(sa.select(t.notices.c.state).where(*mine)).scalar()
-            if state == "sent":
+            earlier = connection.execute(t.notices.select().where(*mine)).one_or_none()
+            if earlier is not None and earlier.state == "sent":
                 continue
-            if state is not None:  # owed by an earlier run: this run's figures are told instead
-                connection.execute(
-                    t.notices.update().where(*mine).values(state="owed", run_id=run.run_id, not_before=now)
-                )
+            if earlier is not None:  # owed by an earlier run: this run's figures are told instead
+                still_in_digest = is_in_digest and earlier.is_in_digest
+                values = {"state": "owed", "run_id": run.run_id, "not_before": now, "is_in_digest": still_in_digest}
+                if not still_in_digest or earlier.state != "owed":
+                    values["digest_id"] = None
+                connection.execute(t.notices.update().where(*mine).values(**values))
                 told += 1
                 continue
             told += 1
@@ -239,6 +249,7 @@ class Runs(Base):
                     owed_since=now,
                     not_before=now,
                     last_error="",
+                    is_in_digest=is_in_digest,
                 )
             )
         return told

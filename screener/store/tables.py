@@ -122,6 +122,8 @@ runs = sa.Table(
     sa.Column("config_revision", sa.String(16), nullable=False),
     sa.Column("reprocess_number", sa.Integer, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, default=0, comment="0 first: daytime work; 1: past studies"),
+    sa.Column("backfill_id", sa.Integer, comment="the backfill that fetched the study; null in daytime"),
     sa.Column("owner", sa.String(128), comment="the worker that holds the lease"),
     sa.Column("lease_until", Instant, index=True),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
@@ -279,6 +281,8 @@ notices = sa.Table(
     sa.Column("not_before", Instant, nullable=False),
     sa.Column("sent_at", Instant),
     sa.Column("last_error", sa.Text, nullable=False, default=""),
+    sa.Column("is_in_digest", sa.Boolean, nullable=False, default=False, comment="true: told in a digest, never alone"),
+    sa.Column("digest_id", sa.Integer, index=True, comment="the digest that tells it"),
     sa.UniqueConstraint("study_id", "channel", "recipient", "finding_key"),
     comment="notices owed to a person: written with the decision, marked after the effect",
 )

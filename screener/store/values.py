@@ -292,4 +292,18 @@ class OddityLine:
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedDigest:
+    """One message for all that a recipient must hear of past studies."""
+
+    digest_id: int
+    channel: str
+    recipient: str
+    attempts: int
+    """Those already made."""
+    owed_since: datetime
+    notices: tuple[OwedNotice, ...]
+    """By study number; empty where a later run took all of them back before they were told."""
+
+
 Json = dict[str, Any]
