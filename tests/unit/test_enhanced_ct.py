@@ -113,6 +113,13 @@ def test_two_phases_in_two_objects_are_never_mixed(tmp_path: Path) -> None:
     assert np.array_equal(volume.hu, small_phantom().hu)
 
 
+def test_two_objects_that_merely_overlap_are_refused_not_halved(tmp_path: Path) -> None:
+    slices = small_phantom().datasets
+    first = enhance(slices[:22], sop_instance_uid="2.25.11")
+    second = enhance(_brighter(slices[21:], 40), sop_instance_uid="2.25.12")
+    assert _refusal(write_study(tmp_path, [first, second])).code == "duplicate_position"
+
+
 def test_frames_at_one_position_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
     slices = small_phantom().datasets
     outcome = _refusal(write_study(tmp_path, [enhance([*slices, *_brighter(slices, 40)])]))

@@ -120,29 +120,38 @@ def _rank(value: str) -> tuple[int, str]:
 
 def _untangle(frames: list[Frame], keyword: str) -> Iterator[list[Frame]]:
     frames = sorted(frames, key=lambda frame: (frame.instance.sop_instance_uid, frame.number))
-    if not _is_tangled(frames):
+    places = _find_places(frames)
+    if places is None or not _is_tangled(frames, places):
         yield frames
         return
-    parts: dict[str, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        parts[str(frame.header.get(keyword) or "")].append(frame)
-    yield from (parts[value] for value in sorted(parts, key=_rank))
+    parts: dict[str, list[int]] = defaultdict(list)
+    for index, frame in enumerate(frames):
+        parts[str(frame.header.get(keyword) or "")].append(index)
+    # Phases show the same stretch. Parts that follow each other and merely overlap are one stretch, and a half of it
+    # must not pass for the whole: together they are refused by the loader.
+    longest = places[max(parts.values(), key=lambda part: float(np.ptp(places[part])))]
+    is_inside = [(places[part] >= longest.min()) & (places[part] <= longest.max()) for part in parts.values()]
+    if any(inside.mean() < 0.5 for inside in is_inside):
+        yield frames
+        return
+    yield from ([frames[index] for index in parts[value]] for value in sorted(parts, key=_rank))
 
 
-def _is_tangled(frames: list[Frame]) -> bool:
+def _find_places(frames: list[Frame]) -> NDArray[np.float64] | None:
+    """Where each frame lies along the normal of the first; None where one does not say it, which is refused later."""
+    orientation = _numbers(frames[0].header, "ImageOrientationPatient", 6)
+    positions = [_numbers(frame.header, "ImagePositionPatient", 3) for frame in frames]
+    if orientation is None or any(position is None for position in positions):
+        return None
+    return np.asarray(np.array(positions, float) @ np.cross(orientation[:3], orientation[3:]), np.float64)
+
+
+def _is_tangled(frames: list[Frame], places: NDArray[np.float64]) -> bool:
     """Whether two frames lie at one position, or an acquisition between the frames of another."""
-    placed = [frame.header for frame in frames if _numbers(frame.header, "ImagePositionPatient", 3) is not None]
-    if len(placed) < len(frames):
-        return False  # it cannot be told; the loader refuses such frames
-    orientation = _numbers(placed[0], "ImageOrientationPatient", 6)
-    if orientation is None:
-        return False
-    normal = np.cross(orientation[:3], orientation[3:])
-    order = sorted(((np.array(ds.ImagePositionPatient, float) @ normal, ds) for ds in placed), key=lambda one: one[0])
-    acquisitions = [str(ds.get("AcquisitionNumber") or "") for _, ds in order]
+    order = np.argsort(places, kind="stable")
+    acquisitions = [str(frames[index].header.get("AcquisitionNumber") or "") for index in order]
     changes = sum(one != before for one, before in zip(acquisitions[1:], acquisitions, strict=False))
-    has_twins = any(np.diff([place for place, _ in order]) < SAME_PLACE_MM)
-    return has_twins or changes + 1 > len(set(acquisitions))
+    return bool(np.any(np.diff(places[order]) < SAME_PLACE_MM)) or changes + 1 > len(set(acquisitions))
 
 
 def _kind_of(header: Dataset) -> tuple[str, ...]:
