@@ -67,7 +67,7 @@ def lock_study(connection: sa.Connection, study_id: int) -> sa.Row[Any]:
     return connection.execute(t.studies.select().where(t.studies.c.id == study_id).with_for_update()).one()
 
 
-def settle(connection: sa.Connection, study_id: int) -> None:
+def settle(connection: sa.Connection, study_id: int, now: datetime | None = None) -> None:  # noqa: ARG001 - for its end
     """End the study as done once its newest run is screened and nothing is owed any more; its row must be held."""
     run = connection.execute(
         sa.select(t.runs).where(t.runs.c.study_id == study_id).order_by(t.runs.c.number.desc()).limit(1)

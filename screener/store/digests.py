@@ -106,7 +106,7 @@ class Digests(Base):
                     stage=Stage.NOTIFIED,
                     sentence=f"told in digest {digest.digest_id}; {digest.channel} to {digest.recipient} was taken",
                 )
-                settle(connection, notice.study_id)
+                settle(connection, notice.study_id, now)
         with self._begin() as connection:
             left = (t.notices.c.digest_id == digest.digest_id, t.notices.c.state == "owed")
             connection.execute(t.notices.update().where(*left).values(digest_id=None))  # tomorrow's digest tells them
