@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from screener import __version__
 from screener.config import Config, ConfigError, Decision, check_bundles, find_config, load_config
-from screener.explain import describe_counts, describe_oddities, describe_study
+from screener.explain import describe_backlog, describe_counts, describe_disk, describe_oddities, describe_study
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.logs import start_logging
 from screener.pull.backfill import OrderError, admits, describe_backfills, describe_report, make_order
@@ -74,7 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         "--calling", metavar="AE", default="SCREENER_SEND", help="calling AE title (default: %(default)s)"
     )
 
-    _add(commands, "status", _status, "count studies by stage and ending, and check that none is missing")
+    _add(
+        commands,
+        "status",
+        _status,
+        "count studies by stage and ending, and say what waits, what is owed and how full the disk is",
+    )
 
     explain = _add(commands, "explain", _explain, "say what happened to a study, step by step, and why")
     explain.add_argument("study", metavar="STUDY", help="Study Instance UID, our number, or a refused SOP Instance UID")
@@ -97,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     backfill.add_argument("--report", type=int, metavar="N", help="what became of the studies of backfill N")
 
     _add(commands, "journey", _journey, "list the stages of a study's journey and the module behind each")
+
+    discard = _add(commands, "discard", _discard, "set a failed study aside, so that its files expire like any other's")
+    discard.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
 
     reprocess = _add(commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept")
     reprocess.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
@@ -187,9 +196,11 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    _, store = _open(options)
+    config, store = _open(options)
     counts = store.counts()
     print(describe_counts(counts))
+    print(describe_backlog(store.backlog(), datetime.now(UTC)))
+    print(describe_disk(shutil.disk_usage(config.storage_folder).free, config.storage))
     failed = store.latest_ending(Ending.FAILED)
     if failed:
         print("failed, newest first; `screener explain NUMBER` tells more:")
@@ -249,9 +260,20 @@ def _describe_step(step: Step) -> str:
     return f"  {step.stage:<10} {step.module:<34} {step.holds}"
 
 
+def _discard(options: argparse.Namespace) -> int:
+    _, store = _open(options)
+    study_id = _find(store, options.study)
+    if not store.discard(study_id, datetime.now(UTC)):
+        raise UsageError(f"study {study_id} has not failed: nothing to discard")
+    print(f"study {study_id} is set aside; its files go when the others of its day do (retention.received_days)")
+    return 0
+
+
 def _reprocess(options: argparse.Namespace) -> int:
     _, store = _open(options)
     study_id = _find(store, options.study)
+    if not store.has_images(study_id) and store.study_report(study_id).expired:
+        raise UsageError(f"the images of study {study_id} have expired: send it again")
     store.reprocess(study_id, datetime.now(UTC))
     print(f"study {study_id} will be screened again; `{PROGRAM} explain {study_id}` tells when it is done")
     return 0

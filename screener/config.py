@@ -103,6 +103,8 @@ class Peer(Section):
     """Addresses or networks (CIDR) the sender may call from."""
     sends_documents: bool = False
     """Whether this sender may also store structured reports and segmentations, kept as documents and never screened."""
+    port: Port = 0
+    """TCP port at which this sender takes reports on storage commitment; 0 means on the association where it asked."""
 
     def admits(self, ae_title: str, host: str) -> bool:
         """True: this entry lets a caller with this AE title and address in."""
@@ -141,6 +143,8 @@ class Storage(Section):
     """Folder for received files, results and the embedded database; relative to this file."""
     reserve_mib: Annotated[int, Field(ge=0)] = 2048
     """Free disk space in MiB that is never touched: below it new images are refused with 0xA700."""
+    clean_below_mib: Annotated[int, Field(ge=0)] = 4096
+    """Free disk space in MiB below which images of finished studies are removed early, oldest first; 0 means never."""
 
 
 class Database(Section):
@@ -217,6 +221,8 @@ class Destination(Section):
     """Address of the PACS."""
     port: Port
     """TCP port of the PACS."""
+    confirm: Literal["find", "commitment", "none"] = "find"
+    """How the PACS says that it holds the results: "find" (C-FIND), "commitment" or "none" (it is not asked)."""
 
 
 class Results(Section):
@@ -230,6 +236,8 @@ class Results(Section):
     """Longest wait in seconds between two tries of a delivery."""
     give_up_hours: Positive = 72
     """Hours after which a delivery that never succeeded is given up and the study is marked failed."""
+    confirm_seconds: Annotated[float, Field(ge=0)] = 5
+    """Seconds between a PACS's Success and the first question whether it holds the results."""
     destinations: list[Destination] = Field(default_factory=list)
     """Where SEG and SR go: one [[results.destinations]] table per PACS."""
 
@@ -239,6 +247,17 @@ class Results(Section):
         if len(names) != len(set(names)):
             raise ValueError("two destinations have the same name")
         return self
+
+
+class Retention(Section):
+    """What is kept for how long; studies in flight, and failed ones that no person has discarded, are always kept."""
+
+    received_days: Annotated[float, Field(ge=0)] = 90
+    """Days that received files of a study are kept once it is done or set aside; 0 keeps them for ever."""
+    results_days: Annotated[float, Field(ge=0)] = 0
+    """Days that the results of a study are kept once it is done or set aside; 0 keeps them for ever."""
+    history_days: Annotated[float, Field(ge=0)] = 0
+    """Days that a study is remembered once it is over and all its files are gone; 0 keeps its story for ever."""
 
 
 class Email(Section):
@@ -364,6 +383,8 @@ class Config(Section):
     """The networks."""
     results: Results = Field(default_factory=Results)
     """Sending SEG and SR."""
+    retention: Retention = Field(default_factory=Retention)
+    """What is kept for how long."""
     notices: Notices = Field(default_factory=Notices)
     """Telling people."""
     pull: Pull = Field(default_factory=Pull)

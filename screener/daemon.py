@@ -12,9 +12,11 @@ from screener.archive import Archive
 from screener.channels.email import EmailChannel
 from screener.channels.message import Channel
 from screener.clock import parse_time
+from screener.commit import report_commitments
 from screener.complete import dispatch_complete_studies
 from screener.config import Config, ConfigError
 from screener.dispatch import send_hints
+from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.pull.ask_pacs import Caller, PacsSource
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 RECOVER_SECONDS = 5.0
+CLEAN_SECONDS = 10.0
+EXPIRE_SECONDS = 3600.0
+SWEEP_SECONDS = 86400.0
 STUDY_BYTES = 1 << 30
 """Free disk space beyond the reserve without which no past study is fetched."""
 
@@ -104,6 +109,16 @@ class Daemon:
                     store, self._channels, config.notices, now, storage_folder=config.storage_folder
                 ),
             ),
+        }
+        archive = self.archive
+        verbs |= {
+            "commitments": (
+                LOOK_SECONDS,
+                lambda now: report_commitments(store, archive, config.listener.ae_title, config.results, now),
+            ),
+            "clean": (CLEAN_SECONDS, lambda now: clean_disk(store, archive, config.storage, config.retention, now)),
+            "expire": (EXPIRE_SECONDS, lambda now: expire(store, archive, config.retention, now)),
+            "sweep": (SWEEP_SECONDS, lambda now: sweep_orphans(store, archive, now)),
         }
         digest_at = parse_time(config.pull.digest_at)
         verbs["digest"] = (

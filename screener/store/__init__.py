@@ -2,10 +2,12 @@
 
 `tables` is the schema (`pull_tables` that of the night list), `values` and
 `pull_values` what goes in and comes out; the operations stand by subject in
-`intake`, `runs`, `hints`, `outbox`, `worklist`, `digests` and `questions`.
+`intake`, `runs`, `hints`, `outbox`, `commitments`, `retention`, `worklist`,
+`digests` and `questions`.
 """
 
 from screener.store.base import LeaseLostError
+from screener.store.commitments import Commitments
 from screener.store.digests import Digests
 from screener.store.engine import migrate, open_engine
 from screener.store.hints import Hints
@@ -13,6 +15,7 @@ from screener.store.intake import Intake
 from screener.store.outbox import Outbox
 from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
 from screener.store.questions import Questions
+from screener.store.retention import Retention
 from screener.store.runs import Runs
 from screener.store.values import (
     Counts,
@@ -31,7 +34,7 @@ from screener.store.values import (
 from screener.store.worklist import Worklist
 
 
-class Store(Intake, Runs, Hints, Outbox, Worklist, Digests, Questions):
+class Store(Intake, Runs, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
     """Everything that is known of studies; each method is one transaction."""
 
 

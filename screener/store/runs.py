@@ -51,7 +51,11 @@ class Runs(Base):
         with self._begin() as connection:
             rows = connection.execute(
                 t.instances.select()
-                .where(t.instances.c.study_id == study_id, t.instances.c.kind == Kind.IMAGE)
+                .where(
+                    t.instances.c.study_id == study_id,
+                    t.instances.c.kind == Kind.IMAGE,
+                    t.instances.c.expired_at.is_(None),
+                )
                 .order_by(t.instances.c.sop_instance_uid)
             ).all()
         return [
@@ -180,7 +184,7 @@ class Runs(Base):
                     model_identity=screening.model_identity,
                 )
             )
-            settle(connection, run.study_id)
+            settle(connection, run.study_id, now)
 
     def _owe_notices(
         self,
@@ -257,10 +261,11 @@ class Runs(Base):
     def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
         """Earlier runs keep their results, but what they still owe is not sent any more."""
         earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
-        for table in (t.deliveries, t.notices):
+        # A notice is "sent" for good; a delivery is owed until it is "delivered".
+        for table, states in ((t.deliveries, ["owed", "sent", "given up"]), (t.notices, ["owed", "given up"])):
             connection.execute(
                 table.update()
-                .where(table.c.run_id.in_(earlier), table.c.state.in_(["owed", "given up"]))
+                .where(table.c.run_id.in_(earlier), table.c.state.in_(states))
                 .values(state="superseded", last_error=f"superseded by run {run.number}")
             )
         connection.execute(
@@ -286,7 +291,7 @@ class Runs(Base):
                     lease_until=None,
                 )
             )
-            settle(connection, run.study_id)
+            settle(connection, run.study_id, now)
 
     def end_run(self, run: Run, ending: Ending, *, code: str, reason: str, now: datetime) -> None:
         """End a run, and with it the study, as set aside or failed."""
@@ -389,7 +394,7 @@ def _end(
         .where(t.runs.c.id == run_id)
         .values(state="ended", ending=ending, code=code, reason=reason, ended_at=now, owner=None, lease_until=None)
     )
-    end_study(connection, study_id=study_id, ending=ending, code=code, reason=reason)
+    end_study(connection, study_id=study_id, ending=ending, code=code, reason=reason, now=now)
 
 
 def _put_back(

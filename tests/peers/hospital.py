@@ -61,10 +61,10 @@ class Hospital:
     def write_config(self) -> None:
         settings: dict[str, dict[str, Any]] = {
             "listener": {"port": self.port},
-            "storage": {"reserve_mib": 50},
+            "storage": {"reserve_mib": 50, "clean_below_mib": 50},
             "completeness": {"quiet_seconds": 2},
             "queue": {"lease_seconds": 10, "retry_seconds": 1},
-            "results": {"retry_seconds": 1, "max_retry_seconds": 2},
+            "results": {"retry_seconds": 1, "max_retry_seconds": 2, "confirm_seconds": 0.2},
             "notices": {"retry_seconds": 1, "max_retry_seconds": 2},
             "notices.email": {"host": "127.0.0.1", "port": self.mailbox.port, "recipients": ["ent@hospital.test"]},
         }
