@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,10 @@ from pydantic import ValidationError
 
 from screener import __version__
 from screener.config import Config, ConfigError, Decision, check_bundles, find_config, load_config
-from screener.explain import describe_counts, describe_oddities, describe_study
+from screener.explain import describe_backlog, describe_counts, describe_disk, describe_oddities, describe_study
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.logs import start_logging
+from screener.pull.backfill import OrderError, admits, describe_backfills, describe_report, make_order
 from screener.replay import describe_replay, replay
 from screener.show_config import show_config
 from screener.store import Store, open_store
@@ -73,7 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         "--calling", metavar="AE", default="SCREENER_SEND", help="calling AE title (default: %(default)s)"
     )
 
-    _add(commands, "status", _status, "count studies by stage and ending, and check that none is missing")
+    _add(
+        commands,
+        "status",
+        _status,
+        "count studies by stage and ending, and say what waits, what is owed and how full the disk is",
+    )
 
     explain = _add(commands, "explain", _explain, "say what happened to a study, step by step, and why")
     explain.add_argument("study", metavar="STUDY", help="Study Instance UID, our number, or a refused SOP Instance UID")
@@ -83,7 +90,22 @@ def _parser() -> argparse.ArgumentParser:
     _add(parts, "check", _config_check, "read config.toml as the daemon would and name every key that is wrong")
     _add(parts, "show", _config_show, "print the settings in force, secrets masked")
 
+    sentence = "fetch past studies from a PACS and screen them by night; without dates, list what was ordered"
+    backfill = _add(commands, "backfill", _backfill, sentence)
+    backfill.add_argument("--from", dest="from_date", metavar="DATE", help="first study date, such as 2019-01-01")
+    backfill.add_argument("--to", dest="to_date", metavar="DATE", help="last study date")
+    backfill.add_argument("--modality", default="", metavar="LIST", help="such as CT,US (default: the source's)")
+    backfill.add_argument("--body-part", default="", metavar="LIST", help="such as HEAD,NECK (default: the source's)")
+    backfill.add_argument("--source", default="", metavar="NAME", help="one of pull.sources (default: all)")
+    backfill.add_argument("--now", action="store_true", help="begin at once, outside the window as well")
+    backfill.add_argument("--pause", type=int, metavar="N", help="hold backfill N back")
+    backfill.add_argument("--resume", type=int, metavar="N", help="let backfill N go on")
+    backfill.add_argument("--report", type=int, metavar="N", help="what became of the studies of backfill N")
+
     _add(commands, "journey", _journey, "list the stages of a study's journey and the module behind each")
+
+    discard = _add(commands, "discard", _discard, "set a failed study aside, so that its files expire like any other's")
+    discard.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
 
     reprocess = _add(commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept")
     reprocess.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
@@ -174,9 +196,11 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    _, store = _open(options)
+    config, store = _open(options)
     counts = store.counts()
     print(describe_counts(counts))
+    print(describe_backlog(store.backlog(), datetime.now(UTC)))
+    print(describe_disk(shutil.disk_usage(config.storage_folder).free, config.storage))
     failed = store.latest_ending(Ending.FAILED)
     if failed:
         print("failed, newest first; `screener explain NUMBER` tells more:")
@@ -208,6 +232,12 @@ def _config_check(options: argparse.Namespace) -> int:
         print("warning: notices.email.host is set, but notices.email.recipients is empty: nobody is told")
     if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:
         print("warning: completeness.max_wait_seconds is shorter than completeness.quiet_seconds")
+    for source in config.pull.sources:
+        if source.how == "move" and not admits(config, source):
+            print(
+                f"warning: pull.sources {source.name} sends by C-MOVE, but no [[listener.peers]] entry admits "
+                f"{source.ae_title} at {source.host}"
+            )
     print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
     return 0
 
@@ -230,11 +260,59 @@ def _describe_step(step: Step) -> str:
     return f"  {step.stage:<10} {step.module:<34} {step.holds}"
 
 
+def _discard(options: argparse.Namespace) -> int:
+    _, store = _open(options)
+    study_id = _find(store, options.study)
+    if not store.discard(study_id, datetime.now(UTC)):
+        raise UsageError(f"study {study_id} has not failed: nothing to discard")
+    print(f"study {study_id} is set aside; its files go when the others of its day do (retention.received_days)")
+    return 0
+
+
 def _reprocess(options: argparse.Namespace) -> int:
     _, store = _open(options)
     study_id = _find(store, options.study)
+    if not store.has_images(study_id) and store.study_report(study_id).expired:
+        raise UsageError(f"the images of study {study_id} have expired: send it again")
     store.reprocess(study_id, datetime.now(UTC))
     print(f"study {study_id} will be screened again; `{PROGRAM} explain {study_id}` tells when it is done")
+    return 0
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    config, store = _open(options)
+    if options.from_date or options.to_date:
+        if not (options.from_date and options.to_date):
+            raise UsageError("a backfill needs both --from and --to")
+        try:
+            order = make_order(
+                config.pull,
+                from_date=options.from_date,
+                to_date=options.to_date,
+                modalities=options.modality,
+                body_parts=options.body_part,
+                source=options.source,
+                is_now=options.now,
+            )
+        except OrderError as error:
+            raise UsageError(str(error)) from None
+        number = store.add_backfill(order, datetime.now(UTC))
+        when = "now" if order.is_now else f"within pull.window, {config.pull.window}"
+        print(f"backfill {number} is fetched {when}; `{PROGRAM} backfill --report {number}` tells how far it is")
+        return 0
+    for number, is_paused in ((options.pause, True), (options.resume, False)):
+        if number is not None:
+            if not store.pause_backfill(number, is_paused):
+                raise UsageError(f"there is no backfill {number}")
+            print(f"backfill {number} {'is held back' if is_paused else 'goes on'}")
+            return 0
+    reports = store.backfill_reports(options.report)
+    if options.report is None:
+        print(describe_backfills(reports))
+    elif reports:
+        print(describe_report(reports[0]))
+    else:
+        raise UsageError(f"there is no backfill {options.report}")
     return 0
 
 

@@ -7,8 +7,10 @@ import secrets
 import shutil
 import struct
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -43,7 +45,11 @@ class Archive:
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether the reserve stays free after another `size_bytes`."""
-        return shutil.disk_usage(self.folder).free - size_bytes >= self._reserve_bytes
+        return self.free_bytes() - size_bytes >= self._reserve_bytes
+
+    def free_bytes(self) -> int:
+        """Tell how much of the disk is free, the reserve included."""
+        return shutil.disk_usage(self.folder).free
 
     def path(self, relative: str) -> Path:
         """Give the absolute path of a file that a row names; ValueError where it leaves the folder."""
@@ -114,6 +120,32 @@ class Archive:
         path = self.folder / RESULTS / f"study-{study_id:d}" / f"run-{run_number:d}" / f"{name}{suffix}"
         _write_whole(path, content)
         return str(path.relative_to(self.folder))
+
+    def holds(self, relative: str) -> bool:
+        """True: the file that a row names is there."""
+        return self.path(relative).is_file()
+
+    def remove(self, relative: str) -> bool:
+        """Remove a file, and its folder where that is empty then; False where it was gone already."""
+        path = self.path(relative)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        if path.is_relative_to(self.folder / RESULTS):  # a folder per run; those of received files are few and stay
+            with suppress(OSError):
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+        return True
+
+    def files_before(self, part: str, moment: datetime) -> Iterator[str]:
+        """Yield the relative paths of whole files in `part` that were last written before `moment`."""
+        for folder, _, names in os.walk(self.folder / part):
+            for name in names:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    if not name.endswith(_UNFINISHED) and path.stat().st_mtime < moment.timestamp():
+                        yield str(path.relative_to(self.folder))
 
     def remove_unfinished(self, older_than_seconds: float = 3600) -> int:
         """Remove what a crash left half written; returns the number of files.

@@ -11,6 +11,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from screener.clock import parse_time, parse_window
 from screener.study import (
     DEFAULT_GAMMA,
     DEFAULT_MIN_COVERED_SHARE,
@@ -63,7 +65,26 @@ def _is_network(value: str) -> str:
 
 AETitle = Annotated[str, AfterValidator(_is_ae_title)]
 Network = Annotated[str, AfterValidator(_is_network)]
+
+
+def _is_date(value: str) -> str:
+    if value:
+        date.fromisoformat(value)
+    return value
+
+
+def _is_window(value: str) -> str:
+    parse_window(value)
+    return value
+
+
+def _is_time(value: str) -> str:
+    parse_time(value)
+    return value
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+Day = Annotated[str, AfterValidator(_is_date)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -82,6 +103,8 @@ class Peer(Section):
     """Addresses or networks (CIDR) the sender may call from."""
     sends_documents: bool = False
     """Whether this sender may also store structured reports and segmentations, kept as documents and never screened."""
+    port: Port = 0
+    """TCP port at which this sender takes reports on storage commitment; 0 means on the association where it asked."""
 
     def admits(self, ae_title: str, host: str) -> bool:
         """True: this entry lets a caller with this AE title and address in."""
@@ -120,6 +143,8 @@ class Storage(Section):
     """Folder for received files, results and the embedded database; relative to this file."""
     reserve_mib: Annotated[int, Field(ge=0)] = 2048
     """Free disk space in MiB that is never touched: below it new images are refused with 0xA700."""
+    clean_below_mib: Annotated[int, Field(ge=0)] = 4096
+    """Free disk space in MiB below which images of finished studies are removed early, oldest first; 0 means never."""
 
 
 class Database(Section):
@@ -196,6 +221,8 @@ class Destination(Section):
     """Address of the PACS."""
     port: Port
     """TCP port of the PACS."""
+    confirm: Literal["find", "commitment", "none"] = "find"
+    """How the PACS says that it holds the results: "find" (C-FIND), "commitment" or "none" (it is not asked)."""
 
 
 class Results(Section):
@@ -209,6 +236,8 @@ class Results(Section):
     """Longest wait in seconds between two tries of a delivery."""
     give_up_hours: Positive = 72
     """Hours after which a delivery that never succeeded is given up and the study is marked failed."""
+    confirm_seconds: Annotated[float, Field(ge=0)] = 5
+    """Seconds between a PACS's Success and the first question whether it holds the results."""
     destinations: list[Destination] = Field(default_factory=list)
     """Where SEG and SR go: one [[results.destinations]] table per PACS."""
 
@@ -218,6 +247,17 @@ class Results(Section):
         if len(names) != len(set(names)):
             raise ValueError("two destinations have the same name")
         return self
+
+
+class Retention(Section):
+    """What is kept for how long; studies in flight, and failed ones that no person has discarded, are always kept."""
+
+    received_days: Annotated[float, Field(ge=0)] = 90
+    """Days that received files of a study are kept once it is done or set aside; 0 keeps them for ever."""
+    results_days: Annotated[float, Field(ge=0)] = 0
+    """Days that the results of a study are kept once it is done or set aside; 0 keeps them for ever."""
+    history_days: Annotated[float, Field(ge=0)] = 0
+    """Days that a study is remembered once it is over and all its files are gone; 0 keeps its story for ever."""
 
 
 class Email(Section):
@@ -258,6 +298,65 @@ class Notices(Section):
     """Telling people by mail."""
 
 
+class Source(Section):
+    """One PACS that past studies are fetched from."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+    """Short name that `screener backfill` and the logs use."""
+    ae_title: AETitle
+    """Called AE title of the PACS."""
+    host: str
+    """Address of the PACS."""
+    port: Port
+    """TCP port of the PACS."""
+    how: Literal["get", "move"] = "get"
+    """How images come: "get" on our connection (C-GET), "move" to our listener, which must admit the PACS (C-MOVE)."""
+    modalities: Annotated[list[str], Field(min_length=1)] = ["CT"]
+    """Modalities that are fetched, series by series."""
+    study_descriptions: list[str] = Field(default_factory=list)
+    """Patterns such as "*NECK*", one of which a study's description must match, in any case; empty takes all."""
+    body_parts: list[str] = Field(default_factory=list)
+    """Body parts, one of which a series must name: "HEAD" also takes "HEADNECK"; empty takes all."""
+    takes_unnamed_body_parts: bool = True
+    """Whether a series that names no body part is taken all the same, as many scanners name none."""
+    station_names: list[str] = Field(default_factory=list)
+    """Station names (0008,1010) of the scanners whose series are taken; empty takes all."""
+    from_date: Day = ""
+    """First study date fetched unasked, such as "2019-01-01"; empty leaves it to `screener backfill`."""
+    to_date: Day = ""
+    """Last study date fetched unasked; empty goes on to yesterday, night after night."""
+
+
+class Pull(Section):
+    """The night list: past studies, fetched a few at a time."""
+
+    window: Annotated[str, AfterValidator(_is_window)] = "22:00-06:00"
+    """Local time in which past studies are searched for and fetched; "00:00-24:00" is always."""
+    studies_per_hour: Annotated[int, Field(ge=1)] = 60
+    """Most studies asked for within an hour."""
+    studies_per_night: Annotated[int, Field(ge=1)] = 300
+    """Most studies asked for from one opening of the window to the next."""
+    studies_in_flight: Annotated[int, Field(ge=1)] = 4
+    """Most past studies that are fetched or wait for their screening at the same time."""
+    max_attempts: Annotated[int, Field(ge=1)] = 5
+    """Times that a study is asked for before it goes on with what has come, or is given up."""
+    retry_seconds: Positive = 60
+    """Seconds before a study or a PACS that failed is asked again; each further wait is twice as long."""
+    timeout_seconds: Positive = 120
+    """Seconds of silence after which a PACS counts as away."""
+    digest_at: Annotated[str, AfterValidator(_is_time)] = "06:30"
+    """Local time from which the findings in past studies are told, in one message a day for each recipient."""
+    sources: list[Source] = Field(default_factory=list)
+    """Where past studies come from: one [[pull.sources]] table per PACS."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Pull":
+        names = [source.name for source in self.sources]
+        if len(names) != len(set(names)):
+            raise ValueError("two sources have the same name")
+        return self
+
+
 class Log(Section):
     """What is logged."""
 
@@ -284,8 +383,12 @@ class Config(Section):
     """The networks."""
     results: Results = Field(default_factory=Results)
     """Sending SEG and SR."""
+    retention: Retention = Field(default_factory=Retention)
+    """What is kept for how long."""
     notices: Notices = Field(default_factory=Notices)
     """Telling people."""
+    pull: Pull = Field(default_factory=Pull)
+    """The night list: past studies, fetched a few at a time."""
     log: Log = Field(default_factory=Log)
     """What is logged."""
     _base: Path = PrivateAttr(default_factory=Path.cwd)

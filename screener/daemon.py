@@ -11,12 +11,17 @@ import pydicom.config
 from screener.archive import Archive
 from screener.channels.email import EmailChannel
 from screener.channels.message import Channel
+from screener.clock import parse_time
+from screener.commit import report_commitments
 from screener.complete import dispatch_complete_studies
 from screener.config import Config, ConfigError
 from screener.dispatch import send_hints
+from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
-from screener.notify import send_owed_notices
-from screener.receive import Listener
+from screener.notify import send_owed_digests, send_owed_notices
+from screener.pull.ask_pacs import Caller, PacsSource
+from screener.pull.night_list import NightList
+from screener.receive import Listener, answer_fetched
 from screener.recover import recover_expired_deliveries, recover_expired_leases
 from screener.run_workers import Workers
 from screener.schedule import Verb, start_schedule
@@ -26,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 RECOVER_SECONDS = 5.0
+CLEAN_SECONDS = 10.0
+EXPIRE_SECONDS = 3600.0
+SWEEP_SECONDS = 86400.0
+STUDY_BYTES = 1 << 30
+"""Free disk space beyond the reserve without which no past study is fetched."""
 
 
 class Daemon:
@@ -44,7 +54,23 @@ class Daemon:
         self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC))
         self._hints = Hints(config)
         self._channels = make_channels(config)
+        self._night_list = self._make_night_list()
         self._workers = Workers(config_path) if has_workers else None
+
+    def _make_night_list(self) -> NightList:
+        def clock() -> datetime:
+            return datetime.now(UTC)
+
+        pull = self._config.pull
+        clients = {}
+        for source in pull.sources:
+            caller = Caller(
+                ae_title=self._config.listener.ae_title,
+                timeout_seconds=pull.timeout_seconds,
+                store=answer_fetched(self.archive, self.store, clock, source.ae_title),
+            )
+            clients[source.name] = PacsSource(source, caller)
+        return NightList(self.store, pull, clients, has_room=lambda: self.archive.has_room(STUDY_BYTES), clock=clock)
 
     def run(self) -> None:
         """Listen and work until SIGTERM or SIGINT."""
@@ -63,6 +89,7 @@ class Daemon:
             self.listener.start()
         except OSError as error:  # before the clockwork: a second daemon by mistake must not tell anybody anything
             raise ConfigError(f"listener.port: {settings.host}:{settings.port}: {error.strerror}") from error
+        self._night_list.begin()
         self._schedule = start_schedule(self._verbs())
         logger.info("listening as %s on %s:%d", settings.ae_title, settings.host, self.listener.port)
 
@@ -83,6 +110,23 @@ class Daemon:
                 ),
             ),
         }
+        archive = self.archive
+        verbs |= {
+            "commitments": (
+                LOOK_SECONDS,
+                lambda now: report_commitments(store, archive, config.listener.ae_title, config.results, now),
+            ),
+            "clean": (CLEAN_SECONDS, lambda now: clean_disk(store, archive, config.storage, config.retention, now)),
+            "expire": (EXPIRE_SECONDS, lambda now: expire(store, archive, config.retention, now)),
+            "sweep": (SWEEP_SECONDS, lambda now: sweep_orphans(store, archive, now)),
+        }
+        digest_at = parse_time(config.pull.digest_at)
+        verbs["digest"] = (
+            LOOK_SECONDS,
+            lambda now: send_owed_digests(store, self._channels, config.notices, now, digest_at=digest_at),
+        )
+        if config.pull.sources:
+            verbs["pull"] = (LOOK_SECONDS, self._night_list.work)
         if self._workers is not None:
             verbs["workers"] = (LOOK_SECONDS, self._workers.watch)
         return verbs
@@ -90,6 +134,7 @@ class Daemon:
     def stop(self) -> None:
         """Close the door first, then let what is in hand finish."""
         logger.info("stopping")
+        self._night_list.stop()
         self.listener.stop()
         self._schedule.shutdown(wait=True)
         if self._workers is not None:

@@ -93,6 +93,7 @@ name = "demo_pacs"
 ae_title = {json.dumps(pacs.ae_title)}
 host = {json.dumps(HOST)}
 port = {pacs.port}
+confirm = "none"
 [notices]
 retry_seconds = 2
 [notices.email]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from screener.config import Storage
 from screener.decide import is_large, is_rejected
-from screener.journey import Stage
-from screener.store.values import Counts, OddityLine, RunReport, StudyReport
+from screener.journey import Queue, Stage
+from screener.store.values import UNCONFIRMED, Backlog, Counts, DeliveryLine, OddityLine, RunReport, StudyReport
 from screener.study import Candidate, Thresholds
 
 
@@ -15,13 +16,43 @@ def describe_counts(counts: Counts) -> str:
     lines = [
         f"received {counts.received} = done {counts.done} + set aside {counts.set_aside} + failed {counts.failed} "
         f"+ in flight {counts.in_flight}{verdict}",
-        f"flagged: {counts.flagged}; deliveries owed: {counts.deliveries_owed}; notices owed: {counts.notices_owed}; "
+        f"flagged: {counts.flagged}; deliveries owed: {counts.deliveries_owed}, "
+        f"sent and not yet confirmed: {counts.deliveries_unconfirmed}; notices owed: {counts.notices_owed}; "
         f"instances refused or kept aside: {counts.oddities}",
     ]
     under_way = [f"  {stage:<10} {counts.stages[stage]}" for stage in Stage if stage in counts.stages]
     if under_way:
         lines += ["in flight, by stage reached:", *under_way]
     return "\n".join(lines)
+
+
+def describe_backlog(backlog: Backlog, now: datetime) -> str:
+    """What waits on each queue, what has waited longest, and what is in hand."""
+    waiting = ", ".join(f"{queue} {backlog.queues.get(queue, 0)}" for queue in Queue)
+    lines = [f"waiting, by queue: {waiting}"]
+    if backlog.oldest_study_id is not None and backlog.oldest_since is not None:
+        minutes = (now - backlog.oldest_since).total_seconds() / 60
+        lines.append(f"oldest waiting study: {backlog.oldest_study_id}, for {minutes:.0f} min")
+    lines.append(f"leases held: {len(backlog.leases)}")
+    for lease in backlog.leases:
+        state = f"until {_moment(lease.until)}" if lease.until >= now else f"expired at {_moment(lease.until)}"
+        lines.append(f"  study {lease.study_id} on queue {lease.queue}, {state}, by {lease.owner}")
+    return "\n".join(lines)
+
+
+def describe_disk(free_bytes: int, storage: Storage) -> str:
+    """Free space against the reserve and the mark below which images go early."""
+    free_mib = free_bytes >> 20
+    if free_mib < storage.reserve_mib:
+        state = "BELOW THE RESERVE: new images are refused"
+    elif free_mib < storage.clean_below_mib:
+        state = "images of finished studies are removed early"
+    else:
+        state = "enough"
+    return (
+        f"disk: {free_mib} MiB free, {state}; reserve {storage.reserve_mib} MiB, "
+        f"cleaned below {storage.clean_below_mib} MiB"
+    )
 
 
 def describe_oddities(oddities: Iterable[OddityLine]) -> str:
@@ -44,7 +75,8 @@ def describe_study(report: StudyReport) -> str:
     lines = [
         f"study {report.study_id}  {report.study_instance_uid}",
         f"  {ending}: {report.reason}" if report.reason else f"  {ending}",
-        f"  {report.images} images, {report.documents} documents, {report.own} of our own results received back",
+        f"  {report.images} images, {report.documents} documents, {report.own} of our own results received back"
+        + (f"; the files of {report.expired} of them have been removed" if report.expired else ""),
         "steps:",
     ]
     for step in report.steps:
@@ -90,17 +122,27 @@ def _run_lines(run: RunReport) -> list[str]:
             lines.append(f"    {described}")
     lines += [f"  result {result.role}: {result.path}" for result in run.results]
     for delivery in run.deliveries:
-        when = f" at {_moment(delivery.sent_at)}" if delivery.sent_at else ""
         error = f": {delivery.last_error}" if delivery.last_error else ""
-        lines.append(
-            f"  delivery to {delivery.destination}: {delivery.state}{when}, {delivery.attempts} attempt(s){error}"
-        )
+        state = _describe_delivery(delivery)
+        lines.append(f"  delivery to {delivery.destination}: {state}, {delivery.attempts} attempt(s){error}")
     for notice in run.notices:
         error = f": {notice.last_error}" if notice.last_error else ""
         lines.append(
             f"  notice by {notice.channel} to {notice.recipient}: {notice.state}, {notice.attempts} attempt(s){error}"
         )
     return lines
+
+
+def _describe_delivery(delivery: DeliveryLine) -> str:
+    sent = f" at {_moment(delivery.sent_at)}" if delivery.sent_at else ""
+    if delivery.state == "sent":
+        return f"sent{sent}, not yet confirmed (asked {delivery.confirm_attempts} time(s))"
+    if delivery.state != "delivered":
+        return delivery.state
+    if delivery.confirmed_by in {"", UNCONFIRMED}:
+        return f"delivered{sent} as its Success says, not confirmed: the settings do not ask for it"
+    confirmed = f" at {_moment(delivery.delivered_at)}" if delivery.delivered_at else ""
+    return f"delivered, sent{sent}, confirmed by {delivery.confirmed_by}{confirmed}"
 
 
 def _judge(candidate: Candidate, thresholds: Thresholds) -> str:

@@ -76,7 +76,11 @@ CT_JOURNEY = (
         "workers/results/encode_results.py",
         "SEG and SR encoded once and kept; results and notices owed are rows",
     ),
-    Step(Stage.SENT, "workers/results/send_results.py", "every destination has answered Success for every result"),
+    Step(
+        Stage.SENT,
+        "workers/results/send_results.py",
+        "every destination holds every result, as it has confirmed where the settings ask",
+    ),
     Step(Stage.NOTIFIED, "screener/notify.py", "every notice owed has been taken by the mail server"),
 )
 

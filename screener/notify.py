@@ -7,15 +7,15 @@ at all. What fails is tried again for as long as it is owed.
 
 import logging
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from screener.channels.message import Channel, compose_message
+from screener.channels.message import Channel, compose_digest, compose_message
 from screener.config import Notices
 from screener.delays import next_delay
 from screener.outcomes import NeedsPerson, TryAgain
-from screener.store.values import OwedNotice
+from screener.store.values import OwedDigest, OwedNotice
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,22 @@ class NoticeOutbox(Protocol):
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
         """Put a notice back until `not_before`."""
+
+
+class DigestOutbox(Protocol):
+    """What digests need of the store."""
+
+    def open_digests(self, night: date, now: datetime) -> int:
+        """Gather what is owed into one digest for each recipient who had none tonight."""
+
+    def owed_digests(self, now: datetime) -> list[OwedDigest]:
+        """Those that are due, oldest first."""
+
+    def digest_sent(self, digest: OwedDigest, now: datetime) -> None:
+        """Mark a digest that its channel has taken, and what it told."""
+
+    def digest_failed(self, digest: OwedDigest, error: str, not_before: datetime) -> None:
+        """Put a digest back until `not_before`."""
 
 
 def send_owed_notices(
@@ -72,9 +88,49 @@ def send_owed_notices(
     return taken
 
 
+def send_owed_digests(
+    store: DigestOutbox, channels: Iterable[Channel], settings: Notices, now: datetime, *, digest_at: time
+) -> int:
+    """Tell what backfills found, once a day from the local time `digest_at` on; give how many digests were taken.
+
+    What fails is tried again, as a notice is, and at any hour.
+    """
+    local = now.astimezone()
+    if local.time() >= digest_at:
+        store.open_digests(local.date(), now)
+    by_name = {channel.name: channel for channel in channels}
+    taken = 0
+    for digest in store.owed_digests(now):
+        try:
+            _send_digest(digest, by_name.get(digest.channel), settings)
+        except (TryAgain, NeedsPerson) as outcome:
+            delay = next_delay(digest.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
+            if isinstance(outcome, NeedsPerson):
+                delay = timedelta(seconds=settings.max_retry_seconds)
+            log.warning("digest=%d again in %.0f s: %s", digest.digest_id, delay.total_seconds(), outcome.reason)
+            store.digest_failed(digest, outcome.reason, now + delay)
+        else:
+            store.digest_sent(digest, now)
+            taken += 1
+            log.info("digest=%d studies=%d recipient=%s", digest.digest_id, len(digest.notices), digest.recipient)
+    return taken
+
+
+def _send_digest(digest: OwedDigest, channel: Channel | None, settings: Notices) -> None:
+    if not digest.notices:  # all taken back before they were told
+        return
+    if channel is None:
+        raise NeedsPerson(_no_channel(digest.channel), code="no_channel")
+    channel.send(compose_digest(digest, link=settings.link), digest.recipient)
+
+
+def _no_channel(name: str) -> str:
+    return f"the channel {name} is no longer set up in config.toml"
+
+
 def _send(notice: OwedNotice, channel: Channel | None, settings: Notices, storage_folder: Path) -> None:
     if channel is None:
-        raise NeedsPerson(f"the channel {notice.channel} is no longer set up in config.toml", code="no_channel")
+        raise NeedsPerson(_no_channel(notice.channel), code="no_channel")
     message = compose_message(
         notice,
         link=settings.link,

@@ -25,10 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import Archive, Kept
+from screener.commit import CommitmentService
 from screener.config import Listener as ListenerSettings
 from screener.logs import describe_error
 from screener.read_header import Header, UnreadableDataSetError, is_uid, read_header
 from screener.sop_classes import DOCUMENTS, IMAGES, SECONDARY_CAPTURE, ULTRASOUND_RETIRED
+from screener.storage_commitment import STORAGE_COMMITMENT
 from screener.store import Store
 from screener.store.values import Kind, Receipt, ReceivedInstance
 
@@ -68,7 +70,7 @@ class _Tally:
 
 
 class Listener:
-    """The door: C-ECHO and C-STORE for the peers that the settings admit."""
+    """The door: C-ECHO, C-STORE and storage commitment for the peers that the settings admit."""
 
     def __init__(
         self, settings: ListenerSettings, archive: Archive, store: Store, clock: Callable[[], datetime]
@@ -77,6 +79,7 @@ class Listener:
         self._archive = archive
         self._store = store
         self._clock = clock
+        self._commitments = CommitmentService(settings, archive, store, clock)
         self._tallies: dict[Any, _Tally] = {}
         self._server: Any = None
         self._ae = AE(settings.ae_title)
@@ -109,6 +112,8 @@ class Listener:
                 (evt.EVT_REQUESTED, self._negotiate),
                 (evt.EVT_REJECTED, self._report_limit),
                 (evt.EVT_C_STORE, self._answer),
+                (evt.EVT_N_ACTION, self._commitments.take_request),
+                (evt.EVT_N_EVENT_REPORT, self._commitments.take_report),
                 (evt.EVT_RELEASED, self._conclude, ["released"]),
                 (evt.EVT_ABORTED, self._conclude, ["aborted"]),
             ],
@@ -153,12 +158,12 @@ class Listener:
         proposed: dict[UID, dict[UID, None]] = {}  # in the sender's order, which knows best how it holds its files
         for context in request.presentation_context_definition_list:
             proposed.setdefault(context.abstract_syntax, {}).update(dict.fromkeys(context.transfer_syntax))
-        assoc.acceptor.supported_contexts = [build_context(Verification)] + [
+        assoc.acceptor.supported_contexts = [build_context(Verification), self._commitments.context()] + [
             build_context(sop_class_uid, [uid for uid in uids if uid in TRANSFER_SYNTAXES] or None)
             for sop_class_uid, uids in proposed.items()
             if sop_class_uid in accepted
         ]
-        refused = sorted(_name(uid) for uid in proposed if uid not in accepted | {Verification})
+        refused = sorted(_name(uid) for uid in proposed if uid not in accepted | {Verification, STORAGE_COMMITMENT})
         if refused:
             # A sender that proposes everything it has ever heard of means nothing by it.
             is_meant = len(refused) <= MEANT_CLASSES
@@ -218,6 +223,22 @@ class Listener:
             detail = error.strerror if isinstance(error, OSError) else ""
             _logger.error("C-STORE failed: %s %s", describe_error(error), detail)
             return _status(OUT_OF_RESOURCES, "internal error, try again")
+
+
+def answer_fetched(
+    archive: Archive, store: Store, clock: Callable[[], datetime], ae_title: str
+) -> Callable[[evt.Event], Dataset]:
+    """What answers each image that a PACS sends on an association of ours (C-GET): kept exactly as at the door."""
+
+    def answer(event: evt.Event) -> Dataset:
+        tally = _Tally(ae_title, event.assoc.acceptor.address or "")
+        try:
+            return _StoreRequest(archive, store, clock(), tally, event).answer()
+        except Exception as error:  # noqa: BLE001 - the C-STORE edge, here too: what was not kept is asked for again
+            _logger.error("C-STORE failed: %s", describe_error(error))
+            return _status(OUT_OF_RESOURCES, "internal error, try again")
+
+    return answer
 
 
 class _StoreRequest:
@@ -296,6 +317,9 @@ class _StoreRequest:
         with self._data_set.getbuffer() as data_set:
             kept = self._archive.write_received(data_set, **self._meta())
         receipt = self._store.record_instance(self._describe(header, kept), self._now)
+        if not self._archive.holds(kept.path):  # taken for an expired one before its row was committed
+            with self._data_set.getbuffer() as data_set:
+                self._archive.write_received(data_set, **self._meta())
         if receipt is Receipt.CONFLICT:
             reason = "Other content was received before under this SOP Instance UID: the newcomer is kept aside."
             path = self._archive.move_aside(kept.path)

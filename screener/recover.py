@@ -28,7 +28,7 @@ def recover_expired_deliveries(store: Store, settings: Results, now: datetime) -
     expired = store.expired_deliveries(now)
     for delivery in expired:
         is_given_up = now - delivery.owed_since >= timedelta(hours=settings.give_up_hours)
-        not_before = now + next_delay(delivery.attempts, settings.retry_seconds, settings.max_retry_seconds)
+        not_before = now + next_delay(delivery.tries, settings.retry_seconds, settings.max_retry_seconds)
         error = "the worker stopped without an answer"
         store.delivery_failed(delivery, error=error, not_before=None if is_given_up else not_before, now=now)
         logger.warning("study=%d not sent to %s: %s", delivery.study_id, delivery.destination, error)

@@ -21,6 +21,8 @@ def start_schedule(verbs: dict[str, tuple[float, Verb]]) -> BackgroundScheduler:
     A verb never runs beside itself; one that is late runs once, not as often
     as it missed. An error is logged and the verb runs again at its next time.
     """
+    # A verb may take longer than its interval, as the night list does: skipping a turn is meant, not worth a warning.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     scheduler = BackgroundScheduler(
         timezone=UTC,
         executors={"default": ThreadPoolExecutor(len(verbs))},

@@ -82,7 +82,12 @@ class Volume:
     series_instance_uid: str
     frame_of_reference_uid: str
     sop_instance_uids: tuple[str, ...]
-    """One per slice, in z order."""
+    """One per slice, in z order; of a multi-frame image the same for each of its frames."""
+    frame_numbers: tuple[int, ...] = ()
+    """Frame numbers from 1, one per slice, in z order, where the slices are frames; 0 in it is a single image.
+
+    Empty where every slice is an image of its own.
+    """
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

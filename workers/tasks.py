@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pydicom.config
 from celery.signals import setup_logging, worker_process_init
@@ -25,7 +25,7 @@ from screener.outcomes import NeedsPerson, SetAside, TryAgain
 from screener.store import LeaseLostError, OwedDelivery, Run, open_store
 from workers.app import app
 from workers.bench import Bench
-from workers.results.send_results import send_results
+from workers.deliver import confirm, destination_of, send
 from workers.screen_ct import screen_ct
 from workers.us.select_frames import select_frames
 
@@ -173,38 +173,57 @@ def _kept_lease(bench: Bench, run: Run) -> Iterator[None]:
 
 
 def deliver(bench: Bench) -> bool:
-    """Claim the oldest due delivery and send it; False when there was none."""
+    """Claim the oldest due delivery; send it, or ask whether it has arrived. False when there was none."""
     delivery = bench.store.claim_delivery(bench.new_owner(), bench.clock(), DELIVERY_LEASE)
     if delivery is None:
         return False
-    began = time.monotonic()
     try:
-        _send(bench, delivery)
+        _carry_out(bench, delivery)
     except (TryAgain, NeedsPerson) as outcome:
         _delivery_failed(bench, delivery, outcome.reason)
     except Exception as error:  # noqa: BLE001 - the edge: one delivery never blocks the next
         logger.error("study=%d %s", delivery.study_id, describe_error(error))
         _delivery_failed(bench, delivery, f"unexpected {type(error).__name__}")
-    else:
-        seconds = time.monotonic() - began
-        bench.store.delivery_sent(delivery, seconds=seconds, now=bench.clock())
-        logger.info("study=%d stage=sent destination=%s seconds=%.1f", delivery.study_id, delivery.destination, seconds)
     return True
 
 
-def _send(bench: Bench, delivery: OwedDelivery) -> None:
-    settings = bench.config.results
-    destination = next((found for found in settings.destinations if found.name == delivery.destination), None)
-    if destination is None:
-        raise TryAgain(f"the settings name no destination {delivery.destination} any more", code="no_destination")
-    files = [bench.archive.path(path) for path in delivery.paths]
-    send_results(files, destination, calling_ae_title=settings.ae_title)
+def _carry_out(bench: Bench, delivery: OwedDelivery) -> None:
+    destination = destination_of(bench, delivery)
+    if delivery.state == "owed":
+        began = time.monotonic()
+        send(bench, delivery, destination)
+        seconds, now = time.monotonic() - began, bench.clock()
+        is_asked = destination.confirm != "none"
+        ask_at = now + timedelta(seconds=bench.config.results.confirm_seconds) if is_asked else None
+        bench.store.delivery_sent(delivery, seconds=seconds, now=now, ask_at=ask_at)
+        logger.info(
+            "study=%d stage=%s destination=%s seconds=%.1f",
+            delivery.study_id, "answered" if is_asked else "sent", delivery.destination, seconds,
+        )  # fmt: skip
+        return
+    missing = confirm(bench, delivery, destination)
+    if missing:
+        not_before = _next_try(bench, delivery, delivery.attempts)
+        bench.store.delivery_missing(delivery, error=missing, not_before=not_before, now=bench.clock())
+        logger.warning("study=%d missing destination=%s: %s", delivery.study_id, delivery.destination, missing)
+    else:
+        bench.store.delivery_confirmed(delivery, by=destination.confirm, now=bench.clock())
+        logger.info(
+            "study=%d stage=sent destination=%s confirmed_by=%s",
+            delivery.study_id, delivery.destination, destination.confirm,
+        )  # fmt: skip
 
 
 def _delivery_failed(bench: Bench, delivery: OwedDelivery, reason: str) -> None:
-    settings = bench.config.results
-    now = bench.clock()
-    not_before = now + next_delay(delivery.attempts, settings.retry_seconds, settings.max_retry_seconds)
-    is_given_up = now - delivery.owed_since >= timedelta(hours=settings.give_up_hours)
-    bench.store.delivery_failed(delivery, error=reason, not_before=None if is_given_up else not_before, now=now)
-    logger.warning("study=%d not sent to %s: %s", delivery.study_id, delivery.destination, reason)
+    not_before = _next_try(bench, delivery, delivery.tries)
+    bench.store.delivery_failed(delivery, error=reason, not_before=not_before, now=bench.clock())
+    what = "sent" if delivery.state == "owed" else "confirmed"
+    logger.warning("study=%d not %s destination=%s: %s", delivery.study_id, what, delivery.destination, reason)
+
+
+def _next_try(bench: Bench, delivery: OwedDelivery, tries: int) -> datetime | None:
+    """When to go on after try number `tries`; None: it has been owed too long."""
+    settings, now = bench.config.results, bench.clock()
+    if now - delivery.owed_since >= timedelta(hours=settings.give_up_hours):
+        return None
+    return now + next_delay(tries, settings.retry_seconds, settings.max_retry_seconds)

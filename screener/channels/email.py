@@ -77,7 +77,7 @@ class EmailChannel:
         # The instant the notice became owed, not of this try: a repeated mail is the same mail.
         mail["Date"] = format_datetime(message.owed_since)
         owed_at = int(message.owed_since.timestamp())
-        mail["Message-ID"] = f"<notice-{message.notice_id}.study-{message.study_id}.{owed_at}@{domain}>"
+        mail["Message-ID"] = f"<{message.key}.{owed_at}@{domain}>"
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5: keeps absence replies away
         mail.set_content(message.text)
         return mail

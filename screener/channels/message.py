@@ -10,7 +10,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from screener.decide import covered_in_part
-from screener.store.values import OwedNotice
+from screener.store.values import OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
@@ -21,9 +21,8 @@ IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber")
 class Message:
     """One notice as any channel may carry it."""
 
-    notice_id: int
-    """Makes the channel's own identifier, so that a repeated notice is seen to be the same."""
-    study_id: int
+    key: str
+    """Makes the channel's own identifier, so that a repeated message is seen to be the same: "notice-7.study-12"."""
     subject: str
     """One line, without patient identity even where the text has it: subjects show on locked screens."""
     text: str
@@ -52,7 +51,7 @@ def compose_message(
     read the notice says so and goes out, for told without a name is told.
     """
     study = notice.study_id
-    is_flagged = any(gland.presence is Presence.PRESENT for gland in notice.glands)
+    is_flagged = _is_flagged(notice)
     told = f"The parotid screener flagged study {study}."
     if not is_flagged:
         told = (
@@ -75,12 +74,57 @@ def compose_message(
         lines.append(f"Case page: {link.replace('{study}', str(study))}")
     lines += ["", RESEARCH_USE, ""]
     return Message(
-        notice_id=notice.notice_id,
-        study_id=study,
+        key=f"notice-{notice.notice_id}.study-{study}",
         subject=f"Parotid screener: study {study}, {_summarize(notice.glands)}",
         text="\n".join(lines),
         owed_since=notice.owed_since,
     )
+
+
+def compose_digest(digest: OwedDigest, *, link: str = "") -> Message:
+    """Write one message for all that backfills found; never a patient's identity, whatever the settings say.
+
+    A list of many patients in one mail is another thing than the one name that a notice may carry.
+    """
+    flagged = [notice for notice in digest.notices if _is_flagged(notice)]
+    withdrawn = [notice for notice in digest.notices if not _is_flagged(notice)]
+    subject = f"Parotid screener: masses in {_count(len(flagged), 'past study', 'past studies')}"
+    lines = [f"The night list's screening found a mass in {_count(len(flagged), 'past study', 'past studies')}."]
+    for notice in flagged:
+        lines += ["", f"Study {notice.study_id}: {_summarize(notice.glands)}"]
+        lines += [
+            f"  {candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
+            for candidate in notice.candidates
+        ]
+        if link:
+            lines.append(f"  {link.replace('{study}', str(notice.study_id))}")
+    if withdrawn:
+        numbers = ", ".join(str(notice.study_id) for notice in withdrawn)
+        lines += [
+            "",
+            f"Earlier findings withdrawn, for a later run finds no mass above the threshold: study {numbers}.",
+        ]
+    lines += [
+        "",
+        "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's.",
+        "",
+        "What to do: look at these studies. The segmentation and the report of each go to the PACS.",
+        "What was done and why: screener explain NUMBER",
+        "",
+        RESEARCH_USE,
+        "",
+    ]
+    return Message(
+        key=f"digest-{digest.digest_id}", subject=subject, text="\n".join(lines), owed_since=digest.owed_since
+    )
+
+
+def _is_flagged(notice: OwedNotice) -> bool:
+    return any(gland.presence is Presence.PRESENT for gland in notice.glands)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def describe_candidate(candidate: Candidate) -> str:

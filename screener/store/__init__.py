@@ -1,20 +1,27 @@
 """Tables and a few named operations: the only SQL of the product.
 
-`tables` is the schema, `values` what goes in and comes out; the operations
-stand by subject in `intake`, `runs`, `hints`, `outbox` and `questions`.
+`tables` is the schema (`pull_tables` that of the night list), `values` and
+`pull_values` what goes in and comes out; the operations stand by subject in
+`intake`, `runs`, `hints`, `outbox`, `commitments`, `retention`, `worklist`,
+`digests` and `questions`.
 """
 
 from screener.store.base import LeaseLostError
+from screener.store.commitments import Commitments
+from screener.store.digests import Digests
 from screener.store.engine import migrate, open_engine
 from screener.store.hints import Hints
 from screener.store.intake import Intake
 from screener.store.outbox import Outbox
+from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
 from screener.store.questions import Questions
+from screener.store.retention import Retention
 from screener.store.runs import Runs
 from screener.store.values import (
     Counts,
     Kind,
     OwedDelivery,
+    OwedDigest,
     OwedNotice,
     QuietStudy,
     Receipt,
@@ -24,9 +31,10 @@ from screener.store.values import (
     Screening,
     StudyReport,
 )
+from screener.store.worklist import Worklist
 
 
-class Store(Intake, Runs, Hints, Outbox, Questions):
+class Store(Intake, Runs, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
     """Everything that is known of studies; each method is one transaction."""
 
 
@@ -39,10 +47,14 @@ def open_store(url: str, *, is_migrating: bool = False) -> Store:
 
 
 __all__ = [
+    "BackfillOrder",
+    "BackfillReport",
     "Counts",
     "Kind",
     "LeaseLostError",
+    "ListedStudy",
     "OwedDelivery",
+    "OwedDigest",
     "OwedNotice",
     "QuietStudy",
     "Receipt",
@@ -50,6 +62,7 @@ __all__ = [
     "Result",
     "Run",
     "Screening",
+    "Search",
     "Store",
     "StudyReport",
     "open_store",

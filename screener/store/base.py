@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,9 @@ import sqlalchemy as sa
 from screener.journey import Ending, Stage
 from screener.store import tables as t
 from screener.study import Thresholds
+
+IN_FLIGHT = MappingProxyType({"ending": None, "ended_at": None, "code": "", "reason": ""})
+"""What the row of a study says while its journey goes on."""
 
 
 class LeaseLostError(Exception):
@@ -44,12 +48,14 @@ def add_step(
     )
 
 
-def end_study(connection: sa.Connection, *, study_id: int, ending: Ending, code: str, reason: str) -> None:
+def end_study(
+    connection: sa.Connection, *, study_id: int, ending: Ending, code: str, reason: str, now: datetime
+) -> None:
     """Give a study its ending, unless images that no run has seen keep it in flight."""
     connection.execute(
         t.studies.update()
         .where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None))
-        .values(ending=ending, code=code, reason=reason)
+        .values(ending=ending, ended_at=now, code=code, reason=reason)
     )
 
 
@@ -67,8 +73,11 @@ def lock_study(connection: sa.Connection, study_id: int) -> sa.Row[Any]:
     return connection.execute(t.studies.select().where(t.studies.c.id == study_id).with_for_update()).one()
 
 
-def settle(connection: sa.Connection, study_id: int) -> None:
-    """End the study as done once its newest run is screened and nothing is owed any more; its row must be held."""
+def settle(connection: sa.Connection, study_id: int, now: datetime) -> None:
+    """End the study as done once its newest run is screened and nothing is owed any more; its row must be held.
+
+    Results that a PACS has answered with Success and not yet confirmed are owed still.
+    """
     run = connection.execute(
         sa.select(t.runs).where(t.runs.c.study_id == study_id).order_by(t.runs.c.number.desc()).limit(1)
     ).one_or_none()
@@ -82,13 +91,13 @@ def settle(connection: sa.Connection, study_id: int) -> None:
         reason = (
             "results could not be delivered; see the deliveries below and `screener reprocess` once the PACS answers"
         )
-        end_study(connection, study_id=study_id, ending=Ending.FAILED, code="delivery_given_up", reason=reason)
+        end_study(connection, study_id=study_id, ending=Ending.FAILED, code="delivery_given_up", reason=reason, now=now)
         return
     stage = Stage.ENCODED
-    if "owed" not in states["deliveries"]:
+    if not {"owed", "sent"} & states["deliveries"]:
         stage = Stage.SENT if "owed" in states["notices"] else Stage.NOTIFIED
     connection.execute(
         t.studies.update().where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None)).values(stage=stage)
     )
     if stage is Stage.NOTIFIED:
-        end_study(connection, study_id=study_id, ending=Ending.DONE, code=run.code, reason=run.reason)
+        end_study(connection, study_id=study_id, ending=Ending.DONE, code=run.code, reason=run.reason, now=now)

@@ -26,7 +26,7 @@ class Hints(Base):
             deliveries = connection.execute(
                 sa.select(t.deliveries.c.id, sa.literal(Queue.RESULTS.value).label("queue"), t.deliveries.c.hinted_at)
                 .where(
-                    t.deliveries.c.state == "owed",
+                    t.deliveries.c.state.in_(["owed", "sent"]),
                     t.deliveries.c.not_before <= now,
                     t.deliveries.c.owner.is_(None),
                 )

@@ -7,8 +7,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from screener.journey import Ending, Queue, Stage
 from screener.store import tables as t
-from screener.store.base import Base, add_step, end_study, lock_study
+from screener.store.base import IN_FLIGHT, Base, add_step, end_study, lock_study
 from screener.store.values import Kind, QuietStudy, Receipt, ReceivedInstance
+from screener.store.worklist import BACKLOG, DAYTIME, backfill_of, is_being_fetched
 from screener.study import Thresholds
 
 
@@ -26,7 +27,9 @@ class Intake(Base):
         """Commit the row of an instance whose file is durable.
 
         A new image reopens its study. Documents and our own results never do;
-        they only begin a study that nobody knew.
+        they only begin a study that nobody knew. What comes again after it
+        has expired is new. The file must be looked for afterwards: until the
+        row is committed, it may be taken for one that has expired.
         """
         with self._begin() as connection:
             is_new_study = _insert_new(
@@ -46,7 +49,7 @@ class Intake(Base):
                 .where(t.studies.c.study_instance_uid == received.study_instance_uid)
                 .with_for_update()
             ).one()
-            if not _insert_new(connection, t.instances, **_instance_values(received, study.id, now)):
+            if not _insert_instance(connection, received, study.id, now):
                 held = connection.execute(
                     sa.select(t.instances.c.sha256, t.instances.c.study_id).where(
                         t.instances.c.sop_instance_uid == received.sop_instance_uid
@@ -71,9 +74,7 @@ class Intake(Base):
                         news_since_at=study.news_since_at or now,
                         news_at=now,
                         stage=Stage.RECEIVED,
-                        ending=None,
-                        code="",
-                        reason="",
+                        **IN_FLIGHT,
                     )
                 )
         return Receipt.NEW
@@ -119,12 +120,16 @@ class Intake(Base):
             return connection.execute(query).first() is not None
 
     def quiet_studies(self, now: datetime, *, quiet: timedelta, max_wait: timedelta) -> list[QuietStudy]:
-        """Studies whose new images have stopped arriving, or have waited long enough; oldest first."""
+        """Studies whose new images have stopped arriving, or have waited long enough; oldest first.
+
+        One whose images we are fetching ourselves is not whole before that has ended.
+        """
         with self._begin() as connection:
             rows = connection.execute(
                 t.studies.select()
                 .where(
                     t.studies.c.news_since_at.is_not(None),
+                    ~is_being_fetched(),
                     sa.or_(t.studies.c.news_at <= now - quiet, t.studies.c.news_since_at <= now - max_wait),
                 )
                 .order_by(t.studies.c.news_since_at, t.studies.c.id)
@@ -136,7 +141,11 @@ class Intake(Base):
                     sop_class_uids=frozenset(
                         connection.execute(
                             sa.select(t.instances.c.sop_class_uid)
-                            .where(t.instances.c.study_id == row.id, t.instances.c.kind == Kind.IMAGE)
+                            .where(
+                                t.instances.c.study_id == row.id,
+                                t.instances.c.kind == Kind.IMAGE,
+                                t.instances.c.expired_at.is_(None),
+                            )
                             .distinct()
                         ).scalars()
                     ),
@@ -169,9 +178,13 @@ class Intake(Base):
                 .where(t.runs.c.study_id == study.study_id, t.runs.c.state.in_(["waiting", "running"]))
                 .values(state="superseded", ended_at=now, reason=f"superseded by run {number}", owner=None)
             )
+            backfill_id = backfill_of(connection, row)
+            is_backlog = backfill_id is not None and row.reprocess_number == 0  # a person who asks again waits for it
             inserted = connection.execute(
                 t.runs.insert().values(
                     study_id=study.study_id,
+                    backfill_id=backfill_id,
+                    priority=BACKLOG if is_backlog else DAYTIME,
                     number=number,
                     queue=queue,
                     state="waiting",
@@ -201,7 +214,7 @@ class Intake(Base):
                 return False
             self._without_news(connection, study, now, None, study.signal)
             add_step(connection, study_id=study.study_id, run_id=None, at=now, stage=Ending.SET_ASIDE, sentence=reason)
-            end_study(connection, study_id=study.study_id, ending=Ending.SET_ASIDE, code=code, reason=reason)
+            end_study(connection, study_id=study.study_id, ending=Ending.SET_ASIDE, code=code, reason=reason, now=now)
         return True
 
     def _without_news(
@@ -210,7 +223,7 @@ class Intake(Base):
         connection.execute(
             t.studies.update()
             .where(t.studies.c.id == study.study_id)
-            .values(news_since_at=None, news_at=None, stage=Stage.COMPLETE, ending=None, code="", reason="")
+            .values(news_since_at=None, news_at=None, stage=Stage.COMPLETE, **IN_FLIGHT)
         )
         add_step(connection, study_id=study.study_id, run_id=run_id, at=now, stage=Stage.COMPLETE, sentence=sentence)
 
@@ -227,14 +240,23 @@ class Intake(Base):
                     news_since_at=row.received_at,
                     news_at=row.received_at,
                     stage=Stage.RECEIVED,
-                    ending=None,
-                    code="",
-                    reason="",
+                    **IN_FLIGHT,
                 )
             )
             sentence = "a person asked for another run"
             add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
         return number
+
+
+def _insert_instance(connection: sa.Connection, received: ReceivedInstance, study_id: int, now: datetime) -> bool:
+    """Insert the row of an instance, in place of one that has expired; True: inserted."""
+    values = _instance_values(received, study_id, now)
+    if _insert_new(connection, t.instances, **values):
+        return True
+    expired = t.instances.delete().where(
+        t.instances.c.sop_instance_uid == received.sop_instance_uid, t.instances.c.expired_at.is_not(None)
+    )
+    return connection.execute(expired).rowcount == 1 and _insert_new(connection, t.instances, **values)
 
 
 def _instance_values(received: ReceivedInstance, study_id: int, now: datetime) -> dict[str, object]:

@@ -8,54 +8,115 @@ import sqlalchemy as sa
 from screener.journey import Stage
 from screener.store import tables as t
 from screener.store.base import Base, add_step, lock_study, settle
-from screener.store.values import Kind, OwedDelivery, OwedNotice
+from screener.store.values import UNCONFIRMED, Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
+
+CONFIRMED_BY = {
+    "find": "as C-FIND shows",
+    "commitment": "as it has committed to",
+    UNCONFIRMED: "as its Success says: the settings ask for no other confirmation",
+}
+OPEN = t.deliveries.c.state.in_(["owed", "sent"])
+"""Something is still to be done: to send, or to ask whether what was sent has arrived."""
+FREE: dict[str, object] = {"owner": None, "lease_until": None, "hinted_at": None}
 
 
 class Outbox(Base):
     """Deliveries and notices."""
 
     def claim_delivery(self, owner: str, now: datetime, lease: timedelta) -> OwedDelivery | None:
-        """Take the oldest due delivery; None when there is none. One whose lease expired waits for recovery."""
+        """Take the oldest due delivery, to send it or to ask whether it has arrived; None when there is none.
+
+        One whose lease expired waits for recovery.
+        """
         with self._begin() as connection:
             is_free = t.deliveries.c.owner.is_(None)
             due = (
                 sa.select(t.deliveries.c.id)
-                .where(t.deliveries.c.state == "owed", t.deliveries.c.not_before <= now, is_free)
+                .where(OPEN, t.deliveries.c.not_before <= now, is_free)
                 .order_by(t.deliveries.c.not_before, t.deliveries.c.id)
             )
+            is_owed = t.deliveries.c.state == "owed"
             for delivery_id in connection.execute(due).scalars().all():
                 taken = connection.execute(
                     t.deliveries.update()
-                    .where(t.deliveries.c.id == delivery_id, t.deliveries.c.state == "owed", is_free)
-                    .values(owner=owner, lease_until=now + lease, attempts=t.deliveries.c.attempts + 1)
+                    .where(t.deliveries.c.id == delivery_id, OPEN, is_free)
+                    .values(
+                        owner=owner,
+                        lease_until=now + lease,
+                        attempts=t.deliveries.c.attempts + sa.case((is_owed, 1), else_=0),
+                        confirm_attempts=t.deliveries.c.confirm_attempts + sa.case((is_owed, 0), else_=1),
+                    )
                 )
                 if taken.rowcount == 1:
                     return _delivery(connection, delivery_id)
         return None
 
-    def delivery_sent(self, delivery: OwedDelivery, *, seconds: float, now: datetime) -> None:
-        """Mark a delivery whose every object the destination has answered with Success."""
+    def delivery_sent(
+        self, delivery: OwedDelivery, *, seconds: float, now: datetime, ask_at: datetime | None = None
+    ) -> None:
+        """Mark a delivery whose every object the destination has answered with Success.
+
+        From `ask_at` on the destination is asked whether it holds them, and
+        nothing is delivered before it says so; None: the answer is believed.
+        """
+        sentence = f"{delivery.destination} has answered Success for {len(delivery.paths)} object(s)"
+        with self._begin() as connection:
+            lock_study(connection, delivery.study_id)
+            is_mine = (t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
+            values = FREE | {"sent_at": now, "last_error": "", "confirm_attempts": 0}
+            if ask_at is None:
+                values |= {"state": "delivered", "delivered_at": now, "confirmed_by": UNCONFIRMED}
+                sentence += "; it is not asked whether it holds them"
+            else:
+                values |= {"state": "sent", "not_before": ask_at}
+                sentence += "; not yet confirmed"
+            if connection.execute(t.deliveries.update().where(*is_mine).values(**values)).rowcount == 1:
+                stage = Stage.SENT if ask_at is None else "answered"
+                _outbox_step(connection, delivery, stage, sentence, seconds, now)
+                settle(connection, delivery.study_id, now)
+
+    def delivery_confirmed(self, delivery: OwedDelivery, *, by: str, now: datetime) -> None:
+        """Mark a delivery of which the destination has said, asked the way `by`, that it holds every object."""
         with self._begin() as connection:
             lock_study(connection, delivery.study_id)
             marked = connection.execute(
                 t.deliveries.update()
-                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
-                .values(state="sent", sent_at=now, owner=None, lease_until=None, last_error="")
+                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "sent")
+                .values(FREE | {"state": "delivered", "delivered_at": now, "confirmed_by": by, "last_error": ""})
             )
             if marked.rowcount == 1:
-                sentence = f"{delivery.destination} has answered Success for {len(delivery.paths)} object(s)"
-                _outbox_step(connection, delivery, Stage.SENT, sentence, seconds, now)
-                settle(connection, delivery.study_id)
+                sentence = f"{delivery.destination} holds {len(delivery.paths)} object(s), {CONFIRMED_BY[by]}"
+                _outbox_step(connection, delivery, Stage.SENT, sentence, None, now)
+                settle(connection, delivery.study_id, now)
+
+    def delivery_missing(
+        self, delivery: OwedDelivery, *, error: str, not_before: datetime | None, now: datetime
+    ) -> None:
+        """Owe a delivery again of which the destination has said that it does not hold every object.
+
+        None for `not_before` gives it up and leaves the study to a person.
+        """
+        with self._begin() as connection:
+            lock_study(connection, delivery.study_id)
+            again = {"state": "given up"} if not_before is None else {"state": "owed", "not_before": not_before}
+            marked = connection.execute(
+                t.deliveries.update()
+                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "sent")
+                .values(FREE | {"last_error": error} | again)
+            )
+            if marked.rowcount == 1:
+                then = _then(not_before, "sent again")
+                sentence = f"{delivery.destination} has not kept what it answered with Success: {error}; {then}"
+                _outbox_step(connection, delivery, "missing", sentence, None, now)
+                settle(connection, delivery.study_id, now)
 
     def expired_deliveries(self, now: datetime) -> list[OwedDelivery]:
         """Deliveries that were claimed and never answered for, oldest first."""
         with self._begin() as connection:
             expired = (
                 sa.select(t.deliveries.c.id)
-                .where(
-                    t.deliveries.c.state == "owed", t.deliveries.c.owner.is_not(None), t.deliveries.c.lease_until < now
-                )
+                .where(OPEN, t.deliveries.c.owner.is_not(None), t.deliveries.c.lease_until < now)
                 .order_by(t.deliveries.c.id)
             )
             return [_delivery(connection, found) for found in connection.execute(expired).scalars().all()]
@@ -65,36 +126,40 @@ class Outbox(Base):
     ) -> None:
         """Put a delivery back until `not_before`; None gives it up and leaves the study to a person.
 
-        Nothing happens where it has been claimed again since.
+        It could not be sent, or the destination could not be asked whether it
+        has arrived. Nothing happens where it has been claimed again since.
         """
         with self._begin() as connection:
             lock_study(connection, delivery.study_id)
-            values: dict[str, object] = {"owner": None, "lease_until": None, "last_error": error, "hinted_at": None}
-            values |= {"state": "given up"} if not_before is None else {"not_before": not_before}
+            later = {"state": "given up"} if not_before is None else {"not_before": not_before}
             marked = connection.execute(
                 t.deliveries.update()
                 .where(
                     t.deliveries.c.id == delivery.delivery_id,
-                    t.deliveries.c.state == "owed",
+                    t.deliveries.c.state == delivery.state,
                     t.deliveries.c.attempts == delivery.attempts,
+                    t.deliveries.c.confirm_attempts == delivery.confirm_attempts,
                 )
-                .values(**values)
+                .values(FREE | {"last_error": error} | later)
             )
             if marked.rowcount == 1:
-                then = "given up" if not_before is None else f"next try at {not_before:%Y-%m-%d %H:%M:%S} UTC"
-                sentence = f"{delivery.destination}, attempt {delivery.attempts}: {error}; {then}"
-                _outbox_step(connection, delivery, "not sent", sentence, None, now)
-                settle(connection, delivery.study_id)
+                is_sending = delivery.state == "owed"
+                asked = "" if is_sending else f", asked {delivery.confirm_attempts} time(s) whether it has arrived"
+                then = _then(not_before, "next try")
+                sentence = f"{delivery.destination}, attempt {delivery.attempts}{asked}: {error}; {then}"
+                stage = "not sent" if is_sending else "not confirmed"
+                _outbox_step(connection, delivery, stage, sentence, None, now)
+                settle(connection, delivery.study_id, now)
 
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
-        """Notices that are due, oldest first."""
+        """Notices that are due and told each by itself, oldest first."""
         with self._begin() as connection:
             rows = connection.execute(
                 t.notices.select()
-                .where(t.notices.c.state == "owed", t.notices.c.not_before <= now)
+                .where(t.notices.c.state == "owed", t.notices.c.not_before <= now, t.notices.c.is_in_digest.is_(False))
                 .order_by(t.notices.c.owed_since, t.notices.c.id)
             ).all()
-            return [_notice(connection, row) for row in rows]
+            return [notice_of(connection, row) for row in rows]
 
     def notice_sent(self, notice_id: int, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
@@ -113,7 +178,7 @@ class Outbox(Base):
                 stage=Stage.NOTIFIED,
                 sentence=f"{row.channel} to {row.recipient} was taken by the mail server",
             )
-            settle(connection, row.study_id)
+            settle(connection, row.study_id, now)
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
         """Put a notice back until `not_before`."""
@@ -132,6 +197,10 @@ class Outbox(Base):
                 stage="not notified",
                 sentence=f"{row.channel} to {row.recipient}, attempt {row.attempts + 1}: {error}",
             )
+
+
+def _then(not_before: datetime | None, what: str) -> str:
+    return "given up" if not_before is None else f"{what} at {not_before:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _held_notice(connection: sa.Connection, notice_id: int) -> sa.Row[Any]:
@@ -167,7 +236,9 @@ def _delivery(connection: sa.Connection, delivery_id: int) -> OwedDelivery:
         study_id=row.study_id,
         run_id=row.run_id,
         destination=row.destination,
+        state=row.state,
         attempts=row.attempts,
+        confirm_attempts=row.confirm_attempts,
         owed_since=row.owed_since,
         paths=tuple(paths),
     )
@@ -182,7 +253,8 @@ def candidate_of(features: dict[str, object]) -> Candidate:
     return Candidate(**values)  # type: ignore[arg-type]
 
 
-def _notice(connection: sa.Connection, row: sa.Row[object]) -> OwedNotice:
+def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
+    """A row of `notices` with all that its text is made of."""
     above = connection.execute(
         t.candidates.select()
         .where(t.candidates.c.run_id == row.run_id, t.candidates.c.is_above_threshold)

@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from screener.journey import Ending
+from screener.journey import Ending, Queue
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
 from screener.store.outbox import candidate_of
 from screener.store.values import (
+    Backlog,
     Counts,
     DecidedRun,
     DeliveryLine,
     GlandLine,
     Kind,
+    LeaseLine,
     NoticeLine,
     OddityLine,
     Result,
@@ -60,9 +62,48 @@ class Questions(Base):
                 stages=stages,
                 flagged=connection.execute(flagged).scalar_one(),
                 deliveries_owed=_count(connection, t.deliveries, t.deliveries.c.state == "owed"),
+                deliveries_unconfirmed=_count(connection, t.deliveries, t.deliveries.c.state == "sent"),
                 notices_owed=_count(connection, t.notices, t.notices.c.state == "owed"),
                 oddities=_count(connection, t.oddities),
             )
+
+    def backlog(self) -> Backlog:
+        """What waits on each queue, the oldest of it, and what is in hand."""
+        with self._begin() as connection:
+            waiting = t.runs.c.state == "waiting"
+            counted = sa.select(t.runs.c.queue, sa.func.count()).where(waiting).group_by(t.runs.c.queue)
+            queues: dict[str, int] = dict(connection.execute(counted).all())
+            free = (t.deliveries.c.state.in_(["owed", "sent"]), t.deliveries.c.owner.is_(None))
+            queues[Queue.RESULTS] = _count(connection, t.deliveries, *free)
+            oldest = connection.execute(
+                sa.select(t.runs.c.study_id, t.runs.c.opened_at).where(waiting).order_by(t.runs.c.opened_at).limit(1)
+            ).one_or_none()
+            held = connection.execute(
+                sa.select(t.runs.c.study_id, t.runs.c.queue, t.runs.c.owner, t.runs.c.lease_until)
+                .where(t.runs.c.state == "running")
+                .order_by(t.runs.c.id)
+            ).all()
+            sending = connection.execute(
+                sa.select(
+                    t.deliveries.c.study_id,
+                    sa.literal(Queue.RESULTS.value).label("queue"),
+                    t.deliveries.c.owner,
+                    t.deliveries.c.lease_until,
+                )
+                .where(t.deliveries.c.owner.is_not(None))
+                .order_by(t.deliveries.c.id)
+            ).all()
+            rows: list[Any] = [*held, *sending]
+        return Backlog(
+            queues=queues,
+            oldest_study_id=oldest.study_id if oldest else None,
+            oldest_since=oldest.opened_at if oldest else None,
+            leases=tuple(
+                LeaseLine(study_id=row.study_id, queue=row.queue, owner=row.owner, until=row.lease_until)
+                for row in rows
+                if row.owner is not None
+            ),
+        )
 
     def latest_ending(self, ending: Ending, limit: int = 20) -> list[tuple[int, str]]:
         """(study number, reason) of studies with this ending, newest first."""
@@ -78,6 +119,12 @@ class Questions(Base):
         with self._begin() as connection:
             query = sa.select(t.studies.c.id).where(column == (int(reference) if is_number else reference))
             return connection.execute(query).scalar()
+
+    def has_images(self, study_id: int) -> bool:
+        """True: the study has images whose files have not expired."""
+        with self._begin() as connection:
+            mine = (t.instances.c.study_id == study_id, t.instances.c.kind == Kind.IMAGE)
+            return _count(connection, t.instances, *mine, t.instances.c.expired_at.is_(None)) > 0
 
     def study_numbers(self) -> list[int]:
         """Every study number, oldest first."""
@@ -143,6 +190,12 @@ class Questions(Base):
                 images=kinds.get(Kind.IMAGE, 0),
                 documents=kinds.get(Kind.DOCUMENT, 0),
                 own=kinds.get(Kind.OWN, 0),
+                expired=_count(
+                    connection,
+                    t.instances,
+                    t.instances.c.study_id == study_id,
+                    t.instances.c.expired_at.is_not(None),
+                ),
                 steps=tuple(
                     StepLine(
                         at=step.at,

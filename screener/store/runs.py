@@ -20,12 +20,15 @@ class Runs(Base):
     """From a waiting run to a decided one."""
 
     def claim_run(self, queue: Queue, owner: str, now: datetime, lease: timedelta) -> Run | None:
-        """Take the oldest due run of a queue; None when there is none. Order comes from here, not from the broker."""
+        """Take the oldest due run of a queue, past studies after all others; None when there is none.
+
+        Order comes from here, not from the broker.
+        """
         with self._begin() as connection:
             due = (
                 sa.select(t.runs.c.id)
                 .where(t.runs.c.queue == queue, t.runs.c.state == "waiting", t.runs.c.not_before <= now)
-                .order_by(t.runs.c.opened_at, t.runs.c.id)
+                .order_by(t.runs.c.priority, t.runs.c.opened_at, t.runs.c.id)
             )
             for run_id in connection.execute(due).scalars().all():
                 taken = connection.execute(
@@ -48,7 +51,11 @@ class Runs(Base):
         with self._begin() as connection:
             rows = connection.execute(
                 t.instances.select()
-                .where(t.instances.c.study_id == study_id, t.instances.c.kind == Kind.IMAGE)
+                .where(
+                    t.instances.c.study_id == study_id,
+                    t.instances.c.kind == Kind.IMAGE,
+                    t.instances.c.expired_at.is_(None),
+                )
                 .order_by(t.instances.c.sop_instance_uid)
             ).all()
         return [
@@ -177,7 +184,7 @@ class Runs(Base):
                     model_identity=screening.model_identity,
                 )
             )
-            settle(connection, run.study_id)
+            settle(connection, run.study_id, now)
 
     def _owe_notices(
         self,
@@ -187,7 +194,12 @@ class Runs(Base):
         recipients: Sequence[tuple[str, str]],
         now: datetime,
     ) -> int:
-        """Owe what each recipient must still hear: a flag once, and its withdrawal where a later run takes it back."""
+        """Owe what each recipient must still hear: a flag once, and its withdrawal where a later run takes it back.
+
+        What a backfill found is told in a digest, unless the same is owed by itself already.
+        """
+        backfill_id = connection.execute(sa.select(t.runs.c.backfill_id).where(t.runs.c.id == run.run_id)).scalar()
+        is_in_digest = backfill_id is not None
         flagged = sorted(gland.side for gland in screening.verdict.glands if gland.candidate_numbers)
         told = 0
         for channel, recipient in recipients:
@@ -217,13 +229,15 @@ class Runs(Base):
                 t.notices.c.recipient == recipient,
                 t.notices.c.finding_key == finding_key,
             )
-            state = connection.execute(sa.select(t.notices.c.state).where(*mine)).scalar()
-            if state == "sent":
+            earlier = connection.execute(t.notices.select().where(*mine)).one_or_none()
+            if earlier is not None and earlier.state == "sent":
                 continue
-            if state is not None:  # owed by an earlier run: this run's figures are told instead
-                connection.execute(
-                    t.notices.update().where(*mine).values(state="owed", run_id=run.run_id, not_before=now)
-                )
+            if earlier is not None:  # owed by an earlier run: this run's figures are told instead
+                still_in_digest = is_in_digest and earlier.is_in_digest
+                values = {"state": "owed", "run_id": run.run_id, "not_before": now, "is_in_digest": still_in_digest}
+                if not still_in_digest or earlier.state != "owed":
+                    values["digest_id"] = None
+                connection.execute(t.notices.update().where(*mine).values(**values))
                 told += 1
                 continue
             told += 1
@@ -239,6 +253,7 @@ class Runs(Base):
                     owed_since=now,
                     not_before=now,
                     last_error="",
+                    is_in_digest=is_in_digest,
                 )
             )
         return told
@@ -246,10 +261,11 @@ class Runs(Base):
     def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
         """Earlier runs keep their results, but what they still owe is not sent any more."""
         earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
-        for table in (t.deliveries, t.notices):
+        # A notice is "sent" for good; a delivery is owed until it is "delivered".
+        for table, states in ((t.deliveries, ["owed", "sent", "given up"]), (t.notices, ["owed", "given up"])):
             connection.execute(
                 table.update()
-                .where(table.c.run_id.in_(earlier), table.c.state.in_(["owed", "given up"]))
+                .where(table.c.run_id.in_(earlier), table.c.state.in_(states))
                 .values(state="superseded", last_error=f"superseded by run {run.number}")
             )
         connection.execute(
@@ -275,7 +291,7 @@ class Runs(Base):
                     lease_until=None,
                 )
             )
-            settle(connection, run.study_id)
+            settle(connection, run.study_id, now)
 
     def end_run(self, run: Run, ending: Ending, *, code: str, reason: str, now: datetime) -> None:
         """End a run, and with it the study, as set aside or failed."""
@@ -378,7 +394,7 @@ def _end(
         .where(t.runs.c.id == run_id)
         .values(state="ended", ending=ending, code=code, reason=reason, ended_at=now, owner=None, lease_until=None)
     )
-    end_study(connection, study_id=study_id, ending=ending, code=code, reason=reason)
+    end_study(connection, study_id=study_id, ending=ending, code=code, reason=reason, now=now)
 
 
 def _put_back(

@@ -51,6 +51,9 @@ studies = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, default="", comment="a sentence for the operator"),
     sa.Column("received_at", Instant, nullable=False, comment="first instance"),
     sa.Column(
+        "ended_at", Instant, index=True, comment="when it last reached an ending; its time to be kept runs from here"
+    ),
+    sa.Column(
         "news_since_at", Instant, index=True, comment="first image that no run has seen; null when there is none"
     ),
     sa.Column("news_at", Instant, comment="newest image that no run has seen"),
@@ -75,6 +78,7 @@ instances = sa.Table(
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("calling_ae_title", sa.String(16), nullable=False),
     sa.Column("received_at", Instant, nullable=False),
+    sa.Column("expired_at", Instant, comment="set before the file is removed; null while the file is there"),
 )
 
 oddities = sa.Table(
@@ -118,6 +122,8 @@ runs = sa.Table(
     sa.Column("config_revision", sa.String(16), nullable=False),
     sa.Column("reprocess_number", sa.Integer, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, default=0, comment="0 first: daytime work; 1: past studies"),
+    sa.Column("backfill_id", sa.Integer, comment="the backfill that fetched the study; null in daytime"),
     sa.Column("owner", sa.String(128), comment="the worker that holds the lease"),
     sa.Column("lease_until", Instant, index=True),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
@@ -196,6 +202,7 @@ results = sa.Table(
     sa.Column("sop_instance_uid", UID, nullable=False, index=True),
     sa.Column("path", sa.String(255), nullable=False, comment="relative to the storage folder"),
     sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("expired_at", Instant, comment="set before the file is removed; null while the file is there"),
 )
 
 deliveries = sa.Table(
@@ -205,7 +212,13 @@ deliveries = sa.Table(
     sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
     sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
     sa.Column("destination", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True, comment="owed, sent or given up"),
+    sa.Column(
+        "state",
+        sa.String(16),
+        nullable=False,
+        index=True,
+        comment="owed, sent (answered with Success), delivered (confirmed), given up or superseded",
+    ),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("owed_since", Instant, nullable=False),
     sa.Column("not_before", Instant, nullable=False),
@@ -213,9 +226,44 @@ deliveries = sa.Table(
     sa.Column("lease_until", Instant),
     sa.Column("hinted_at", Instant),
     sa.Column("sent_at", Instant),
+    sa.Column(
+        "confirm_attempts", sa.Integer, nullable=False, default=0, comment="times it was asked for since it was sent"
+    ),
+    sa.Column("delivered_at", Instant),
+    sa.Column("confirmed_by", sa.String(16), nullable=False, default="", comment="find, commitment or none"),
     sa.Column("last_error", sa.Text, nullable=False, default=""),
     sa.UniqueConstraint("run_id", "destination"),
     comment="results owed to a destination: written with the decision, marked after the effect",
+)
+
+commitments = sa.Table(
+    "commitments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.id"), nullable=False, index=True),
+    sa.Column("transaction_uid", UID, nullable=False, unique=True),
+    sa.Column("asked_at", Instant, nullable=False),
+    sa.Column("answered_at", Instant),
+    sa.Column("committed", sa.JSON, nullable=False, comment="SOP Instance UIDs that the PACS has committed to"),
+    sa.Column("failed", sa.JSON, nullable=False, comment="SOP Instance UID to failure reason"),
+    comment="storage commitment that we asked of a PACS: written before it is asked, answered when the PACS likes",
+)
+
+commitment_reports = sa.Table(
+    "commitment_reports",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("transaction_uid", UID, nullable=False),
+    sa.Column("ae_title", sa.String(16), nullable=False, comment="of the sender that asked"),
+    sa.Column("host", sa.String(64), nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("instances", sa.JSON, nullable=False, comment="pairs of SOP Class and SOP Instance UID"),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="owed, sent or given up"),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("owed_since", Instant, nullable=False),
+    sa.Column("not_before", Instant, nullable=False),
+    sa.Column("last_error", sa.Text, nullable=False, default=""),
+    comment="storage commitment that a sender asked of us, and the report that it is owed",
 )
 
 notices = sa.Table(
@@ -233,6 +281,8 @@ notices = sa.Table(
     sa.Column("not_before", Instant, nullable=False),
     sa.Column("sent_at", Instant),
     sa.Column("last_error", sa.Text, nullable=False, default=""),
+    sa.Column("is_in_digest", sa.Boolean, nullable=False, default=False, comment="true: told in a digest, never alone"),
+    sa.Column("digest_id", sa.Integer, index=True, comment="the digest that tells it"),
     sa.UniqueConstraint("study_id", "channel", "recipient", "finding_key"),
     comment="notices owed to a person: written with the decision, marked after the effect",
 )

@@ -8,6 +8,9 @@ from typing import Any
 from screener.journey import Ending, Queue
 from screener.study import Candidate, GlandAssessment, GlandVerdict, Presence, Side, Thresholds, Verdict
 
+UNCONFIRMED = "none"
+"""How a delivery is confirmed whose destination is not asked."""
+
 
 class Kind(StrEnum):
     """What a received instance is to us."""
@@ -118,11 +121,58 @@ class OwedDelivery:
     study_id: int
     run_id: int
     destination: str
+    state: str
+    """owed: to be sent; sent: the destination is asked whether it has arrived."""
     attempts: int
-    """This one included."""
+    """Times it was sent or tried to, this one included."""
+    confirm_attempts: int
+    """Times the destination was asked since it was sent, this one included."""
     owed_since: datetime
     paths: tuple[str, ...]
     """SEG before SR, relative to the storage folder."""
+
+    @property
+    def tries(self) -> int:
+        """Times that what is to be done now was tried, this one included."""
+        return self.attempts if self.state == "owed" else self.confirm_attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedReport:
+    """The answer to a sender that asked us for storage commitment."""
+
+    transaction_uid: str
+    ae_title: str
+    host: str
+    port: int
+    instances: tuple[tuple[str, str], ...]
+    """(SOP Class UID, SOP Instance UID)."""
+    report_id: int = 0
+    attempts: int = 0
+    """Those already made."""
+    owed_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLine:
+    """Work in hand."""
+
+    study_id: int
+    queue: str
+    owner: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits, and who works on what."""
+
+    queues: dict[str, int]
+    """Runs and deliveries that wait, by queue."""
+    oldest_study_id: int | None
+    """The study whose run has waited longest; None where none waits."""
+    oldest_since: datetime | None
+    leases: tuple[LeaseLine, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +207,9 @@ class Counts:
     """In-flight studies by the stage they have reached."""
     flagged: int
     deliveries_owed: int
+    """Not yet answered with Success."""
+    deliveries_unconfirmed: int
+    """Answered with Success; the destination has not yet said that it holds them."""
     notices_owed: int
     oddities: int
 
@@ -223,7 +276,11 @@ class DeliveryLine:
     destination: str
     state: str
     attempts: int
+    confirm_attempts: int
     sent_at: datetime | None
+    delivered_at: datetime | None
+    confirmed_by: str
+    """find, commitment or none; empty while it is not delivered."""
     not_before: datetime
     last_error: str
 
@@ -276,6 +333,8 @@ class StudyReport:
     images: int
     documents: int
     own: int
+    expired: int
+    """Of the former, those whose files have been removed."""
     steps: tuple[StepLine, ...]
     runs: tuple[RunReport, ...]
     oddities: tuple["OddityLine", ...]
@@ -290,6 +349,20 @@ class OddityLine:
     reason: str
     at: datetime
     path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedDigest:
+    """One message for all that a recipient must hear of past studies."""
+
+    digest_id: int
+    channel: str
+    recipient: str
+    attempts: int
+    """Those already made."""
+    owed_since: datetime
+    notices: tuple[OwedNotice, ...]
+    """By study number; empty where a later run took all of them back before they were told."""
 
 
 Json = dict[str, Any]

@@ -31,6 +31,7 @@ class Hospital:
     destinations: list[dict[str, Any]]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    sources: list[dict[str, Any]] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _store: Store | None = None
 
@@ -60,10 +61,10 @@ class Hospital:
     def write_config(self) -> None:
         settings: dict[str, dict[str, Any]] = {
             "listener": {"port": self.port},
-            "storage": {"reserve_mib": 50},
+            "storage": {"reserve_mib": 50, "clean_below_mib": 50},
             "completeness": {"quiet_seconds": 2},
             "queue": {"lease_seconds": 10, "retry_seconds": 1},
-            "results": {"retry_seconds": 1, "max_retry_seconds": 2},
+            "results": {"retry_seconds": 1, "max_retry_seconds": 2, "confirm_seconds": 0.2},
             "notices": {"retry_seconds": 1, "max_retry_seconds": 2},
             "notices.email": {"host": "127.0.0.1", "port": self.mailbox.port, "recipients": ["ent@hospital.test"]},
         }
@@ -72,6 +73,8 @@ class Hospital:
         lines = []
         for table, keys in settings.items():
             lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        for source in self.sources:
+            lines += ["[[pull.sources]]", *(f"{k} = {json.dumps(v)}" for k, v in source.items())]
         for destination in self.destinations:
             lines += ["[[results.destinations]]", *(f"{k} = {json.dumps(v)}" for k, v in destination.items())]
         self.config_path.write_text("\n".join(lines) + "\n")

@@ -59,6 +59,11 @@ class Orthanc:
         with urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.loads(answer.read() or b"null")
 
+    def delete(self, path: str) -> None:
+        """DELETE a REST path, such as an instance's."""
+        request = Request(f"http://127.0.0.1:{self.http_port}{path}", method="DELETE")
+        urlopen(request, timeout=60).close()  # noqa: S310
+
     def instances(self, study_instance_uid: str, modality: str) -> list[str]:
         """Orthanc's identifiers of a study's instances of one modality."""
         query = {"StudyInstanceUID": study_instance_uid, "Modality": modality}

@@ -106,8 +106,8 @@ def keys_of_file(text: str) -> Iterator[tuple[str, str]]:
 
 FIELDS = dict(sections(Config))
 FILE = dict(keys_of_file((PROJECT / "config.toml").read_text(encoding="utf-8")))
-IN_A_COMMENT = {key for key in FIELDS if key.startswith("results.destinations.")}
-"""There is no destination by default, so these keys are shown in a comment."""
+IN_A_COMMENT = {key for key in FIELDS if key.startswith(("results.destinations.", "pull.sources."))}
+"""There is no destination and no source by default, so these keys are shown in comments."""
 
 
 @pytest.mark.parametrize("key", sorted(FIELDS.keys() - IN_A_COMMENT))
@@ -120,12 +120,13 @@ def test_the_file_holds_no_other_key() -> None:
     assert FILE.keys() - FIELDS.keys() == set()
 
 
-def test_the_example_of_a_destination_can_be_used_as_it_stands() -> None:
+def test_the_examples_in_comments_can_be_used_as_they_stand() -> None:
     text = (PROJECT / "config.toml").read_text(encoding="utf-8")
     example = re.findall(r"^#   (.+)$", text, re.M)
     tables: dict[str, Any] = tomllib.loads("\n".join(example))
     Config.model_validate(tables)
-    assert {f"results.destinations.{key}" for key in tables["results"]["destinations"][0]} == IN_A_COMMENT
+    shown = {f"results.destinations.{key}" for key in tables["results"]["destinations"][0]}
+    assert shown | {f"pull.sources.{key}" for key in tables["pull"]["sources"][0]} == IN_A_COMMENT
 
 
 def test_every_setting_has_a_sentence() -> None:

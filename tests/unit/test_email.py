@@ -18,8 +18,7 @@ from tests.peers.mailbox import Mailbox, open_mailbox
 
 RECIPIENT = "ent@hospital.example"
 MESSAGE = Message(
-    notice_id=7,
-    study_id=12,
+    key="notice-7.study-12",
     subject="Parotid screener: study 12",
     text="Look at study 12.\n",
     owed_since=datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC),
@@ -81,7 +80,7 @@ def test_a_mail_says_that_a_machine_wrote_it_and_when_it_became_owed() -> None:
 
 
 def test_the_same_notice_has_the_same_message_id_and_another_notice_another() -> None:
-    other = Message(notice_id=8, study_id=12, subject="s", text="t", owed_since=MESSAGE.owed_since)
+    other = Message(key="notice-8.study-12", subject="s", text="t", owed_since=MESSAGE.owed_since)
     with open_mailbox() as mailbox:
         for message in (MESSAGE, MESSAGE, other):
             channel(mailbox).send(message, RECIPIENT)

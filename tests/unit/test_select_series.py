@@ -143,7 +143,6 @@ def test_many_slices_over_a_short_stretch_are_set_aside(tmp_path: Path) -> None:
         (MRImageStorage, "MR", "no_ct_series", "MR"),
         (SecondaryCaptureImageStorage, "OT", "no_ct_series", "OT"),
         (SecondaryCaptureImageStorage, "CT", "no_ct_series", "not CT"),
-        (EnhancedCTImageStorage, "CT", "enhanced_ct", "Enhanced multi-frame CT is not read yet."),
     ],
 )
 def test_what_is_no_ct_image_is_refused_with_a_reason(
@@ -152,6 +151,12 @@ def test_what_is_no_ct_image_is_refused_with_a_reason(
     outcome = _set_aside(_series(tmp_path, 1, SOPClassUID=sop_class_uid, Modality=modality))
     assert outcome.code == code
     assert word in outcome.choices[0].reasons[0]
+
+
+def test_an_enhanced_image_without_its_functional_groups_needs_a_person(tmp_path: Path) -> None:
+    with pytest.raises(NeedsPerson) as caught:
+        select_series(_series(tmp_path, 1, SOPClassUID=EnhancedCTImageStorage))
+    assert caught.value.code == "unreadable_file"
 
 
 @pytest.mark.parametrize(

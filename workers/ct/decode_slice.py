@@ -1,4 +1,4 @@
-"""Read one image's pixels as Hounsfield units, or say why they cannot be."""
+"""Read the pixels of one image or frame as Hounsfield units, or say why they cannot be."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,12 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
 from workers.ct.check_values import AIR_HU
+from workers.ct.decode_jpeg import accept_retired, register_decoder
+from workers.ct.list_frames import flatten_frame
 from workers.ct.select_series import BROKEN_FILE
+
+register_decoder()
 
 MAX_BELOW_AIR_HU = 100
 """Noise, and what some scanners store for air."""
@@ -33,52 +38,70 @@ def reading(instance: Instance) -> Iterator[None]:
         ) from error
 
 
-def decode_slice(instance: Instance, shape: tuple[int, int]) -> NDArray[np.int16]:
-    """Read one image's pixels as Hounsfield units, (y, x); padding and everything below -1024 become -1024.
+class SliceDecoder:
+    """Decodes slices; of multi-frame files the last is kept, for its frames are asked for one after the other."""
 
-    NeedsPerson: unreadable_file, missing_rescale, truncated_pixel_data, undecodable, the last also where the image is
-    not of `shape` (rows, columns).
-    """
-    uid = instance.sop_instance_uid
-    with reading(instance):
-        ds = dcmread(instance.path)
-        if "PixelData" not in ds:
-            raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
-        slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
-        if slope is None or intercept is None or not 0.0 < slope < np.inf or not np.isfinite(float(intercept)):
-            raise NeedsPerson(
-                f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
-            )
-        _check_length(ds, uid)
-        stored = _decode_pixels(ds, uid)
-        if stored.shape != shape:
-            raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
-        hu = stored.astype(np.float32)
-        hu *= np.float32(slope)
-        hu += np.float32(intercept)
-        np.rint(hu, out=hu)
-        hu[_find_padding(ds, stored)] = AIR_HU
-        _check_bits(ds, stored, hu, uid)
+    def __init__(self) -> None:
+        self._sop_instance_uid = ""
+        self._ds = Dataset()
+
+    def decode(self, instance: Instance, shape: tuple[int, int], number: int = 0) -> NDArray[np.int16]:
+        """Read the pixels of an image, or of frame `number` of it, from 1, as Hounsfield units, (y, x).
+
+        Padding and everything below -1024 become -1024. NeedsPerson: unreadable_file, missing_rescale,
+        truncated_pixel_data, undecodable, the last also where the image is not of `shape` (rows, columns).
+        """
+        with reading(instance):
+            if not number:
+                ds = dcmread(instance.path)
+                return _decode(ds, ds, shape, 0, instance.sop_instance_uid)
+            if self._sop_instance_uid != instance.sop_instance_uid:
+                self._ds = Dataset()  # before the next is read: each may hold hundreds of megabytes
+                self._ds = dcmread(instance.path)
+                self._sop_instance_uid = instance.sop_instance_uid
+            return _decode(self._ds, flatten_frame(self._ds, number), shape, number, instance.sop_instance_uid)
+
+
+def _decode(ds: Dataset, header: Dataset, shape: tuple[int, int], number: int, uid: str) -> NDArray[np.int16]:
+    """Decode the pixels that `ds` holds by what `header` says of the slice."""
+    if "PixelData" not in ds:
+        raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
+    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    if slope is None or intercept is None or not 0.0 < slope < np.inf or not np.isfinite(float(intercept)):
+        raise NeedsPerson(
+            f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
+        )
+    _check_length(ds, uid)
+    stored = _decode_pixels(ds, number, uid)
+    if stored.shape != shape:
+        raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
+    hu = stored.astype(np.float32)
+    hu *= np.float32(slope)
+    hu += np.float32(intercept)
+    np.rint(hu, out=hu)
+    hu[_find_padding(header, stored)] = AIR_HU
+    _check_bits(ds, number, stored, hu, uid)
     return np.clip(hu, AIR_HU, np.iinfo(np.int16).max, out=hu).astype(np.int16)
 
 
-def _decode_pixels(ds: Dataset, uid: str) -> NDArray[np.integer]:
+def _decode_pixels(ds: Dataset, number: int, uid: str) -> NDArray[np.integer]:
     """Decode with whichever decoder is installed; the sentence names the transfer syntax where none can."""
+    name = _transfer_syntax(ds).name
+    accept_retired(ds)
     try:
-        return ds.pixel_array
+        return pixel_array(ds, index=number - 1) if number else ds.pixel_array
     except (*BROKEN_FILE, RuntimeError, AttributeError, IndexError, KeyError) as error:
-        name = _transfer_syntax(ds).name
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
         ) from error
 
 
 def _check_length(ds: Dataset, uid: str) -> None:
-    """Refuse uncompressed pixel data shorter than rows x columns: the transfer or the disk lost the rest."""
+    """Refuse uncompressed pixel data shorter than frames x rows x columns: the transfer or the disk lost the rest."""
     if _transfer_syntax(ds).is_compressed:
         return
     bits = int(ds.get("SamplesPerPixel") or 1) * int(ds.get("BitsAllocated") or 16)
-    expected = int(ds.Rows) * int(ds.Columns) * bits // 8
+    expected = int(ds.get("NumberOfFrames") or 1) * int(ds.Rows) * int(ds.Columns) * bits // 8
     if len(ds.PixelData) < expected:
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {uid} are cut short: {len(ds.PixelData)} of {expected} bytes.",
@@ -86,7 +109,7 @@ def _check_length(ds: Dataset, uid: str) -> None:
         )
 
 
-def _check_bits(ds: Dataset, stored: NDArray[np.integer], hu: NDArray[np.float32], uid: str) -> None:
+def _check_bits(ds: Dataset, number: int, stored: NDArray[np.integer], hu: NDArray[np.float32], uid: str) -> None:
     """Refuse values that BitsStored and HighBit misdescribe (PS3.5 8.1.1): decoded, bone would wrap round to air.
 
     The decoder drops the unused bits. They may hold an old overlay, or lack the sign of a negative value; then the
@@ -98,7 +121,8 @@ def _check_bits(ds: Dataset, stored: NDArray[np.integer], hu: NDArray[np.float32
     if _transfer_syntax(ds).is_compressed or int(ds.get("BitsAllocated") or 16) != 16:
         return
     order = "<" if _transfer_syntax(ds).is_little_endian else ">"
-    written = np.frombuffer(ds.PixelData, f"{order}u2", count=stored.size).reshape(stored.shape)
+    begin_bytes = max(0, number - 1) * stored.size * 2
+    written = np.frombuffer(ds.PixelData, f"{order}u2", stored.size, begin_bytes).reshape(stored.shape)
     wrapped = written != stored.astype(np.uint16)
     if stored.dtype.kind == "i":
         wrapped &= (written >= 1 << bits_stored) | (hu < AIR_HU - MAX_BELOW_AIR_HU)

@@ -17,14 +17,13 @@ from pydicom.dataset import Dataset
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, Volume
 from workers.ct.check_values import check_values
-from workers.ct.decode_slice import decode_slice, reading
+from workers.ct.decode_slice import SliceDecoder, reading
+from workers.ct.list_frames import ENHANCED_CT, SAME_PLACE_MM
 from workers.ct.mask_body import mask_body
-from workers.ct.select_series import BROKEN_FILE, MIN_SLICES, is_localizer
+from workers.ct.select_series import BROKEN_FILE, MIN_SLICES, choose_stack, is_localizer
 
 logger = logging.getLogger(__name__)
 
-SAME_PLACE_MM = 0.01
-"""Slices nearer than this lie at one position; positions are written to 0.001 mm or better."""
 JITTER_MM = 0.05
 JITTER_SHARE = 0.02
 """Distances between slices may differ by the larger of the two, as rounding and couch encoders make them."""
@@ -48,9 +47,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Slice:
-    """One image's header and where it lies; pixels are read later, one at a time."""
+    """One image's or frame's header and where it lies; pixels are read later, one at a time."""
 
     instance: Instance
+    number: int
+    """Of the frame, from 1; 0 for a single image."""
     position_mm: Floats
     """ImagePositionPatient: center of the first voxel, LPS."""
     orientation: Floats
@@ -74,7 +75,8 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     columns stay as stored, the affine says which way they go. The affine's
     third column is the mean step between slices, so that gantry tilt stays as
     shear (PS3.3 C.7.6.2.1.1). Padding becomes air. Scouts that share the series
-    are left out, and so is a second copy of a slice with the same pixels.
+    are left out, and so is a second copy of a slice with the same pixels. Of
+    enhanced multi-frame images the best stack of frames is read.
 
     NeedsPerson: unreadable_file, missing_position, missing_spacing,
     mixed_geometry, absurd_size, not_axial, duplicate_position, gap,
@@ -82,14 +84,14 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     multi_frame, truncated_pixel_data, undecodable. SetAside: too_few_slices.
     """
     chosen = [one for one in instances if one.series_instance_uid == series_instance_uid]
-    read = [_read_slice(one) for one in sorted(chosen, key=lambda one: one.sop_instance_uid)]
-    slices = [one for one in read if one is not None]
+    slices = _read_slices(sorted(chosen, key=lambda one: one.sop_instance_uid))
     if not slices:
         raise SetAside("The series holds no slices.", code="too_few_slices")
     _check_same_geometry(slices)
     normal = _find_normal(slices[0].orientation)
-    slices.sort(key=lambda one: (round(float(one.position_mm @ normal), 3), one.instance.sop_instance_uid))
-    slices = _drop_copies(slices, normal)
+    slices.sort(key=lambda one: (round(float(one.position_mm @ normal), 3), one.instance.sop_instance_uid, one.number))
+    decoder = SliceDecoder()
+    slices = _drop_copies(slices, normal, decoder)
     if len(slices) < min_slices:
         raise SetAside(f"The series has only {len(slices)} slices; {min_slices} are needed.", code="too_few_slices")
     _check_spacing(slices, normal)
@@ -97,7 +99,7 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     affine = _make_affine(slices, normal)
     hu = np.empty((len(slices), *slices[0].shape), np.int16)  # (z, y, x)
     for index, one in enumerate(slices):
-        hu[index] = decode_slice(one.instance, one.shape)
+        hu[index] = decoder.decode(one.instance, one.shape, one.number)
     check_values(hu, np.array([one.position_mm[2] for one in slices]))
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return Volume(
@@ -107,14 +109,28 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
         series_instance_uid=series_instance_uid,
         frame_of_reference_uid=slices[0].frame_of_reference_uid,
         sop_instance_uids=tuple(one.instance.sop_instance_uid for one in slices),
+        frame_numbers=tuple(one.number for one in slices) if any(one.number for one in slices) else (),
     )
 
 
-def _read_slice(instance: Instance) -> _Slice | None:
-    """Read a header and check that it can place its image; None for a scout."""
+def _read_slices(instances: Sequence[Instance]) -> list[_Slice]:
+    """Read every image's header, or those of the best stack of frames; scouts are left out."""
+    if any(one.sop_class_uid in ENHANCED_CT for one in instances):
+        read = [_read_slice(frame.instance, frame.header, frame.number) for frame in choose_stack(instances)]
+    else:
+        read = [_read_slice(instance, _read_header(instance)) for instance in instances]
+    return [one for one in read if one is not None]
+
+
+def _read_header(instance: Instance) -> Dataset:
+    with reading(instance):
+        return dcmread(instance.path, stop_before_pixels=True)
+
+
+def _read_slice(instance: Instance, ds: Dataset, number: int = 0) -> _Slice | None:
+    """Take from a header what places its image, and check it; None for a scout."""
     uid = instance.sop_instance_uid
     with reading(instance):
-        ds = dcmread(instance.path, stop_before_pixels=True)
         if is_localizer(ds):
             return None
         orientation = np.array(ds.get("ImageOrientationPatient") or (), np.float64)
@@ -135,6 +151,7 @@ def _read_slice(instance: Instance) -> _Slice | None:
         raise NeedsPerson(f"SOP Instance UID {uid} has no usable PixelSpacing.", code="missing_spacing")
     return _Slice(
         instance=instance,
+        number=number,
         position_mm=position,
         orientation=orientation,
         spacing_mm=spacing,
@@ -198,7 +215,7 @@ def _find_normal(orientation: Floats) -> Floats:
     return np.asarray(normal / size * np.sign(normal[2]), np.float64)
 
 
-def _drop_copies(slices: list[_Slice], normal: Floats) -> list[_Slice]:
+def _drop_copies(slices: list[_Slice], normal: Floats, decoder: SliceDecoder) -> list[_Slice]:
     """Keep one of two slices at one position if their pixels agree; refuse otherwise. `slices` are in order."""
     kept = slices[:1]
     for one in slices[1:]:
@@ -206,7 +223,8 @@ def _drop_copies(slices: list[_Slice], normal: Floats) -> list[_Slice]:
         if distance_mm > SAME_PLACE_MM:
             kept.append(one)
         elif np.linalg.norm(one.position_mm - kept[-1].position_mm) > OFF_LINE_MM or not np.array_equal(
-            decode_slice(one.instance, one.shape), decode_slice(kept[-1].instance, one.shape)
+            decoder.decode(one.instance, one.shape, one.number),
+            decoder.decode(kept[-1].instance, one.shape, kept[-1].number),
         ):
             raise NeedsPerson(
                 f"Two different slices lie at one position, z = {one.position_mm[2]:.2f} mm: "

@@ -16,14 +16,11 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-)
+from pydicom.uid import CTImageStorage
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, SeriesChoice
+from workers.ct.list_frames import ENHANCED_CT, Frame, group_stacks, list_frames
 from workers.ct.read_kernel import Kernel, read_kernel
 
 logger = logging.getLogger(__name__)
@@ -56,7 +53,7 @@ OTHER_STEMS = (
 OTHER_WORDS = frozenset({"HIP", "LEG", "ARM", "FOOT", "HAND", "CAP", "KUB"})
 COMPOUNDS = ("NECK", "HEAD")
 """Short stems that may stand anywhere in a word (`NECKCHESTABDOMEN`); `FACE` may not (`SURFACE`)."""
-PROJECTIONS = frozenset({"MIP", "MINIP", "VRT", "CURVED"})
+PROJECTIONS = frozenset({"MIP", "MINIP", "VRT", "CURVED", "SAMPLED", "DISTORTED"})
 """ImageType or description words of images computed across slices."""
 MAPS = frozenset({"IODINE", "EFFECTIVE", "OVERLAY", "RHO", "PERFUSION", "RCBF", "RCBV", "MTT", "SUBTRACTION"})
 """ImageType words of values that are not Hounsfield units."""
@@ -75,14 +72,13 @@ KERNEL_SCORES = {
 }
 LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"})
 
-NO_CT, ENHANCED, LOCALIZER, REFORMAT, FEW, WRONG = (
-    "no_ct_series", "enhanced_ct", "only_localizer", "only_reformats", "too_few_slices", "wrong_body_part",
+NO_CT, LOCALIZER, REFORMAT, FEW, WRONG = (
+    "no_ct_series", "only_localizer", "only_reformats", "too_few_slices", "wrong_body_part",
 )  # fmt: skip
 SENTENCES = {
     WRONG: "The study shows another part of the body than the head and neck.",
     FEW: "No axial CT series has enough slices to cover a parotid gland.",
     REFORMAT: "The study holds no axial CT series with Hounsfield units, only computed images.",
-    ENHANCED: "Enhanced multi-frame CT is not read yet.",
     LOCALIZER: "The study holds only localizers (scouts).",
     NO_CT: "The study holds no CT images.",
 }
@@ -98,6 +94,8 @@ class _Assessment:
     """A code of `SENTENCES`; empty where the series can be used."""
     unreadable: tuple[str, ...]
     """One sentence per file whose header could not be read."""
+    stack: tuple[Frame, ...]
+    """The images, or of multi-frame images the frames, that were judged: the best of the series."""
 
 
 def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
@@ -147,11 +145,31 @@ def _mark(choice: SeriesChoice, *, is_chosen: bool) -> SeriesChoice:
     )
 
 
+def choose_stack(instances: Iterable[Instance]) -> tuple[Frame, ...]:
+    """Return the best stack of frames of one series with multi-frame images; the order of `instances` does not matter.
+
+    NeedsPerson (`unreadable_file`) where a file cannot be read.
+    """
+    ordered = sorted(instances, key=lambda one: one.sop_instance_uid)
+    assessment = _assess_series(ordered[0].series_instance_uid, ordered)
+    if assessment.unreadable:
+        raise NeedsPerson(assessment.unreadable[0], code="unreadable_file")
+    return assessment.stack
+
+
 def _assess_series(series_instance_uid: str, instances: list[Instance]) -> _Assessment:
-    is_ct = any(one.sop_class_uid == CTImageStorage for one in instances)
-    headers, unreadable = _read_headers(instances if is_ct else instances[:1])
-    modality = next((str(ds.Modality) for ds in headers if ds.get("Modality")), "")
-    refusal, score, reasons = _judge(instances, headers, modality, is_ct=is_ct)
+    is_enhanced = any(one.sop_class_uid in ENHANCED_CT for one in instances)
+    is_ct = is_enhanced or any(one.sop_class_uid == CTImageStorage for one in instances)
+    frames, unreadable = _read_headers(instances if is_ct else instances[:1])
+    modality = next((str(frame.header.Modality) for frame in frames if frame.header.get("Modality")), "")
+    stacks = group_stacks(frames) if is_enhanced and frames else [frames]
+    judged = [(*_judge([frame.header for frame in stack], modality, is_ct=is_ct), stack) for stack in stacks]
+    # The first of the best: of equal phases the earliest acquisition.
+    refusal, score, reasons, stack = max(judged, key=lambda one: (-_gravity(one[0]), one[1], len(one[3])))
+    if is_enhanced and frames:
+        what = f"{len(stack)} of {len(frames)} frames" if len(stacks) > 1 else f"{len(frames)} frames"
+        which = f", the best of {len(stacks)} stacks" if len(stacks) > 1 else ""
+        reasons = [f"Enhanced multi-frame CT: {what}{which}.", *reasons] if not refusal else reasons
     return _Assessment(
         choice=SeriesChoice(
             series_instance_uid=series_instance_uid,
@@ -163,47 +181,54 @@ def _assess_series(series_instance_uid: str, instances: list[Instance]) -> _Asse
         ),
         refusal=refusal,
         unreadable=unreadable if is_ct else (),
+        stack=tuple(stack),
     )
 
 
-def _read_headers(instances: Iterable[Instance]) -> tuple[list[Dataset], tuple[str, ...]]:
+def _gravity(refusal: str) -> int:
+    """0 for a usable stack; else the more, the less the refusal tells."""
+    return 1 + list(SENTENCES).index(refusal) if refusal else 0
+
+
+def _read_headers(instances: Iterable[Instance]) -> tuple[list[Frame], tuple[str, ...]]:
     """Read the elements that a choice needs; a file that cannot be read becomes a sentence."""
-    headers: list[Dataset] = []
+    frames: list[Frame] = []
     unreadable: list[str] = []
     for instance in instances:
         try:
-            headers.append(_read_header(instance))
+            frames.extend(_read_frames(instance))
         except BROKEN_FILE as error:
             logger.info("stage=selected unreadable=%s", type(error).__name__)
             unreadable.append(
                 f"The file of SOP Instance UID {instance.sop_instance_uid} cannot be read: "
                 f"{'it is not DICOM' if isinstance(error, InvalidDicomError) else 'its header is cut short or broken'}."
             )
-    return headers, tuple(unreadable)
+    return frames, tuple(unreadable)
 
 
-def _read_header(instance: Instance) -> Dataset:
+def _read_frames(instance: Instance) -> list[Frame]:
+    is_enhanced = instance.sop_class_uid in ENHANCED_CT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # flaws of other elements are the sender's, and many
-        ds = dcmread(instance.path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
-        for keyword in HEADER_TAGS:
-            ds.get(keyword)  # values are decoded on first use: fail here, where the file is known
-        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
-            np.array(ds.get(keyword) or (), np.float64)  # likewise
-    if instance.sop_class_uid == CTImageStorage and "Rows" not in ds:
+        wanted = None if is_enhanced else list(HEADER_TAGS)
+        ds = dcmread(instance.path, stop_before_pixels=True, specific_tags=wanted)
+        frames = list_frames(ds, instance) if is_enhanced else [Frame(instance=instance, number=0, header=ds)]
+        for frame in frames:
+            for keyword in HEADER_TAGS:
+                frame.header.get(keyword)  # values are decoded on first use: fail here, where the file is known
+            for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
+                np.array(frame.header.get(keyword) or (), np.float64)  # likewise
+    if (is_enhanced or instance.sop_class_uid == CTImageStorage) and "Rows" not in ds:
         raise EOFError  # pydicom ends quietly where a file ends between two elements
-    return ds
+    return frames
 
 
-def _judge(
-    instances: list[Instance], headers: list[Dataset], modality: str, *, is_ct: bool
-) -> tuple[str, float, list[str]]:
-    """Return refusal code (empty: usable), score and reasons of one series."""
+def _judge(headers: list[Dataset], modality: str, *, is_ct: bool) -> tuple[str, float, list[str]]:
+    """Return refusal code (empty: usable), score and reasons of one series, or of one stack of it."""
     slices = [ds for ds in headers if not is_localizer(ds)]
     kind = _words(*(ds.get("ImageType") for ds in slices[:3]))
     described = kind | _words(*(ds.get("SeriesDescription") for ds in slices[:1]))
-    classes = {one.sop_class_uid for one in instances}
-    refusal = next(_find_refusals(classes, headers, modality, kind, described, is_ct=is_ct), None)
+    refusal = next(_find_refusals(headers, modality, kind, described, is_ct=is_ct), None)
     if refusal:
         return refusal[0], 0.0, [refusal[1]]
     is_elsewhere, part_score, part_reason = _judge_body_part(slices[0])
@@ -217,11 +242,9 @@ def _judge(
 
 
 def _find_refusals(
-    classes: set[str], headers: list[Dataset], modality: str, kind: set[str], described: set[str], *, is_ct: bool
+    headers: list[Dataset], modality: str, kind: set[str], described: set[str], *, is_ct: bool
 ) -> Iterator[tuple[str, str]]:
     """Yield code and reason of everything that rules a series out before its slices are looked at."""
-    if classes & {EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}:
-        yield ENHANCED, "Enhanced multi-frame CT is not read yet."
     if not is_ct or (modality and modality != "CT"):
         what = f"Modality {modality} is" if modality and modality != "CT" else "Its images are"
         yield NO_CT, f"{what} not CT with Hounsfield units."

@@ -5,7 +5,7 @@ then each mass. Frames stand at the source slices' own positions, so a tilted
 gantry or an odd slice order needs no special case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,10 @@ from pydicom.valuerep import DSfloat, PersonName
 
 from screener.outcomes import NeedsPerson
 from screener.study import AlgorithmIdentity, Mass, Parotid, Side, Volume
+from workers.ct.list_frames import flatten_frame
 from workers.results.identity import RESEARCH_USE, derive_uid, family_code, stamp_identity
 from workers.results.list_images import slice_distance_mm
+from workers.results.refer_to_frames import refer_to_frames, stand_in_for_frames
 from workers.results.repair_source import localize_instant, repair_source
 
 SERIES_DESCRIPTION = f"Parotids: {RESEARCH_USE}"
@@ -73,11 +75,12 @@ def encode_seg(
     sources, patient_name = read_sources(source_paths, volume)
     started_at = localize_instant(started_at, sources[0])
     distance_mm = DSfloat(slice_distance_mm(volume), auto_format=True)
-    for source in sources:
+    places = stand_in_for_frames(sources, volume, run_key=run_key)
+    for source in places:
         if "SliceThickness" not in source:  # Type 2 in CT (PS3.3 C.8.2.1), needed here: a voxel reaches to the next
             source.SliceThickness = distance_mm
     seg = hd.seg.Segmentation(
-        source_images=sources,
+        source_images=places,
         pixel_array=np.stack([structure.mask for structure in structures], axis=-1),  # (z, y, x, segment)
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -103,6 +106,7 @@ def encode_seg(
     )
     # The library leaves this out for a tilted gantry, whose slices do not lie on one normal.
     seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = distance_mm
+    refer_to_frames(seg, places, sources, volume)
     _derive_dimension_uid(seg, run_key)
     stamp_identity(seg, sources[0], identity, started_at=started_at)
     seg.PatientName = patient_name
@@ -129,12 +133,13 @@ def list_structures(parotids: Sequence[Parotid], masses: Sequence[Mass], *, run_
 def read_sources(source_paths: Sequence[Path], volume: Volume) -> tuple[list[Dataset], PersonName | str]:
     """Read and repair the headers of the volume's slices, in its z order, and the patient's name apart from them.
 
+    A frame of a multi-frame image has a header of its own, with the UIDs of the image that it is part of.
     The slices of one volume share its frame of reference and, to the last
     digit, its orientation, whatever each header says of them. The name is kept
     from the encoding library, which puts a name that it finds odd into a
     warning, and warnings end in logs.
     """
-    sources = [repair_source(dcmread(path, stop_before_pixels=True)) for path in source_paths]
+    sources = list(_read_headers(source_paths, volume.frame_numbers))
     found = tuple(str(source.SOPInstanceUID) for source in sources)
     if found != tuple(volume.sop_instance_uids):
         raise NeedsPerson(
@@ -146,6 +151,17 @@ def read_sources(source_paths: Sequence[Path], volume: Volume) -> tuple[list[Dat
         source.ImageOrientationPatient = sources[0].ImageOrientationPatient
         source.FrameOfReferenceUID = sources[0].FrameOfReferenceUID
     return sources, patient_name
+
+
+def _read_headers(source_paths: Sequence[Path], frame_numbers: Sequence[int]) -> Iterator[Dataset]:
+    path_read, ds = Path(), Dataset()
+    for path, number in zip(source_paths, frame_numbers or [0] * len(source_paths), strict=True):
+        if path != path_read:
+            path_read, ds = path, dcmread(path, stop_before_pixels=True)
+        source = repair_source(flatten_frame(ds, number) if number else ds)
+        if number:
+            source.NumberOfFrames = ds.NumberOfFrames
+        yield source
 
 
 def _structure(label: str, side: Side, mask: NDArray[np.bool_], run_key: str, *, is_mass: bool) -> Structure:

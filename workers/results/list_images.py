@@ -44,7 +44,9 @@ def list_images(sources: Sequence[Dataset], volume: Volume) -> ContainerContentI
         name=codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS, template_id="1600"
     )
     group = ContainerContentItem(name=codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS)
-    group.ContentSequence = ContentSequence([*_describe_series(sources[0], volume), *map(_describe_slice, sources)])
+    numbers = volume.frame_numbers or (0,) * len(sources)
+    slices = [_describe_slice(source, number) for source, number in zip(sources, numbers, strict=True)]
+    group.ContentSequence = ContentSequence([*_describe_series(sources[0], volume), *slices])
     library.ContentSequence = ContentSequence([group])
     return library
 
@@ -85,11 +87,12 @@ def _describe_series(source: Dataset, volume: Volume) -> list[ContentItem]:
     return items
 
 
-def _describe_slice(source: Dataset) -> ImageContentItem:
+def _describe_slice(source: Dataset, frame_number: int) -> ImageContentItem:
     image = ImageContentItem(
         name=_SOURCE,
         referenced_sop_class_uid=str(source.SOPClassUID),
         referenced_sop_instance_uid=str(source.SOPInstanceUID),
+        referenced_frame_numbers=frame_number or None,
         relationship_type=RelationshipTypeValues.CONTAINS,
     )
     image.ContentSequence = ContentSequence(

@@ -13,12 +13,13 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.status import code_to_category
 
 from screener.config import Destination
 from screener.outcomes import NeedsPerson, TryAgain
+from workers.results.reach_pacs import describe_destination, open_association
 
 SUCCESS = 0x0000
 WARNING = 0xB000  # PS3.4 table B.2-1: Bxxx says that the instance is stored, with a remark
@@ -59,7 +60,7 @@ def send_results(
         if result.transfer_syntax_uid == ExplicitVRLittleEndian:
             # PS3.5 10.1: the default transfer syntax is offered too; some archives take no other
             ae.add_requested_context(result.sop_class_uid, ImplicitVRLittleEndian)
-    assoc = _associate(ae, destination)
+    assoc = open_association(ae, destination)
     try:
         refusals = [sentence for result in results if (sentence := _store(assoc, result, destination))]
     finally:
@@ -78,40 +79,12 @@ def _read_meta(path: Path) -> _ResultFile:
     return _ResultFile(path, meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID, meta.ImplementationClassUID)
 
 
-def _associate(ae: AE, destination: Destination) -> Association:
-    """Open the association, or raise TryAgain with what stood in the way."""
-    has_connected: list[bool] = []
-    has_answered: list[bool] = []
-    assoc = ae.associate(
-        destination.host,
-        destination.port,
-        ae_title=destination.ae_title,
-        evt_handlers=[
-            (evt.EVT_CONN_OPEN, lambda _: has_connected.append(True)),
-            (evt.EVT_ACCEPTED, lambda _: has_answered.append(True)),
-        ],
-    )
-    if assoc.is_established:
-        return assoc
-    where = _describe(destination)
-    if assoc.is_rejected:
-        rejection = assoc.acceptor.primitive
-        said = rejection.reason_str if rejection is not None else "no reason given"
-        raise TryAgain(f"{where} refused the association: {said}", code="association_refused")
-    if has_answered:
-        names = ", ".join(sorted({UID(context.abstract_syntax or "").name for context in ae.requested_contexts}))
-        raise TryAgain(f"{where} accepts none of the results' SOP classes: {names}", code="no_context_accepted")
-    if not has_connected:
-        raise TryAgain(f"{where} cannot be reached: no connection", code="no_connection")
-    raise TryAgain(f"{where} answered no association request, or broke it off", code="no_association")
-
-
 def _store(assoc: Association, result: _ResultFile, destination: Destination) -> str:
     """Store one file; give the sentence that says why the destination does not hold it, or nothing.
 
     Raises TryAgain where the association is lost, for then nothing more can be sent.
     """
-    where, what = _describe(destination), result.sop_class_uid.name
+    where, what = describe_destination(destination), result.sop_class_uid.name
     syntaxes = {
         syntax
         for context in assoc.accepted_contexts
@@ -134,7 +107,3 @@ def _store(assoc: Association, result: _ResultFile, destination: Destination) ->
         log.warning("destination=%s stage=sent status=0x%04X: %s stored with a warning", destination.name, status, what)
         return ""
     return f"{where} answered the storage of {what} with status 0x{status:04X} ({code_to_category(status)})"
-
-
-def _describe(destination: Destination) -> str:
-    return f"the PACS {destination.name} ({destination.ae_title} at {destination.host}:{destination.port})"

@@ -1,0 +1,191 @@
+"""Storage commitment at the door: promise what is durable here, and take what a PACS promises (PS3.4 J).
+
+A sender that asks is told which of its instances are in the archive. It asks
+on an association of its own and gets the report there, or, where its peers
+entry names a port, on one that we open: then the report is a row before the
+request is answered, and is sent until it is taken.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.presentation import PresentationContext
+from sqlalchemy.exc import SQLAlchemyError
+
+from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from screener.archive import Archive
+from screener.config import Listener as ListenerSettings
+from screener.config import Results
+from screener.delays import next_delay
+from screener.logs import describe_error
+from screener.storage_commitment import (
+    ALL_COMMITTED,
+    CLASS_INSTANCE_CONFLICT,
+    NO_SUCH_OBJECT,
+    REQUEST_COMMITMENT,
+    SOME_FAILED,
+    STORAGE_COMMITMENT,
+    WELL_KNOWN_INSTANCE,
+    UnreadableCommitmentError,
+    make_report,
+    read_report,
+    read_request,
+)
+from screener.store import Store
+from screener.store.values import OwedReport
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110  # PS3.7 C.5
+INVALID_ARGUMENT = 0x0115
+NO_SUCH_ACTION = 0x0123
+
+AFTER_THE_ANSWER_SECONDS = 0.25
+"""A report on the same association goes out once the answer to the request is on its way."""
+REPORT_TIMEOUT_SECONDS = 30
+
+logger = logging.getLogger(__name__)
+
+
+class CommitmentService:
+    """The handlers that the listener binds; admission is the listener's business."""
+
+    def __init__(
+        self, settings: ListenerSettings, archive: Archive, store: Store, clock: Callable[[], datetime]
+    ) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._store = store
+        self._clock = clock
+
+    @staticmethod
+    def context() -> PresentationContext:
+        """Both roles: a sender that asks is our user, a PACS that reports is our provider (PS3.7 D.3.3.4)."""
+        context = build_context(STORAGE_COMMITMENT)
+        context.scu_role = context.scp_role = True
+        return context
+
+    def take_request(self, event: evt.Event) -> tuple[int, None]:
+        """Answer N-ACTION; the report follows."""
+        if event.action_type != REQUEST_COMMITMENT:
+            return NO_SUCH_ACTION, None
+        request: Any = event.assoc.requestor.primitive
+        ae_title, host = request.calling_ae_title.strip(), event.assoc.requestor.address
+        try:
+            transaction_uid, instances = read_request(event.action_information)
+            port = next((peer.port for peer in self._settings.peers if peer.port and peer.admits(ae_title, host)), 0)
+            report = OwedReport(
+                transaction_uid=transaction_uid, ae_title=ae_title, host=host, port=port, instances=instances
+            )
+            if port:
+                self._store.owe_commitment_report(report, self._clock())
+        except UnreadableCommitmentError as error:
+            logger.warning("storage commitment refused calling_ae_title=%s: %s", ae_title, error)
+            return INVALID_ARGUMENT, None
+        except SQLAlchemyError as error:
+            logger.error("storage commitment not taken calling_ae_title=%s: %s", ae_title, describe_error(error))
+            return PROCESSING_FAILURE, None
+        if not port:
+            timer = threading.Timer(AFTER_THE_ANSWER_SECONDS, self._report_here, (event.assoc, report))
+            timer.daemon = True
+            timer.start()
+        return SUCCESS, None
+
+    def take_report(self, event: evt.Event) -> tuple[int, None]:
+        """Take a PACS's report on results of ours, on whatever association it comes."""
+        try:
+            transaction_uid, answer = read_report(event.event_information)
+            is_known = self._store.commitment_answered(transaction_uid, answer, self._clock())
+        except UnreadableCommitmentError:
+            return INVALID_ARGUMENT, None
+        except SQLAlchemyError as error:
+            logger.error("a report on storage commitment is not kept: %s", describe_error(error))
+            return PROCESSING_FAILURE, None
+        if not is_known:
+            logger.warning("a report on storage commitment names a transaction that was not asked for")
+        return SUCCESS if is_known else INVALID_ARGUMENT, None
+
+    def _report_here(self, assoc: Any, report: OwedReport) -> None:
+        try:
+            _send_report(assoc, report, judge_instances(self._archive, self._store, report.instances))
+        except (ReportNotTakenError, SQLAlchemyError) as error:
+            logger.warning(
+                "storage commitment not reported calling_ae_title=%s: %s; it may ask again", report.ae_title,
+                describe_error(error) if isinstance(error, SQLAlchemyError) else error,
+            )  # fmt: skip
+
+
+class ReportNotTakenError(Exception):
+    """The requester has not taken the report; the message says what stood in the way."""
+
+
+def judge_instances(archive: Archive, store: Store, instances: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Give the failure reason of each instance that is not durable here; the others are committed to."""
+    pairs = list(instances)
+    held = store.held_instances([sop_instance_uid for _, sop_instance_uid in pairs])
+    failed = {}
+    for sop_class_uid, sop_instance_uid in pairs:
+        held_class_uid, path = held.get(sop_instance_uid, ("", ""))
+        if not path or not archive.path(path).is_file():
+            failed[sop_instance_uid] = NO_SUCH_OBJECT
+        elif held_class_uid != sop_class_uid:
+            failed[sop_instance_uid] = CLASS_INSTANCE_CONFLICT
+    return failed
+
+
+def report_commitments(store: Store, archive: Archive, ae_title: str, settings: Results, now: datetime) -> int:
+    """Send every report that is due to its requester, over an association of our own; returns how many were taken."""
+    taken = 0
+    for report in store.owed_commitment_reports(now):
+        try:
+            _report_there(report, judge_instances(archive, store, report.instances), ae_title)
+        except ReportNotTakenError as error:
+            is_given_up = now - (report.owed_since or now) >= timedelta(hours=settings.give_up_hours)
+            delay = next_delay(report.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
+            store.commitment_not_reported(report, str(error), None if is_given_up else now + delay)
+            logger.warning("storage commitment not reported to %s: %s", report.ae_title, error)
+        else:
+            store.commitment_reported(report)
+            taken += 1
+    return taken
+
+
+def _report_there(report: OwedReport, failed: dict[str, int], ae_title: str) -> None:
+    ae = AE(ae_title=ae_title)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = REPORT_TIMEOUT_SECONDS
+    ae.add_requested_context(STORAGE_COMMITMENT)
+    role = build_role(STORAGE_COMMITMENT, scp_role=True)
+    assoc = ae.associate(report.host, report.port, ae_title=report.ae_title, ext_neg=[role])
+    if not assoc.is_established:
+        raise ReportNotTakenError(f"no association with {report.host}:{report.port}")
+    try:
+        _send_report(assoc, report, failed)
+    finally:
+        if assoc.is_established:
+            assoc.release()
+
+
+def _send_report(assoc: Any, report: OwedReport, failed: dict[str, int]) -> None:
+    """Send N-EVENT-REPORT (PS3.4 J.3.3) over `assoc`; ReportNotTakenError where it is not taken."""
+    ds = make_report(report.transaction_uid, report.instances, failed)
+    event_type = SOME_FAILED if failed else ALL_COMMITTED
+    try:
+        answer: Dataset
+        answer, _ = assoc.send_n_event_report(ds, event_type, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    except (RuntimeError, ValueError) as error:  # ended, or the class was not accepted
+        raise ReportNotTakenError("the requester has ended the association, or takes no reports") from error
+    status = answer.get("Status")
+    if status != SUCCESS:
+        said = "no answer" if status is None else f"status 0x{status:04X}"
+        raise ReportNotTakenError(f"the requester gave {said}")
+    logger.info(
+        "storage commitment reported calling_ae_title=%s committed=%d failed=%d",
+        report.ae_title, len(report.instances) - len(failed), len(failed),
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""Remove what has been kept long enough, or what a full disk needs; never what is unfinished, owed or failed.
+
+The row says "expired" before the file goes. A crash between the two leaves a
+file that no row names, and the sweep removes it: nothing is ever named that
+is not there.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+import sqlalchemy as sa
+
+from screener.archive import RECEIVED, RESULTS, Archive
+from screener.config import Retention, Storage
+from screener.store import Store
+from screener.store.tables import instances, results
+
+logger = logging.getLogger(__name__)
+
+ORPHAN_AFTER = timedelta(days=1)
+"""A file that no row names is younger than this while its row is being written."""
+REPORTS_KEPT = timedelta(days=30)
+BATCH = 500
+
+
+def expire(store: Store, archive: Archive, settings: Retention, now: datetime) -> int:
+    """Remove received files, results and history that are older than the settings say; returns how many studies."""
+    expired = 0
+    for table, days, what in (
+        (instances, settings.received_days, "retention.received_days"),
+        (results, settings.results_days, "retention.results_days"),
+    ):
+        if not days:
+            continue
+        before = now - timedelta(days=days)
+        while found := store.expirable_studies(table, before):
+            removed = [expire_study(store, archive, table, study_id, f"{what} = {days:g}", now) for study_id in found]
+            expired += sum(count > 0 for count in removed)
+            if not any(removed):  # each was reopened meanwhile
+                break
+    if settings.history_days:
+        while store.forget_studies(now - timedelta(days=settings.history_days)):
+            pass
+    store.forget_reports(now - REPORTS_KEPT)
+    return expired
+
+
+def expire_study(store: Store, archive: Archive, table: sa.Table, study_id: int, why: str, now: datetime) -> int:
+    """Mark a study's received files, or its results, as expired and remove them; returns how many."""
+    paths = store.expire_files(study_id, table, why=why, now=now)
+    remove_files(store, archive, table, paths)
+    if paths:
+        logger.info("study=%d expired %s=%d: %s", study_id, table.name, len(paths), why)
+    return len(paths)
+
+
+def remove_files(store: Store, archive: Archive, table: sa.Table, paths: Sequence[str]) -> int:
+    """Remove those of `paths` that no live row names; returns how many."""
+    return sum(
+        store.remove_unreferenced(table, paths[begin : begin + BATCH], archive.remove)
+        for begin in range(0, len(paths), BATCH)
+    )
+
+
+def clean_disk(store: Store, archive: Archive, storage: Storage, retention: Retention, now: datetime) -> int:
+    """Remove images of finished studies early, oldest first, while the disk is below `storage.clean_below_mib`.
+
+    Returns how many studies. Nothing goes where received files are kept for ever.
+    """
+    if not storage.clean_below_mib or not retention.received_days:
+        return 0
+    cleaned = 0
+    while archive.free_bytes() < storage.clean_below_mib << 20:
+        found = store.expirable_studies(instances, now, limit=1)
+        if not found or not expire_study(
+            store, archive, instances, found[0], "the disk is below storage.clean_below_mib", now
+        ):
+            break
+        cleaned += 1
+    return cleaned
+
+
+def sweep_orphans(store: Store, archive: Archive, now: datetime) -> int:
+    """Remove received files and results that are older than a day and that no row names; returns how many."""
+    swept = 0
+    for part, table in ((RECEIVED, instances), (RESULTS, results)):
+        old = archive.files_before(part, now - ORPHAN_AFTER)
+        while batch := list(islice(old, BATCH)):
+            swept += remove_files(store, archive, table, batch)
+    if swept:
+        logger.info("files that no row names, removed: %d", swept)
+    return swept

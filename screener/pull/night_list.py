@@ -1,0 +1,226 @@
+"""The verb of the night list: search a day, or fetch a study, one at a time, as long as window and limits allow.
+
+Where it stands is in the store alone, so that it goes on after any stop where
+it was. What a PACS says that it sent is not believed: a study is fetched once
+every wanted series counts as many images here as there.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from screener.clock import is_open, night_began, parse_window
+from screener.config import Pull, Source
+from screener.delays import next_delay
+from screener.outcomes import TryAgain
+from screener.pull.ask_pacs import AWAY
+from screener.pull.match import Series, is_wanted_series
+from screener.store import ListedStudy, Search, Store
+
+logger = logging.getLogger(__name__)
+
+LIST_AHEAD = 2000
+"""Studies that may wait before no further day is searched."""
+LONGEST_WAIT_SECONDS = 3600
+
+
+class Client(Protocol):
+    """What the night list needs of a source; each may raise TryAgain."""
+
+    @property
+    def settings(self) -> Source:
+        """The source's table of config.toml."""
+
+    def find_studies(self, study_date: date, modalities: Sequence[str]) -> list[str]:
+        """Study Instance UIDs of one day."""
+
+    def find_series(self, study_instance_uid: str) -> list[Series]:
+        """The series of one study."""
+
+    def fetch(self, study_instance_uid: str, series: Sequence[Series]) -> None:
+        """Have these series sent to us; return when the source says that it is over."""
+
+    def abort(self) -> None:
+        """End what is under way."""
+
+
+class NightList:
+    """`begin` once, `work` again and again, `stop` from another thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Pull,
+        clients: Mapping[str, Client],
+        *,
+        has_room: Callable[[], bool],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`has_room` False: the disk takes no further study for now."""
+        self._store = store
+        self._settings = settings
+        self._window = parse_window(settings.window)
+        self._clients = clients
+        self._has_room = has_room
+        self._clock = clock
+        self._is_over = threading.Event()
+        self._failures: dict[str, int] = {}
+        self._away_until: dict[str, datetime] = {}
+
+    def begin(self) -> None:
+        """Hold the backfills that the settings ask for, and let go of what is no longer asked for."""
+        now = self._clock()
+        for source in (client.settings for client in self._clients.values()):
+            if source.from_date:
+                last = date.fromisoformat(source.to_date) if source.to_date else None
+                self._store.keep_standing(source.name, date.fromisoformat(source.from_date), last, now)
+        self._store.release_fetches(list(self._clients), is_open=is_open(self._window, now.astimezone()))
+
+    def work(self, _: datetime | None = None) -> int:
+        """Do what may be done now; returns how many searches and studies that was."""
+        steps = 0
+        while not self._is_over.is_set() and self._step():
+            steps += 1
+        return steps
+
+    def stop(self) -> None:
+        """Break off; the next start goes on with the same study."""
+        self._is_over.set()
+        for client in self._clients.values():
+            client.abort()
+
+    def _step(self) -> bool:
+        now = self._clock()
+        local = now.astimezone()
+        is_night = is_open(self._window, local)
+        self._store.release_fetches(list(self._clients), is_open=is_night)
+        ready = [name for name in self._clients if self._away_until.get(name, now) <= now]
+        with_new = self._may_begin(now, local)
+        item = self._store.take_listed(ready, now, is_open=is_night, with_new=with_new)
+        if item is not None:
+            self._work_on(item)
+            return True
+        if self._store.waiting_studies(ready) >= LIST_AHEAD:
+            return False
+        search = self._store.next_search(ready, local.date(), is_open=is_night)
+        if search is not None:
+            self._search(search)
+        return search is not None
+
+    def _may_begin(self, now: datetime, local: datetime) -> bool:
+        settings, store = self._settings, self._store
+        return (
+            self._has_room()
+            and store.backlog_in_flight() < settings.studies_in_flight
+            and store.fetches_since(now - timedelta(hours=1)) < settings.studies_per_hour
+            and store.fetches_since(night_began(self._window, local)) < settings.studies_per_night
+        )
+
+    def _search(self, search: Search) -> None:
+        client = self._clients[search.source]
+        try:
+            found = client.find_studies(search.next_date, search.modalities or client.settings.modalities)
+        except TryAgain as outcome:
+            self._stand_back(search.source, outcome.reason)
+            return
+        self._failures.pop(search.source, None)
+        listed = self._store.record_listing(search, found, self._clock())
+        logger.info(
+            "backfill=%d source=%s date=%s found=%d listed=%d",
+            search.backfill_id, search.source, search.next_date, len(found), listed,
+        )  # fmt: skip
+
+    def _work_on(self, item: ListedStudy) -> None:
+        client = self._clients[item.source]
+        try:
+            offered = client.find_series(item.study_instance_uid)
+        except TryAgain as outcome:
+            if outcome.code == AWAY:
+                self._stand_back(item.source, outcome.reason)
+            else:  # it refuses this very study: that counts, or the study would hold up all others
+                self._store.begin_fetch(item, self._clock())
+                self._leave(item, outcome.reason)
+            return
+        wanted = self._wanted(item, client.settings, offered)
+        missing = self._missing(item, wanted)
+        if not offered:
+            self._end(item, "skipped", "gone", "the source no longer has it")
+        elif not wanted:
+            self._end(item, "skipped", "no_series", "no series of it is wanted")
+        elif not missing and item.has_begun:
+            self._end(item, "fetched")
+        elif not missing:
+            self._end(item, "skipped", "known", "received before, and nothing of it is missing")
+        elif item.attempts >= self._settings.max_attempts:
+            self._give_up(item, item.attempts, "the daemon stopped each time while it was fetched")
+        else:
+            self._fetch(item, client, wanted, missing)
+
+    def _fetch(self, item: ListedStudy, client: Client, wanted: Sequence[Series], missing: Sequence[Series]) -> None:
+        self._store.begin_fetch(item, self._clock())
+        try:
+            client.fetch(item.study_instance_uid, missing)
+        except TryAgain as outcome:
+            if self._is_over.is_set():  # broken off by ourselves
+                return
+            if outcome.code == AWAY:
+                self._stand_back(item.source, outcome.reason)
+            self._leave(item, outcome.reason)
+            return
+        self._failures.pop(item.source, None)
+        still = self._missing(item, wanted)
+        if still:
+            self._leave(item, f"{len(still)} of {len(wanted)} series did not come whole")
+        else:
+            self._end(item, "fetched")
+
+    def _wanted(self, item: ListedStudy, source: Source, offered: Sequence[Series]) -> list[Series]:
+        modalities = item.modalities or source.modalities
+        body_parts = item.body_parts or source.body_parts
+        return [series for series in offered if is_wanted_series(series, source, modalities, body_parts)]
+
+    def _missing(self, item: ListedStudy, wanted: Sequence[Series]) -> list[Series]:
+        """Series of which fewer images are here than there; where the source gives no count, those of which none is."""
+        held = self._store.images_by_series(item.study_instance_uid) or {}
+        return [
+            series
+            for series in wanted
+            if held.get(series.series_instance_uid, 0) < (1 if series.images is None else series.images)
+        ]
+
+    def _leave(self, item: ListedStudy, reason: str) -> None:
+        """After an attempt that failed: another one later, or none."""
+        attempts = item.attempts + 1
+        if attempts >= self._settings.max_attempts:
+            self._give_up(item, attempts, reason)
+            return
+        wait = next_delay(attempts, self._settings.retry_seconds, LONGEST_WAIT_SECONDS)
+        self._store.fetch_failed(item, reason, self._clock() + wait)
+        logger.warning(
+            "backfill=%d item=%d attempt=%d, again in %.0f s: %s",
+            item.backfill_id, item.item_id, attempts, wait.total_seconds(), reason,
+        )  # fmt: skip
+
+    def _give_up(self, item: ListedStudy, attempts: int, reason: str) -> None:
+        """What has come of a study is screened; where nothing has, a person must look."""
+        sentence = f"{reason}; tried {attempts} times"
+        if self._store.images_by_series(item.study_instance_uid):
+            self._end(item, "fetched", "incomplete", sentence)
+        else:
+            self._end(item, "failed", "not_fetched", sentence)
+
+    def _end(self, item: ListedStudy, state: str, code: str = "", reason: str = "") -> None:
+        self._store.end_fetch(item, state, code=code, reason=reason, now=self._clock())
+        logger.info(
+            "backfill=%d item=%d study=%s state=%s %s",
+            item.backfill_id, item.item_id, self._store.find_study(item.study_instance_uid), state, reason,
+        )  # fmt: skip
+
+    def _stand_back(self, source: str, reason: str) -> None:
+        failures = self._failures[source] = self._failures.get(source, 0) + 1
+        wait = next_delay(failures, self._settings.retry_seconds, LONGEST_WAIT_SECONDS)
+        self._away_until[source] = self._clock() + wait
+        level = logging.WARNING if failures == 1 else logging.DEBUG
+        logger.log(level, "source=%s left alone for %.0f s: %s", source, wait.total_seconds(), reason)

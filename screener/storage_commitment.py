@@ -1,0 +1,102 @@
+"""The data sets of the Storage Commitment Push Model, made and read; no input or output (PS3.4 J.3)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from screener.read_header import is_uid
+
+STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
+"""Storage Commitment Push Model SOP Class."""
+WELL_KNOWN_INSTANCE = UID("1.2.840.10008.1.20.1.1")
+"""Its one instance, which every request and report names."""
+
+REQUEST_COMMITMENT = 1  # PS3.4 table J.3-1: action type
+ALL_COMMITTED, SOME_FAILED = 1, 2  # PS3.4 table J.3-2: event types
+NO_SUCH_OBJECT = 0x0112  # PS3.3 C.14.1.1: failure reasons
+CLASS_INSTANCE_CONFLICT = 0x0119
+PROCESSING_FAILURE = 0x0110
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentAnswer:
+    """What a provider of storage commitment says, by SOP Instance UID."""
+
+    committed: frozenset[str]
+    failed: Mapping[str, int]
+    """With the failure reason (PS3.3 C.14.1.1)."""
+
+
+class UnreadableCommitmentError(Exception):
+    """A request or report that names no transaction, or no instances, by valid UIDs."""
+
+
+def make_request(transaction_uid: str, instances: Iterable[tuple[str, str]]) -> Dataset:
+    """Make the action information that asks for commitment to (SOP Class UID, SOP Instance UID) pairs."""
+    ds = Dataset()
+    ds.TransactionUID = transaction_uid
+    ds.ReferencedSOPSequence = [_reference(*pair) for pair in instances]
+    return ds
+
+
+def make_report(transaction_uid: str, instances: Iterable[tuple[str, str]], failed: Mapping[str, int]) -> Dataset:
+    """Make the event information: which of `instances` are committed to, and why those in `failed` are not."""
+    ds = Dataset()
+    ds.TransactionUID = transaction_uid
+    committed, refused = [], []
+    for sop_class_uid, sop_instance_uid in instances:
+        item = _reference(sop_class_uid, sop_instance_uid)
+        if sop_instance_uid in failed:
+            item.FailureReason = failed[sop_instance_uid]
+            refused.append(item)
+        else:
+            committed.append(item)
+    if committed:
+        ds.ReferencedSOPSequence = committed
+    if refused:
+        ds.FailedSOPSequence = refused
+    return ds
+
+
+def read_request(ds: Dataset) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Give the transaction and the (SOP Class UID, SOP Instance UID) pairs of a request."""
+    pairs = tuple(_pair(item) for item in ds.get("ReferencedSOPSequence") or ())
+    if not pairs:
+        raise UnreadableCommitmentError("the request names no instance")
+    return _transaction_uid(ds), pairs
+
+
+def read_report(ds: Dataset) -> tuple[str, CommitmentAnswer]:
+    """Give the transaction of a report and its answer."""
+    committed = frozenset(_pair(item)[1] for item in ds.get("ReferencedSOPSequence") or ())
+    failed = {_pair(item)[1]: _reason(item) for item in ds.get("FailedSOPSequence") or ()}
+    return _transaction_uid(ds), CommitmentAnswer(committed=committed - failed.keys(), failed=failed)
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
+def _pair(item: Dataset) -> tuple[str, str]:
+    pair = str(item.get("ReferencedSOPClassUID", "")), str(item.get("ReferencedSOPInstanceUID", ""))
+    if not all(is_uid(uid) for uid in pair):
+        raise UnreadableCommitmentError("an instance is not named by valid UIDs")
+    return pair
+
+
+def _reason(item: Dataset) -> int:
+    reason: Any = item.get("FailureReason")
+    return reason if isinstance(reason, int) else PROCESSING_FAILURE
+
+
+def _transaction_uid(ds: Dataset) -> str:
+    transaction_uid = str(ds.get("TransactionUID", ""))
+    if not is_uid(transaction_uid):
+        raise UnreadableCommitmentError("no transaction is named by a valid UID")
+    return transaction_uid

@@ -1,0 +1,136 @@
+"""Digests: what backfills found is told in one message a night, owed and marked like any notice."""
+
+from datetime import date, datetime
+
+import sqlalchemy as sa
+
+from screener.journey import Stage
+from screener.store import pull_tables as p
+from screener.store import tables as t
+from screener.store.base import Base, add_step, lock_study, settle
+from screener.store.outbox import notice_of
+from screener.store.values import OwedDigest
+
+
+class Digests(Base):
+    """One message for many notices."""
+
+    def open_digests(self, night: date, now: datetime) -> int:
+        """Gather what is owed into one digest per recipient, unless that recipient had one tonight; returns how many.
+
+        From then on its content is fixed: should it go out twice, it is the same message.
+        """
+        waiting = (t.notices.c.is_in_digest, t.notices.c.state == "owed", t.notices.c.digest_id.is_(None))
+        opened = 0
+        with self._begin() as connection:
+            recipients = connection.execute(
+                sa.select(t.notices.c.channel, t.notices.c.recipient).where(*waiting).distinct()
+            ).all()
+            for channel, recipient in recipients:
+                tonight = sa.select(p.digests.c.id).where(
+                    p.digests.c.night == night, p.digests.c.channel == channel, p.digests.c.recipient == recipient
+                )
+                if connection.execute(tonight).first() is not None:
+                    continue
+                inserted = connection.execute(
+                    p.digests.insert().values(
+                        night=night,
+                        channel=channel,
+                        recipient=recipient,
+                        state="owed",
+                        attempts=0,
+                        owed_since=now,
+                        not_before=now,
+                        last_error="",
+                    )
+                )
+                connection.execute(
+                    t.notices.update()
+                    .where(*waiting, t.notices.c.channel == channel, t.notices.c.recipient == recipient)
+                    .values(digest_id=inserted.inserted_primary_key[0] if inserted.inserted_primary_key else None)
+                )
+                opened += 1
+        return opened
+
+    def owed_digests(self, now: datetime) -> list[OwedDigest]:
+        """Digests that are due, oldest first."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                p.digests.select()
+                .where(p.digests.c.state == "owed", p.digests.c.not_before <= now)
+                .order_by(p.digests.c.owed_since, p.digests.c.id)
+            ).all()
+            owed = []
+            for row in rows:
+                notices = connection.execute(
+                    t.notices.select()
+                    .where(t.notices.c.digest_id == row.id, t.notices.c.state == "owed")
+                    .order_by(t.notices.c.study_id, t.notices.c.id)
+                ).all()
+                owed.append(
+                    OwedDigest(
+                        digest_id=row.id,
+                        channel=row.channel,
+                        recipient=row.recipient,
+                        attempts=row.attempts,
+                        owed_since=row.owed_since,
+                        notices=tuple(notice_of(connection, notice) for notice in notices),
+                    )
+                )
+            return owed
+
+    def digest_sent(self, digest: OwedDigest, now: datetime) -> None:
+        """Mark a digest that its channel has taken, and each notice that it told.
+
+        A notice that a newer run took over meanwhile is not marked: it has not been told.
+        """
+        for notice in digest.notices:
+            with self._begin() as connection:
+                lock_study(connection, notice.study_id)
+                marked = connection.execute(
+                    t.notices.update()
+                    .where(
+                        t.notices.c.id == notice.notice_id,
+                        t.notices.c.state == "owed",
+                        t.notices.c.run_id == notice.run_id,
+                    )
+                    .values(state="sent", sent_at=now, attempts=digest.attempts + 1, last_error="")
+                )
+                if marked.rowcount != 1:
+                    continue
+                add_step(
+                    connection,
+                    study_id=notice.study_id,
+                    run_id=notice.run_id,
+                    at=now,
+                    stage=Stage.NOTIFIED,
+                    sentence=f"told in digest {digest.digest_id}; {digest.channel} to {digest.recipient} was taken",
+                )
+                settle(connection, notice.study_id, now)
+        with self._begin() as connection:
+            left = (t.notices.c.digest_id == digest.digest_id, t.notices.c.state == "owed")
+            connection.execute(t.notices.update().where(*left).values(digest_id=None))  # tomorrow's digest tells them
+            connection.execute(
+                p.digests.update()
+                .where(p.digests.c.id == digest.digest_id)
+                .values(
+                    state="sent" if digest.notices else "superseded",
+                    sent_at=now if digest.notices else None,
+                    attempts=p.digests.c.attempts + int(bool(digest.notices)),
+                    last_error="",
+                )
+            )
+
+    def digest_failed(self, digest: OwedDigest, error: str, not_before: datetime) -> None:
+        """Put a digest back until `not_before`."""
+        with self._begin() as connection:
+            connection.execute(
+                p.digests.update()
+                .where(p.digests.c.id == digest.digest_id, p.digests.c.state == "owed")
+                .values(attempts=p.digests.c.attempts + 1, not_before=not_before, last_error=error)
+            )
+            connection.execute(
+                t.notices.update()
+                .where(t.notices.c.digest_id == digest.digest_id, t.notices.c.state == "owed")
+                .values(attempts=digest.attempts + 1, last_error=error)
+            )

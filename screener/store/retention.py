@@ -1,0 +1,153 @@
+"""What may go: first the row says so, then the file is removed, and what a crash leaves in between is swept."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from screener.journey import Ending
+from screener.store import tables as t
+from screener.store.base import Base, add_step, end_study, lock_study
+
+EXPIRED = "expired"
+
+
+def _owes_nothing() -> tuple[sa.ColumnElement[bool], ...]:
+    """Conditions on a study that is over: ended, not for a person to look at, no work in hand, nothing owed."""
+
+    def has(table: sa.Table, *states: str) -> sa.ColumnElement[bool]:
+        return sa.exists().where(table.c.study_id == t.studies.c.id, table.c.state.in_(states))
+
+    return (
+        t.studies.c.ending.in_([Ending.DONE, Ending.SET_ASIDE]),
+        t.studies.c.news_since_at.is_(None),
+        ~has(t.runs, "waiting", "running"),
+        ~has(t.deliveries, "owed", "sent"),
+        ~has(t.notices, "owed"),
+    )
+
+
+def _has_files(table: sa.Table) -> sa.ColumnElement[bool]:
+    """True: the study has files of this kind (instances or results) that have not expired."""
+    mine: sa.ColumnElement[bool] = (
+        table.c.study_id == t.studies.c.id if "study_id" in table.c else table.c.run_id.in_(_runs_of_the_study())
+    )
+    return sa.exists().where(mine, table.c.expired_at.is_(None))
+
+
+def _runs_of_the_study() -> sa.Select[tuple[int]]:
+    return sa.select(t.runs.c.id).where(t.runs.c.study_id == t.studies.c.id).correlate(t.studies)
+
+
+class Retention(Base):
+    """Expiry of received files, of results and of history; never of unfinished work, nor of what failed."""
+
+    def expirable_studies(self, table: sa.Table, ended_before: datetime, limit: int = 100) -> list[int]:
+        """Studies that ended by then and owe nothing, with files in `table` (instances or results); oldest first."""
+        with self._begin() as connection:
+            query = (
+                sa.select(t.studies.c.id)
+                .where(t.studies.c.ended_at <= ended_before, *_owes_nothing(), _has_files(table))
+                .order_by(t.studies.c.ended_at, t.studies.c.id)
+            )
+            return list(connection.execute(query.limit(limit)).scalars())
+
+    def expire_files(self, study_id: int, table: sa.Table, *, why: str, now: datetime) -> list[str]:
+        """Mark a study's files in `table` as expired; returns their paths, none where the study is not over after all.
+
+        The files are removed afterwards, by `remove_unreferenced`.
+        """
+        with self._begin() as connection:
+            lock_study(connection, study_id)
+            is_over = sa.select(t.studies.c.id).where(t.studies.c.id == study_id, *_owes_nothing())
+            if connection.execute(is_over).first() is None:
+                return []
+            mine = (
+                table.c.study_id == study_id
+                if "study_id" in table.c
+                else table.c.run_id.in_(sa.select(t.runs.c.id).where(t.runs.c.study_id == study_id))
+            )
+            live = (mine, table.c.expired_at.is_(None))
+            paths = list(connection.execute(sa.select(table.c.path).where(*live)).scalars())
+            if paths:
+                connection.execute(table.update().where(*live).values(expired_at=now))
+                what = "received" if table is t.instances else "result"
+                sentence = f"{len(paths)} {what} file(s) are removed: {why}"
+                add_step(connection, study_id=study_id, run_id=None, at=now, stage=EXPIRED, sentence=sentence)
+        return paths
+
+    def remove_unreferenced(self, table: sa.Table, paths: Sequence[str], remove: Callable[[str], bool]) -> int:
+        """Call `remove` for each of `paths` that no live row of `table` names; returns how many it removed.
+
+        While it does, no row of `table` can be committed: a file that is
+        written anew at this moment is missed by its writer, who looks for it
+        after its row, or its row is seen here.
+        """
+        if not paths:
+            return 0
+        with self._begin() as connection:  # on SQLite this holds the write lock
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE MODE")
+            live = set(
+                connection.execute(
+                    sa.select(table.c.path).where(table.c.path.in_(paths), table.c.expired_at.is_(None))
+                ).scalars()
+            )
+            return sum(remove(path) for path in paths if path not in live)
+
+    def forget_studies(self, ended_before: datetime, limit: int = 100) -> int:
+        """Delete every row of studies that ended by then, owe nothing and have no file left; returns how many."""
+        with self._begin() as connection:
+            query = (
+                sa.select(t.studies.c.id, t.studies.c.study_instance_uid)
+                .where(
+                    t.studies.c.ended_at <= ended_before,
+                    *_owes_nothing(),
+                    ~_has_files(t.instances),
+                    ~_has_files(t.results),
+                )
+                .order_by(t.studies.c.ended_at, t.studies.c.id)
+            )
+            found = connection.execute(query.limit(limit)).all()
+        return sum(self._forget(row.id, row.study_instance_uid) for row in found)
+
+    def _forget(self, study_id: int, study_instance_uid: str) -> bool:
+        with self._begin() as connection:
+            lock_study(connection, study_id)
+            is_over = (t.studies.c.id == study_id, *_owes_nothing(), ~_has_files(t.instances), ~_has_files(t.results))
+            if connection.execute(sa.select(t.studies.c.id).where(*is_over)).first() is None:
+                return False
+            runs = sa.select(t.runs.c.id).where(t.runs.c.study_id == study_id)
+            parents: dict[str, sa.Select[tuple[int]]] = {
+                "studies": sa.select(t.studies.c.id).where(t.studies.c.id == study_id),
+                "runs": runs,
+                "deliveries": sa.select(t.deliveries.c.id).where(t.deliveries.c.run_id.in_(runs)),
+            }
+            for table in reversed(t.metadata.sorted_tables):  # what refers to a row goes before it
+                for key in table.foreign_keys:
+                    if key.column.table.name in parents:
+                        connection.execute(table.delete().where(key.parent.in_(parents[key.column.table.name])))
+            connection.execute(
+                t.oddities.delete().where(
+                    t.oddities.c.study_instance_uid == study_instance_uid, t.oddities.c.path == ""
+                )
+            )
+            connection.execute(t.studies.delete().where(t.studies.c.id == study_id))
+        return True
+
+    def forget_reports(self, owed_before: datetime) -> int:
+        """Delete storage commitment reports that were sent or given up."""
+        old = (t.commitment_reports.c.state != "owed", t.commitment_reports.c.owed_since <= owed_before)
+        with self._begin() as connection:
+            return connection.execute(t.commitment_reports.delete().where(*old)).rowcount
+
+    def discard(self, study_id: int, now: datetime) -> bool:
+        """Set a failed study aside at a person's word, so that it may expire; False where it has not failed."""
+        with self._begin() as connection:
+            study = lock_study(connection, study_id)
+            if study.ending != Ending.FAILED or study.news_since_at is not None:
+                return False
+            reason = f"a person discarded it; it had failed: {study.reason}"
+            add_step(connection, study_id=study_id, run_id=None, at=now, stage=Ending.SET_ASIDE, sentence=reason)
+            end_study(connection, study_id=study_id, ending=Ending.SET_ASIDE, code="discarded", reason=reason, now=now)
+        return True

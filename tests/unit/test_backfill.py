@@ -1,0 +1,113 @@
+"""Ordering and reading backfills on the command line."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from screener.__main__ import main
+from screener.config import Pull, Source
+from screener.pull.backfill import OrderError, describe_backfills, describe_report, make_order
+from screener.store import BackfillReport, open_store
+
+SOURCES = [Source(name=name, ae_title=name.upper(), host="127.0.0.1", port=104) for name in ("pacs", "vna")]
+SOURCE = '[[pull.sources]]\nname = "pacs"\nae_title = "PACS"\nhost = "10.0.0.5"\nport = 104\nhow = "move"\n'
+YEAR = {"from_date": "2019-01-01", "to_date": "2019-12-31"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[storage]\nfolder = "var"\n{SOURCE}')
+    (tmp_path / "var").mkdir()
+    store = open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True)
+    store.engine.dispose()
+    return path
+
+
+def test_an_order_without_a_source_asks_all_of_them() -> None:
+    order = make_order(Pull(sources=SOURCES), **YEAR, modalities="ct, us", body_parts="head,,neck")
+    assert order.sources == ("pacs", "vna")
+    assert (order.modalities, order.body_parts) == (("CT", "US"), ("HEAD", "NECK"))
+    assert (order.from_date, order.to_date) == (date(2019, 1, 1), date(2019, 12, 31))
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed", "word"),
+    [
+        (Pull(), YEAR, "pull.sources"),
+        (Pull(sources=SOURCES), YEAR | {"source": "pasc"}, "pasc"),
+        (Pull(sources=SOURCES), {"from_date": "2019-02-30", "to_date": "2019-12-31"}, "2019-02-30"),
+        (Pull(sources=SOURCES), {"from_date": "2019-12-31", "to_date": "2019-01-01"}, "lies before"),
+    ],
+)
+def test_an_order_that_cannot_be_carried_out_says_why(settings: Pull, typed: dict[str, str], word: str) -> None:
+    with pytest.raises(OrderError, match=word):
+        make_order(settings, **typed)  # type: ignore[arg-type]
+
+
+def a_report(**changes: object) -> BackfillReport:
+    values: dict[str, object] = {
+        "backfill_id": 3,
+        "standing_for": None,
+        "from_date": date(2019, 1, 1),
+        "to_date": date(2019, 1, 31),
+        "modalities": ("CT",),
+        "body_parts": (),
+        "is_now": False,
+        "is_paused": True,
+        "opened_at": datetime(2031, 1, 1, tzinfo=UTC),
+        "next_dates": {"pacs": date(2019, 1, 11)},
+        "states": {"listed": 4, "fetched": 2, "failed": 1},
+        "reasons": {("failed", "pacs broke off"): 1},
+        "endings": {"done": 1, "in flight": 1},
+        "flagged": (12,),
+    }
+    return BackfillReport(**values | changes)  # type: ignore[arg-type]
+
+
+def test_progress_is_told_in_days_and_studies() -> None:
+    said = describe_backfills([a_report()])
+    for words in ("backfill 3", "10 of 31 days", "listed 4", "fetched 2", "failed 1", "PAUSED", "flagged 1"):
+        assert words in said
+
+
+def test_a_report_tells_endings_reasons_and_flagged_studies() -> None:
+    said = describe_report(a_report())
+    for words in ("of the 2 fetched: done 1, in flight 1", "failed, 1: pacs broke off", "by our number: 12"):
+        assert words in said
+
+
+def test_a_backfill_is_ordered_listed_held_back_and_let_go(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: str) -> str:
+        assert main(["backfill", *arguments, "--config", str(config)]) == 0
+        return capsys.readouterr().out
+
+    assert "no backfill" in said()
+    assert "backfill 1" in said("--from", "2019-01-01", "--to", "2019-12-31", "--body-part", "HEAD,NECK")
+    assert "body part HEAD, NECK" in said()
+    assert "held back" in said("--pause", "1")
+    assert "PAUSED" in said("--report", "1")
+    assert "goes on" in said("--resume", "1")
+    assert "PAUSED" not in said()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--from", "2019-01-01"), "--to"),
+        (("--pause", "9"), "no backfill 9"),
+        (("--report", "9"), "no backfill 9"),
+        (("--from", "2019-01-01", "--to", "2019-01-02", "--source", "nosuch"), "nosuch"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str
+) -> None:
+    assert main(["backfill", *arguments, "--config", str(config)]) == 1
+    assert word in capsys.readouterr().err
+
+
+def test_a_source_that_may_not_send_to_us_is_warned_of(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "check", "--config", str(config)]) == 0
+    assert "no [[listener.peers]] entry admits PACS at 10.0.0.5" in capsys.readouterr().out

@@ -1,0 +1,205 @@
+"""Storage commitment at the door: what is durable here is promised, everything else refused with the reason."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+
+from screener.archive import Archive
+from screener.commit import report_commitments
+from screener.config import Listener as ListenerSettings
+from screener.config import Peer, Results
+from screener.receive import Listener
+from screener.storage_commitment import (
+    ALL_COMMITTED,
+    CLASS_INSTANCE_CONFLICT,
+    NO_SUCH_OBJECT,
+    SOME_FAILED,
+    STORAGE_COMMITMENT,
+    WELL_KNOWN_INSTANCE,
+    make_report,
+    make_request,
+    read_report,
+)
+from screener.store import Store, open_store
+from tests.peers.ports import free_port
+from tests.peers.scanner import Scanner, make_ct
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+DEADLINE_SECONDS = 60.0
+
+
+@dataclass
+class Door:
+    listener: Listener
+    store: Store
+    archive: Archive
+
+    def report(self, now: datetime = NOW) -> int:
+        return report_commitments(self.store, self.archive, "PAROTID", Results(give_up_hours=1), now)
+
+
+@pytest.fixture
+def open_door(tmp_path: Path) -> Iterator[Callable[[int], Door]]:
+    doors: list[Door] = []
+
+    def open_one(report_port: int = 0) -> Door:
+        store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+        archive = Archive(tmp_path / "var", 0)
+        peer = Peer(ae_title="*", hosts=["127.0.0.1"], port=report_port)
+        listener = Listener(ListenerSettings(port=0, peers=[peer]), archive, store, lambda: NOW)
+        listener.start()
+        doors.append(Door(listener, store, archive))
+        return doors[-1]
+
+    yield open_one
+    for door in doors:
+        door.listener.stop()
+        door.store.engine.dispose()
+
+
+@dataclass
+class Requester:
+    """A modality that asks for commitment and keeps the reports that it gets."""
+
+    reports: list[tuple[int, Dataset]] = field(default_factory=list)
+    has_come: threading.Event = field(default_factory=threading.Event)
+
+    def take(self, event: evt.Event) -> tuple[int, None]:
+        self.reports.append((event.event_type, event.event_information))
+        return 0x0000, None
+
+    def go_on(self, _: evt.Event) -> None:
+        """The answer to the report is out: the association may be released."""
+        if self.reports:
+            self.has_come.set()
+
+    @contextmanager
+    def calling(self, door: Door) -> Iterator[Association]:
+        ae = AE("MODALITY")
+        ae.add_requested_context(STORAGE_COMMITMENT)
+        handlers = [(evt.EVT_N_EVENT_REPORT, self.take), (evt.EVT_PDU_SENT, self.go_on)]
+        assoc = ae.associate("127.0.0.1", door.listener.port, ae_title="PAROTID", evt_handlers=handlers)
+        assert assoc.is_established
+        yield assoc
+        if assoc.is_established:
+            assoc.release()
+
+    def ask(self, door: Door, ds: Dataset, *, stays: bool = True, action_type: int = 1) -> int:
+        with self.calling(door) as assoc:
+            answer, _ = assoc.send_n_action(ds, action_type, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+            if stays:
+                assert self.has_come.wait(DEADLINE_SECONDS), "no report on the association of the request"
+        status: int = answer.Status
+        return status
+
+
+def stored(door: Door) -> tuple[str, str]:
+    ds = make_ct()
+    Scanner(door.listener.port).send([ds])
+    return ds.SOPClassUID, ds.SOPInstanceUID
+
+
+def test_what_is_durable_is_committed_to_on_the_same_association(open_door: Callable[..., Door]) -> None:
+    door, requester = open_door(), Requester()
+    pair = stored(door)
+    transaction_uid = generate_uid()
+    assert requester.ask(door, make_request(transaction_uid, [pair])) == 0x0000
+    ((event_type, ds),) = requester.reports
+    assert event_type == ALL_COMMITTED
+    assert read_report(ds)[0] == transaction_uid
+    assert read_report(ds)[1].committed == {pair[1]}
+
+
+def test_what_is_not_here_is_refused_with_no_such_object(open_door: Callable[..., Door]) -> None:
+    door, requester = open_door(), Requester()
+    pair, stranger = stored(door), (CTImageStorage, generate_uid())
+    requester.ask(door, make_request(generate_uid(), [pair, stranger]))
+    ((event_type, ds),) = requester.reports
+    answer = read_report(ds)[1]
+    assert (event_type, answer.committed, answer.failed) == (SOME_FAILED, {pair[1]}, {stranger[1]: NO_SUCH_OBJECT})
+
+
+def test_a_row_whose_file_is_gone_is_not_committed_to(open_door: Callable[..., Door]) -> None:
+    door, requester = open_door(), Requester()
+    pair = stored(door)
+    for path in (door.archive.folder / "received").rglob("*.dcm"):
+        path.unlink()
+    requester.ask(door, make_request(generate_uid(), [pair]))
+    assert read_report(requester.reports[0][1])[1].failed == {pair[1]: NO_SUCH_OBJECT}
+
+
+def test_an_instance_under_another_class_is_a_conflict(open_door: Callable[..., Door]) -> None:
+    door, requester = open_door(), Requester()
+    _, sop_instance_uid = stored(door)
+    requester.ask(door, make_request(generate_uid(), [(MRImageStorage, sop_instance_uid)]))
+    assert read_report(requester.reports[0][1])[1].failed == {sop_instance_uid: CLASS_INSTANCE_CONFLICT}
+
+
+@contextmanager
+def taking_reports(requester: Requester, port: int) -> Iterator[None]:
+    ae = AE("MODALITY")
+    ae.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, requester.take)])
+    try:
+        yield
+    finally:
+        server.shutdown()
+
+
+# pynetdicom 3.0.4 drops the socket of a refused connection without closing it (AssociationSocket.connect).
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_sender_with_a_port_gets_its_report_there_when_it_is_back(open_door: Callable[..., Door]) -> None:
+    port = free_port()
+    door, requester = open_door(port), Requester()
+    pair = stored(door)
+    assert requester.ask(door, make_request(generate_uid(), [pair]), stays=False) == 0x0000
+    assert door.report() == 0  # it is away
+    assert door.report(NOW + timedelta(seconds=1)) == 0  # and not asked at once again
+    with taking_reports(requester, port):
+        assert door.report(NOW + timedelta(minutes=5)) == 1
+        assert door.report(NOW + timedelta(minutes=50)) == 0  # once
+    assert read_report(requester.reports[0][1])[1].committed == {pair[1]}
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_requester_that_never_answers_is_given_up(open_door: Callable[..., Door]) -> None:
+    door, requester = open_door(free_port()), Requester()
+    requester.ask(door, make_request(generate_uid(), [stored(door)]), stays=False)
+    door.report(NOW + timedelta(hours=2))
+    assert door.store.owed_commitment_reports(NOW + timedelta(days=1)) == []
+
+
+@pytest.mark.parametrize("broken", ["TransactionUID", "ReferencedSOPSequence"])
+def test_a_request_that_names_nothing_is_refused(open_door: Callable[..., Door], broken: str) -> None:
+    door = open_door()
+    ds = make_request(generate_uid(), [(CTImageStorage, generate_uid())])
+    delattr(ds, broken)
+    assert Requester().ask(door, ds, stays=False) == 0x0115
+
+
+def test_another_action_is_refused(open_door: Callable[..., Door]) -> None:
+    ds = make_request(generate_uid(), [(CTImageStorage, generate_uid())])
+    assert Requester().ask(open_door(), ds, stays=False, action_type=7) == 0x0123
+
+
+def test_a_pacs_may_call_as_provider(open_door: Callable[..., Door]) -> None:
+    """PS3.7 D.3.3.4: the role selection that a PACS proposes for its report is granted."""
+    ae = AE("PACS")
+    ae.add_requested_context(STORAGE_COMMITMENT)
+    role = build_role(STORAGE_COMMITMENT, scp_role=True)
+    assoc = ae.associate("127.0.0.1", open_door().listener.port, ae_title="PAROTID", ext_neg=[role])
+    (context,) = assoc.accepted_contexts
+    report = make_report(generate_uid(), [(CTImageStorage, generate_uid())], {})
+    answer, _ = assoc.send_n_event_report(report, ALL_COMMITTED, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    assoc.release()
+    assert (context.as_scp, context.as_scu) == (True, False)
+    assert answer.Status == 0x0115  # nobody asked for this transaction

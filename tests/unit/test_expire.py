@@ -1,0 +1,349 @@
+"""What has been kept long enough goes; what is unfinished, owed or failed never does."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+from pydicom.uid import generate_uid
+
+from screener import archive as archive_module
+from screener.archive import Archive
+from screener.config import Listener as ListenerSettings
+from screener.config import Retention, Storage
+from screener.dispatch import dispatch_study
+from screener.expire import clean_disk, expire, sweep_orphans
+from screener.explain import describe_disk, describe_study
+from screener.journey import Ending, Queue
+from screener.receive import Listener
+from screener.store import Run, Store, open_store
+from screener.store import tables as t
+from screener.study import Thresholds
+from tests.peers.scanner import Scanner, make_ct
+from tests.unit.test_store import a_screening
+
+START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+LONG_AFTER = START + timedelta(days=1000)
+SETTINGS = Retention(received_days=30, results_days=60, history_days=90)
+THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="abc")
+MIB = 1 << 20
+
+
+class World:
+    """A listener, its store and its disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archive = Archive(folder / "var", 0)
+        self.store: Store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
+        self.now = START
+        self.listener = Listener(ListenerSettings(port=0), self.archive, self.store, lambda: self.now)
+        self.listener.start()
+
+    def receive(self, *datasets: object) -> None:
+        assert {answer.status for answer in Scanner(self.listener.port).send(list(datasets))} == {0}
+
+    def run(self) -> Run:
+        """Dispatch what has come and claim it."""
+        for study in self.store.quiet_studies(self.now, quiet=timedelta(0), max_wait=timedelta(0)):
+            dispatch_study(self.store, study, THRESHOLDS, self.now)
+        run = self.store.claim_run(Queue.CT, "worker", self.now, timedelta(minutes=5))
+        assert run is not None
+        return run
+
+    def set_aside(self, *datasets: object) -> int:
+        self.receive(*datasets)
+        run = self.run()
+        self.store.end_run(run, Ending.SET_ASIDE, code="x", reason="too few slices", now=self.now)
+        return run.study_id
+
+    def screen(self, *datasets: object, destinations: tuple[str, ...] = (), recipients: tuple[str, ...] = ()) -> int:
+        """Screen what has come; its two results are files."""
+        self.receive(*datasets)
+        run = self.run()
+        screening = a_screening()
+        written = [
+            replace(found, path=self.archive.write_result(run.study_id, run.number, found.role, b"x", attempt=1))
+            for found in screening.results
+        ]
+        self.store.finish_run(
+            run,
+            replace(screening, results=tuple(written)),
+            destinations=destinations,
+            recipients=[("email", recipient) for recipient in recipients],
+            seconds=1.0,
+            now=self.now,
+        )
+        return run.study_id
+
+    def files(self, part: str) -> int:
+        return sum(path.is_file() for path in (self.archive.folder / part).rglob("*"))
+
+    def expire(self, days: float, settings: Retention = SETTINGS) -> int:
+        return expire(self.store, self.archive, settings, START + timedelta(days=days))
+
+    def ending(self, study_id: int) -> Ending | None:
+        return self.store.study_report(study_id).ending
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = World(tmp_path)
+    yield opened
+    opened.listener.stop()
+    opened.store.engine.dispose()
+
+
+def test_received_files_results_and_history_go_each_in_its_time(world: World) -> None:
+    study_id = world.screen(make_ct(), make_ct())
+    assert world.ending(study_id) is Ending.DONE
+    world.expire(29)
+    assert (world.files("received"), world.files("results")) == (2, 2)
+    world.expire(31)
+    assert (world.files("received"), world.files("results")) == (0, 2)
+    world.expire(61)
+    assert world.files("results") == 0
+    assert "the files of 2 of them have been removed" in describe_study(world.store.study_report(study_id))
+    world.expire(91)
+    assert world.store.study_numbers() == []
+    assert world.store.counts().is_balanced
+
+
+def test_no_days_keep_for_ever(world: World) -> None:
+    world.screen(make_ct())
+    world.expire(10_000, Retention(received_days=0, results_days=0, history_days=0))
+    world.expire(10_000, Retention(received_days=0, results_days=0, history_days=1))
+    assert (world.files("received"), world.files("results"), world.store.study_numbers()) == (1, 2, [1])
+
+
+def test_a_study_set_aside_goes_as_one_that_is_done(world: World) -> None:
+    world.set_aside(make_ct())
+    world.expire(31)
+    assert world.files("received") == 0
+
+
+def test_unfinished_work_is_never_removed(world: World) -> None:
+    world.receive(make_ct())
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0  # still arriving
+    run = world.run()
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0  # in hand
+    world.store.try_again(run, reason="busy", not_before=LONG_AFTER, now=START)
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0  # waits
+    assert world.files("received") == 1
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_a_study_that_owes_a_delivery_keeps_everything(world: World, is_sent: bool) -> None:
+    world.screen(make_ct(), destinations=("pacs",))
+    if is_sent:
+        delivery = world.store.claim_delivery("worker", START, timedelta(minutes=1))
+        assert delivery is not None
+        world.store.delivery_sent(delivery, seconds=1, now=START, ask_at=LONG_AFTER)
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0
+    assert (world.files("received"), world.files("results")) == (1, 2)
+
+
+def test_a_study_that_owes_a_notice_keeps_everything(world: World) -> None:
+    world.screen(make_ct(), recipients=("ent@hospital.test",))
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0
+    assert world.files("received") == 1
+
+
+def test_an_older_run_that_still_owes_keeps_a_study_that_was_set_aside_since(world: World) -> None:
+    world.screen(make_ct(), destinations=("pacs",))
+    assert world.set_aside(make_ct()) == 1  # a late image of the same study
+    assert world.ending(1) is Ending.SET_ASIDE
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0
+
+
+def test_a_failed_study_is_kept_until_a_person_discards_it(world: World) -> None:
+    world.receive(make_ct())
+    run = world.run()
+    world.store.end_run(run, Ending.FAILED, code="x", reason="two slices at one position", now=START)
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0
+    assert world.store.discard(run.study_id, START)
+    assert world.ending(run.study_id) is Ending.SET_ASIDE
+    assert "two slices at one position" in world.store.study_report(run.study_id).reason
+    assert not world.store.discard(run.study_id, START)
+    assert world.expire(31) == 1
+    assert world.files("received") == 0
+
+
+def test_a_study_that_comes_again_after_its_expiry_is_received_like_a_new_one(world: World) -> None:
+    ds = make_ct()
+    study_id = world.set_aside(ds)
+    world.expire(31)
+    assert world.store.images_of(study_id, world.archive.folder) == []
+    world.now = START + timedelta(days=40)
+    world.receive(ds)
+    assert world.ending(study_id) is None
+    (image,) = world.store.images_of(study_id, world.archive.folder)
+    assert image.path.is_file()
+    run = world.run()
+    assert (run.study_id, run.number) == (study_id, 2)
+    story = describe_study(world.store.study_report(study_id))
+    assert "1 received file(s) are removed" in story
+    assert "run 1" in story
+
+
+def test_a_crash_between_the_row_and_the_file_leaves_an_orphan_that_the_sweep_removes(world: World) -> None:
+    study_id = world.set_aside(make_ct())
+    paths = world.store.expire_files(study_id, t.instances, why="a test", now=START)  # and then the power goes
+    assert len(paths) == world.files("received") == 1
+    assert world.expire(31) == 0  # the row says that it is gone
+    assert sweep_orphans(world.store, world.archive, datetime.now(UTC)) == 0  # too young
+    assert sweep_orphans(world.store, world.archive, datetime.now(UTC) + timedelta(days=2)) == 1
+    assert world.files("received") == 0
+
+
+def test_the_sweep_leaves_what_a_row_names(world: World) -> None:
+    world.screen(make_ct(), destinations=("pacs",))
+    stray = world.archive.folder / "received" / "00" / "stray.dcm"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"x")
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert sweep_orphans(world.store, world.archive, later) == 1
+    assert (world.files("received"), world.files("results"), stray.exists()) == (1, 2, False)
+
+
+def test_an_image_that_comes_while_its_old_file_is_removed_is_there_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is written, the expiry takes it for the old one, and only then is its row committed."""
+    ds = make_ct()
+    study_id = world.set_aside(ds)
+    paths = world.store.expire_files(study_id, t.instances, why="a test", now=START)
+    record = world.store.record_instance
+
+    def late(*arguments: object) -> object:
+        assert world.store.remove_unreferenced(t.instances, paths, world.archive.remove) == 1
+        return record(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.store, "record_instance", late)
+    world.receive(ds)
+    (image,) = world.store.images_of(study_id, world.archive.folder)
+    assert image.path.is_file()
+
+
+def test_an_old_file_whose_row_is_live_again_is_not_removed(world: World) -> None:
+    ds = make_ct()
+    study_id = world.set_aside(ds)
+    paths = world.store.expire_files(study_id, t.instances, why="a test", now=START)
+    world.receive(ds)
+    assert world.store.remove_unreferenced(t.instances, paths, world.archive.remove) == 0
+    assert world.files("received") == 1
+
+
+def test_forgetting_a_study_leaves_no_row_of_it(world: World) -> None:
+    world.screen(make_ct())
+    kept = world.screen(make_ct(StudyInstanceUID=generate_uid()), destinations=("pacs",))
+    world.expire(31)
+    world.expire(91)
+    assert world.store.study_numbers() == [kept]
+    with world.store.engine.connect() as connection:
+        for table in t.metadata.sorted_tables:
+            for column in table.foreign_keys:
+                if column.column.table is t.studies:
+                    owners = connection.execute(sa.select(column.parent).distinct()).scalars()
+                    assert set(owners) <= {kept, None}, table.name
+
+
+Free = Callable[[int], None]
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch, world: World) -> Free:
+    """Pretend that the disk has so many MiB free, and one more for each received file that is gone."""
+
+    def pretend(mib: int) -> None:
+        held = world.files("received")
+
+        def usage(_: object) -> SimpleNamespace:
+            return SimpleNamespace(free=(mib + held - world.files("received")) * MIB)
+
+        monkeypatch.setattr(archive_module.shutil, "disk_usage", usage)
+
+    return pretend
+
+
+STORAGE = Storage(reserve_mib=100, clean_below_mib=200)
+
+
+def test_a_filling_disk_is_cleaned_oldest_first_and_no_further_than_needed(world: World, free: Free) -> None:
+    ids = []
+    for day in range(3):
+        world.now = START + timedelta(days=day)
+        ids.append(world.set_aside(make_ct(StudyInstanceUID=generate_uid())))
+    free(198)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 2
+    assert [world.store.study_report(study_id).expired for study_id in ids] == [1, 1, 0]
+
+
+def test_enough_room_is_left_alone(world: World, free: Free) -> None:
+    world.set_aside(make_ct())
+    free(200)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 0
+
+
+def test_a_full_disk_never_costs_unfinished_work(world: World, free: Free) -> None:
+    world.screen(make_ct(), destinations=("pacs",))
+    free(1)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, LONG_AFTER) == 0
+    assert world.files("received") == 1
+
+
+@pytest.mark.parametrize(
+    ("storage", "retention"), [(STORAGE, Retention(received_days=0)), (Storage(clean_below_mib=0), SETTINGS)]
+)
+def test_nothing_is_cleaned_early_where_the_settings_forbid_it(
+    world: World, free: Free, storage: Storage, retention: Retention
+) -> None:
+    world.set_aside(make_ct())
+    free(1)
+    assert clean_disk(world.store, world.archive, storage, retention, world.now) == 0
+
+
+def test_the_status_shows_the_room_against_the_reserve() -> None:
+    assert "enough" in describe_disk(300 * MIB, STORAGE)
+    assert "removed early" in describe_disk(150 * MIB, STORAGE)
+    assert "BELOW THE RESERVE" in describe_disk(99 * MIB, STORAGE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_disk_that_runs_full_refuses_cleans_and_takes_again(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        world = World(tmp_path)
+        world.listener.stop()
+        world.archive = Archive(small, 8 * MIB)
+        world.listener = Listener(ListenerSettings(port=0), world.archive, world.store, lambda: world.now)
+        world.listener.start()
+        storage = Storage(reserve_mib=8, clean_below_mib=12)
+        scanner = Scanner(world.listener.port)
+        statuses = []
+        for _ in range(40):  # each of half a MiB: 16 MiB, then the reserve
+            (answer,) = scanner.send([make_ct(Rows=512, Columns=512, PixelData=bytes(MIB // 2))])
+            statuses.append(answer.status)
+            if answer.status:
+                break
+        assert statuses[0] == 0
+        assert statuses[-1] == 0xA700
+        assert world.archive.free_bytes() >= 8 * MIB - MIB
+        assert clean_disk(world.store, world.archive, storage, SETTINGS, world.now) == 0  # nothing has ended yet
+        for study in world.store.quiet_studies(START, quiet=timedelta(0), max_wait=timedelta(0)):
+            world.store.set_aside_study(study, code="x", reason="a test", now=START)
+        assert clean_disk(world.store, world.archive, storage, SETTINGS, world.now) > 0
+        assert world.archive.free_bytes() >= 12 * MIB
+        assert scanner.send([make_ct(Rows=512, Columns=512, PixelData=bytes(MIB // 2))])[0].status == 0
+        world.listener.stop()
+        world.store.engine.dispose()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)

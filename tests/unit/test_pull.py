@@ -1,0 +1,452 @@
+"""The night list against a source that does as it is told, and the store as it is."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from screener.clock import is_open, night_began, parse_window
+from screener.config import Pull, Source
+from screener.dispatch import dispatch_study
+from screener.journey import Ending, Queue
+from screener.outcomes import TryAgain
+from screener.pull.ask_pacs import AWAY, MOST_CONTEXTS, _contexts_for
+from screener.pull.match import Series, is_wanted_series, is_wanted_study
+from screener.pull.night_list import NightList
+from screener.store import BackfillOrder, BackfillReport, Store, open_store
+from tests.peers.values import an_instance
+from tests.unit.test_store import THRESHOLDS
+
+NIGHT = datetime(2031, 3, 4, 23, 0).astimezone()
+"""A local time in the window of every test that names none."""
+QUIET, MAX_WAIT, LEASE = timedelta(seconds=60), timedelta(hours=1), timedelta(minutes=2)
+FIRST, LAST = date(2019, 1, 1), date(2019, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database whose schema is up to date: made once, copied by every test."""
+    path = tmp_path_factory.mktemp("store") / "empty.sqlite"
+    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
+    return path
+
+
+@pytest.fixture
+def store(empty: Path, tmp_path: Path) -> Iterator[Store]:
+    shutil.copy(empty, tmp_path / "screener.sqlite")
+    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
+    yield opened
+    opened.engine.dispose()
+
+
+def a_series(number: int, images: int = 2, **changes: object) -> Series:
+    values: dict[str, object] = {"modality": "CT", "body_part": "HEADNECK", "station_name": "CT1", "images": images}
+    return Series(series_instance_uid=f"1.9.{number}", **values | changes)  # type: ignore[arg-type]
+
+
+class Archive:
+    """A source with studies of `days`, whose images it puts into the store as the door would."""
+
+    def __init__(self, store: Store, **settings: object) -> None:
+        self.settings = Source.model_validate(
+            {"name": "old", "ae_title": "OLD", "host": "127.0.0.1", "port": 104} | settings
+        )
+        self.days: dict[date, list[str]] = {}
+        self.series: dict[str, list[Series]] = {}
+        self.asked: list[tuple[str, list[str]]] = []
+        """Study, and the series that were asked for, of each fetch."""
+        self.loses: set[str] = set()
+        """Series of which no image ever comes."""
+        self.refusal: TryAgain | None = None
+        self.now = NIGHT
+        self._store = store
+
+    def add(self, study: str, day: date, *series: Series) -> None:
+        self.days.setdefault(day, []).append(study)
+        self.series[study] = list(series)
+
+    def find_studies(self, study_date: date, modalities: Sequence[str]) -> list[str]:
+        assert list(modalities) == ["CT"]
+        self._refuse()
+        return self.days.get(study_date, [])
+
+    def find_series(self, study_instance_uid: str) -> list[Series]:
+        self._refuse()
+        return self.series[study_instance_uid]
+
+    def fetch(self, study_instance_uid: str, series: Sequence[Series]) -> None:
+        self.asked.append((study_instance_uid, [one.series_instance_uid for one in series]))
+        for one in series:
+            if one.series_instance_uid not in self.loses:
+                receive(self._store, study_instance_uid, one, self.now)
+
+    def abort(self) -> None:
+        pass
+
+    def _refuse(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def receive(store: Store, study: str, series: Series, now: datetime, sender: str = "OLD") -> None:
+    for number in range(series.images or 0):
+        image = an_instance(
+            study_instance_uid=study,
+            series_instance_uid=series.series_instance_uid,
+            sop_instance_uid=f"{study}.{series.series_instance_uid}.{number}",
+            path=f"received/{study}-{series.series_instance_uid}-{number}.dcm",
+            calling_ae_title=sender,
+        )
+        store.record_instance(image, now)
+
+
+def night_list(store: Store, archive: Archive, now: datetime = NIGHT, **settings: object) -> NightList:
+    archive.now = now
+    pull = Pull.model_validate(settings)
+    return NightList(store, pull, {"old": archive}, has_room=lambda: True, clock=lambda: archive.now)
+
+
+def order(store: Store, first: date = FIRST, last: date = LAST, **changes: object) -> int:
+    values: dict[str, object] = {"sources": ("old",), "from_date": first, "to_date": last}
+    return store.add_backfill(BackfillOrder(**values | changes), NIGHT)  # type: ignore[arg-type]
+
+
+def report(store: Store, number: int = 1) -> BackfillReport:
+    (found,) = store.backfill_reports(number)
+    return found
+
+
+def dispatch(store: Store, now: datetime) -> int:
+    studies = store.quiet_studies(now, quiet=QUIET, max_wait=MAX_WAIT)
+    return sum(dispatch_study(store, study, THRESHOLDS, now) is not None for study in studies)
+
+
+# The window
+
+
+@pytest.mark.parametrize(
+    ("window", "clock", "answer"),
+    [
+        ("22:00-06:00", (21, 59), False),
+        ("22:00-06:00", (22, 0), True),
+        ("22:00-06:00", (3, 0), True),
+        ("22:00-06:00", (6, 0), False),
+        ("12:00-13:00", (12, 30), True),
+        ("12:00-13:00", (13, 0), False),
+        ("00:00-24:00", (17, 0), True),
+    ],
+)
+def test_a_window_may_pass_midnight(window: str, clock: tuple[int, int], answer: bool) -> None:
+    assert is_open(parse_window(window), NIGHT.replace(hour=clock[0], minute=clock[1])) is answer
+
+
+def test_a_night_begins_on_the_evening_before() -> None:
+    window = parse_window("22:00-06:00")
+    assert night_began(window, NIGHT) == NIGHT.replace(hour=22)
+    assert night_began(window, NIGHT + timedelta(hours=4)) == NIGHT.replace(hour=22)
+
+
+@pytest.mark.parametrize("text", ["", "22-6", "22:00", "25:00-06:00", "22:00-06:60"])
+def test_what_is_no_window_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_window(text)
+
+
+# What is wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({}, True),
+        ({"modality": "MR"}, False),
+        ({"body_part": "CHEST"}, False),
+        ({"body_part": "NECK"}, True),
+        ({"body_part": ""}, True),
+        ({"station_name": "CT9"}, False),
+    ],
+)
+def test_a_series_is_wanted_for_what_it_says(changes: dict[str, str], answer: bool) -> None:
+    source = Source(name="old", ae_title="OLD", host="h", port=104, station_names=["CT1"])
+    assert is_wanted_series(a_series(1, **changes), source, ["CT"], ["head", "NECK"]) is answer
+
+
+def test_a_series_without_body_part_can_be_left() -> None:
+    source = Source(name="old", ae_title="OLD", host="h", port=104, takes_unnamed_body_parts=False)
+    assert not is_wanted_series(a_series(1, body_part=""), source, ["CT"], ["HEAD"])
+
+
+@pytest.mark.parametrize(("description", "answer"), [("CT Neck with contrast", True), ("CT chest", False), ("", False)])
+def test_a_study_is_wanted_for_its_description(description: str, answer: bool) -> None:
+    source = Source(name="old", ae_title="OLD", host="h", port=104, study_descriptions=["*NECK*"])
+    said = Dataset()
+    said.StudyDescription = description
+    assert is_wanted_study(said, source, "CT") is answer
+
+
+def test_a_study_without_the_modality_is_not_wanted() -> None:
+    source = Source(name="old", ae_title="OLD", host="h", port=104)
+    said = Dataset()
+    said.ModalitiesInStudy = ["MR", "SR"]
+    assert not is_wanted_study(said, source, "CT")
+
+
+@pytest.mark.parametrize("modality", ["CT", "US", "MR"])
+def test_what_is_proposed_fits_into_one_association(modality: str) -> None:
+    assert len(_contexts_for(modality)) < MOST_CONTEXTS
+
+
+# Searching and fetching
+
+
+def test_every_day_is_searched_and_every_study_fetched_once(store: Store) -> None:
+    archive = Archive(store)
+    for number, day in enumerate((FIRST, FIRST, LAST), start=1):
+        archive.add(f"1.2.{number}", day, a_series(number))
+    order(store)
+    night_list(store, archive).work()
+    night_list(store, archive).work()
+    assert [study for study, _ in archive.asked] == ["1.2.1", "1.2.2", "1.2.3"]
+    assert report(store).states == {"fetched": 3}
+    assert report(store).next_dates == {"old": LAST + timedelta(days=1)}
+
+
+def test_today_and_what_is_to_come_are_not_searched(store: Store) -> None:
+    order(store, NIGHT.date() - timedelta(days=1), NIGHT.date() + timedelta(days=9))
+    night_list(store, Archive(store)).work()
+    assert report(store).next_dates == {"old": NIGHT.date()}
+
+
+def test_outside_the_window_nothing_is_asked_unless_it_is_ordered_now(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    noon = NIGHT.replace(hour=12)
+    assert night_list(store, archive, noon).work() == 0
+    order(store, is_now=True)
+    night_list(store, archive, noon).work()
+    assert report(store, 2).states == {"fetched": 1}
+
+
+def test_a_study_that_is_known_and_whole_is_skipped(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    receive(store, "1.2.1", a_series(1), NIGHT, sender="SCANNER")
+    order(store)
+    night_list(store, archive).work()
+    assert archive.asked == []
+    assert report(store).states == {"skipped": 1}
+    assert ("skipped", "received before, and nothing of it is missing") in report(store).reasons
+
+
+def test_only_the_series_that_is_missing_is_fetched(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2), a_series(3, modality="SR"))
+    receive(store, "1.2.1", a_series(1), NIGHT)
+    order(store)
+    night_list(store, archive).work()
+    assert archive.asked == [("1.2.1", ["1.9.2"])]
+
+
+def test_a_study_of_another_body_part_is_skipped_with_the_reason(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1, body_part="CHEST"))
+    order(store, body_parts=("HEAD", "NECK"))
+    night_list(store, archive).work()
+    assert report(store).reasons == {("skipped", "no series of it is wanted"): 1}
+
+
+def test_two_backfills_never_fetch_the_same_study(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    order(store)
+    night_list(store, archive).work()
+    assert len(archive.asked) == 1
+    assert report(store, 2).reasons == {("skipped", "on the list of backfill 1 already"): 1}
+
+
+def test_a_study_that_was_interrupted_goes_first_and_only_the_rest_of_it_is_fetched(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.add("1.2.2", FIRST, a_series(2), a_series(3))
+    order(store)
+    list_only = night_list(store, archive, studies_in_flight=1)
+    while not report(store).states:
+        list_only._step()
+    interrupted = store.take_listed(["old"], NIGHT, is_open=True, with_new=True)
+    assert interrupted is not None
+    store.end_fetch(interrupted, "fetched", code="", reason="", now=NIGHT)
+    interrupted = store.take_listed(["old"], NIGHT, is_open=True, with_new=True)
+    assert interrupted is not None
+    store.begin_fetch(interrupted, NIGHT)
+    receive(store, "1.2.2", a_series(2), NIGHT)
+    assert dispatch(store, NIGHT + QUIET) == 0, "a study that is half here was screened"
+    night_list(store, archive).work()
+    assert archive.asked == [("1.2.2", ["1.9.3"])]
+    assert dispatch(store, NIGHT + QUIET) == 1
+
+
+def test_a_paused_backfill_waits_and_what_was_begun_is_let_go(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.loses = {"1.9.1"}
+    order(store)
+    night_list(store, archive).work()
+    assert report(store).states == {"fetching": 1}
+    assert store.pause_backfill(1, True)
+    night_list(store, archive, NIGHT + timedelta(hours=1)).work()
+    assert report(store).states == {"listed": 1}
+    assert store.pause_backfill(1, False)
+    archive.loses = set()
+    night_list(store, archive, NIGHT + timedelta(hours=2)).work()
+    assert report(store).states == {"fetched": 1}
+
+
+def test_a_study_of_which_nothing_comes_fails_with_its_reason(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.loses = {"1.9.1"}
+    order(store)
+    for hour in range(3):
+        night_list(store, archive, NIGHT + timedelta(hours=hour), max_attempts=2).work()
+    assert report(store).states == {"failed": 1}
+    assert report(store).reasons == {("failed", "1 of 1 series did not come whole; tried 2 times"): 1}
+
+
+def test_a_study_that_stays_incomplete_is_screened_with_what_has_come(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2))
+    archive.loses = {"1.9.2"}
+    order(store)
+    for hour in range(2):
+        night_list(store, archive, NIGHT + timedelta(hours=hour), max_attempts=2).work()
+    assert report(store).states == {"fetched": 1}
+    assert dispatch(store, NIGHT + timedelta(hours=2)) == 1
+
+
+def test_a_source_that_is_away_is_left_alone_for_longer_and_longer(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.refusal = TryAgain("old cannot be reached", code=AWAY)
+    order(store)
+    pulling = night_list(store, archive, retry_seconds=60)
+    assert pulling.work() == 1
+    archive.now += timedelta(seconds=59)
+    assert pulling.work() == 0
+    archive.now += timedelta(seconds=1)
+    assert pulling.work() == 1
+    archive.now += timedelta(seconds=119)
+    assert pulling.work() == 0
+    archive.refusal = None
+    archive.now += timedelta(seconds=1)
+    pulling.work()
+    assert report(store).states == {"fetched": 1}
+
+
+def test_a_study_that_the_source_refuses_holds_up_no_other(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.add("1.2.2", FIRST, a_series(2))
+    order(store)
+    pulling = night_list(store, archive)
+    pulling._step()
+    archive.refusal = TryAgain("old answered C-FIND with status 0xC001", code="source_refused")
+    pulling._step()
+    archive.refusal = None
+    pulling.work()
+    assert report(store).states == {"fetching": 1, "fetched": 1}
+
+
+@pytest.mark.parametrize(
+    ("limit", "then"),
+    [
+        ({"studies_per_hour": 2}, timedelta(minutes=61)),
+        ({"studies_per_night": 2, "studies_in_flight": 9}, timedelta(hours=23)),
+        ({"studies_in_flight": 2}, None),
+    ],
+)
+def test_a_limit_holds_the_rest_back(store: Store, limit: dict[str, int], then: timedelta | None) -> None:
+    archive = Archive(store)
+    for number in range(3):
+        archive.add(f"1.2.{number}", FIRST, a_series(number))
+    order(store)
+    night_list(store, archive, **limit).work()
+    assert report(store).states == {"fetched": 2, "listed": 1}
+    if then is None:  # screening makes room
+        archive.now += QUIET
+        dispatch(store, archive.now)
+        night_list(store, archive, archive.now, **limit).work()
+        assert report(store).states == {"fetched": 2, "listed": 1}
+        run = store.claim_run(Queue.CT, "worker", archive.now, LEASE)
+        assert run is not None
+        store.end_run(run, Ending.SET_ASIDE, code="c", reason="r", now=NIGHT)
+        night_list(store, archive, archive.now, **limit).work()
+    else:
+        night_list(store, archive, NIGHT + then, **limit).work()
+    assert report(store).states == {"fetched": 3}
+
+
+def test_the_disk_holds_the_next_study_back(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    NightList(store, Pull(), {"old": archive}, has_room=lambda: False, clock=lambda: NIGHT).work()
+    assert report(store).states == {"listed": 1}
+
+
+def test_settings_can_ask_for_the_past_night_after_night(store: Store) -> None:
+    archive = Archive(store, from_date=(NIGHT.date() - timedelta(days=2)).isoformat())
+    for _ in range(2):
+        pulling = night_list(store, archive)
+        pulling.begin()
+        pulling.work()
+    assert report(store).standing_for == "old"
+    assert report(store).next_dates == {"old": NIGHT.date()}
+    night_list(store, archive, NIGHT + timedelta(days=1)).work()
+    assert report(store).next_dates == {"old": NIGHT.date() + timedelta(days=1)}
+
+
+# Daytime first
+
+
+def test_a_study_from_a_scanner_overtakes_the_backlog(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    night_list(store, archive).work()
+    dispatch(store, NIGHT + QUIET)
+    later = NIGHT + timedelta(minutes=5)
+    receive(store, "1.2.99", a_series(99), later, sender="SCANNER")
+    dispatch(store, later + QUIET)
+    taken = [store.claim_run(Queue.CT, "worker", later + QUIET, LEASE) for _ in range(2)]
+    assert [run.study_instance_uid for run in taken if run] == ["1.2.99", "1.2.1"]
+
+
+def test_a_person_who_asks_for_a_past_study_again_does_not_wait_behind_the_backlog(store: Store) -> None:
+    archive = Archive(store)
+    for number in (1, 2):
+        archive.add(f"1.2.{number}", FIRST, a_series(number))
+    order(store)
+    night_list(store, archive).work()
+    now = NIGHT + QUIET
+    dispatch(store, now)
+    store.reprocess(2, now)
+    dispatch(store, now + QUIET)
+    run = store.claim_run(Queue.CT, "worker", now + QUIET, LEASE)
+    assert run is not None
+    assert run.study_instance_uid == "1.2.2"
+
+
+def test_an_image_that_a_scanner_adds_makes_a_past_study_daytime_work(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    night_list(store, archive).work()
+    dispatch(store, NIGHT + QUIET)
+    receive(store, "1.2.1", a_series(7), NIGHT + timedelta(hours=1), sender="SCANNER")
+    dispatch(store, NIGHT + timedelta(hours=2))
+    assert store.backlog_in_flight() == 0
