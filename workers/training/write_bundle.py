@@ -23,8 +23,8 @@ VERSION: Final = "0.1.0"
 
 _INTENDED_USE: Final = "Research use, not validated for clinical diagnosis."
 _DATA_SOURCE: Final = (
-    "OpenKBP (github.com/ababier/open-kbp, MIT; images from The Cancer Imaging Archive); CT rendered from the label maps of "
-    "github.com/google-deepmind/tcia-ct-scan-dataset (Nikolov et al. 2018, CC BY 4.0)"
+    "OpenKBP (github.com/ababier/open-kbp, MIT; images from The Cancer Imaging Archive); CT rendered from the "
+    "label maps of github.com/google-deepmind/tcia-ct-scan-dataset (Nikolov et al. 2018, CC BY 4.0)"
 )
 
 _LOCALIZER_METADATA: Final[dict[str, Any]] = {
