@@ -7,6 +7,8 @@ from typing import Any
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
+from tests.peers.scanner import set_elements
+
 COMMON = (
     "SpecificCharacterSet", "StudyDate", "StudyTime", "AccessionNumber", "Modality", "Manufacturer",
     "ManufacturerModelName", "StudyDescription", "SeriesDescription", "ReferringPhysicianName", "PatientName",
@@ -69,11 +71,7 @@ def enhance(
         ]
         ds.PerFrameFunctionalGroupsSequence.append(group)
     ds.PixelData = b"".join(single.PixelData for single in slices)
-    for keyword, value in elements.items():
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
+    set_elements(ds, elements)
     return ds
 
 

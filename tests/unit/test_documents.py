@@ -19,7 +19,7 @@ from screener.sop_classes import DOCUMENTS, IMAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("screener", "workers") for path in (PROJECT / folder).rglob("*.py"))
-EDGES = {"screener/receive.py", "screener/schedule.py", "workers/tasks.py"}
+EDGES = {"screener/take_instance.py", "screener/schedule.py", "workers/tasks.py"}
 """The only places where any exception is caught: C-STORE, the scheduled job and the task."""
 
 
@@ -106,8 +106,10 @@ def keys_of_file(text: str) -> Iterator[tuple[str, str]]:
 
 FIELDS = dict(sections(Config))
 FILE = dict(keys_of_file((PROJECT / "config.toml").read_text(encoding="utf-8")))
-IN_A_COMMENT = {key for key in FIELDS if key.startswith(("results.destinations.", "pull.sources."))}
-"""There is no destination and no source by default, so these keys are shown in comments."""
+IN_A_COMMENT = {
+    key for key in FIELDS if key.startswith(("results.destinations.", "pull.sources.", "completeness.pacs."))
+}
+"""There is no destination, no source and no PACS to ask by default, so these keys are shown in comments."""
 
 
 @pytest.mark.parametrize("key", sorted(FIELDS.keys() - IN_A_COMMENT))
@@ -126,6 +128,7 @@ def test_the_examples_in_comments_can_be_used_as_they_stand() -> None:
     tables: dict[str, Any] = tomllib.loads("\n".join(example))
     Config.model_validate(tables)
     shown = {f"results.destinations.{key}" for key in tables["results"]["destinations"][0]}
+    shown |= {f"completeness.pacs.{key}" for key in tables["completeness"]["pacs"][0]}
     assert shown | {f"pull.sources.{key}" for key in tables["pull"]["sources"][0]} == IN_A_COMMENT
 
 

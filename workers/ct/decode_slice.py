@@ -6,20 +6,22 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
+from workers.ct.check_stream import check_stream
 from workers.ct.check_values import AIR_HU
 from workers.ct.decode_jpeg import accept_retired, register_decoder
 from workers.ct.list_frames import flatten_frame
-from workers.ct.select_series import BROKEN_FILE
+from workers.ct.read_file import BROKEN_FILE, read_file
 
 register_decoder()
 
+MAX_SIZE = 4096
+"""Rows and columns; the loader asks for less."""
 MAX_BELOW_AIR_HU = 100
 """Noise, and what some scanners store for air."""
 
@@ -53,17 +55,19 @@ class SliceDecoder:
         """
         with reading(instance):
             if not number:
-                ds = dcmread(instance.path)
+                ds = read_file(instance.path)
                 return _decode(ds, ds, shape, 0, instance.sop_instance_uid)
             if self._sop_instance_uid != instance.sop_instance_uid:
                 self._ds = Dataset()  # before the next is read: each may hold hundreds of megabytes
-                self._ds = dcmread(instance.path)
+                self._ds = read_file(instance.path)
                 self._sop_instance_uid = instance.sop_instance_uid
             return _decode(self._ds, flatten_frame(self._ds, number), shape, number, instance.sop_instance_uid)
 
 
 def _decode(ds: Dataset, header: Dataset, shape: tuple[int, int], number: int, uid: str) -> NDArray[np.int16]:
     """Decode the pixels that `ds` holds by what `header` says of the slice."""
+    if max(shape) > MAX_SIZE or (not number and int(ds.get("NumberOfFrames") or 1) > 1):
+        raise NeedsPerson(f"SOP Instance UID {uid} is no single image, or an absurdly large one.", code="undecodable")
     if "PixelData" not in ds:
         raise NeedsPerson(f"SOP Instance UID {uid} has no pixels.", code="truncated_pixel_data")
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
@@ -89,8 +93,9 @@ def _decode_pixels(ds: Dataset, number: int, uid: str) -> NDArray[np.integer]:
     name = _transfer_syntax(ds).name
     accept_retired(ds)
     try:
+        check_stream(ds, number)
         return pixel_array(ds, index=number - 1) if number else ds.pixel_array
-    except (*BROKEN_FILE, RuntimeError, AttributeError, IndexError, KeyError) as error:
+    except (*BROKEN_FILE, RuntimeError) as error:
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
         ) from error

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from screener.study import Instance
+from workers.ct.read_file import read_numbers
 
 ENHANCED_CT: Final = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 MAX_FRAMES: Final = 16384
@@ -165,8 +166,8 @@ def _kind_of(header: Dataset) -> tuple[str, ...]:
 
 
 def _numbers(header: Dataset, keyword: str, count: int) -> NDArray[np.float64] | None:
-    value = header.get(keyword)
-    return np.array(value, float) if value is not None and len(value) == count else None
+    values = read_numbers(header, keyword)
+    return values if len(values) == count else None
 
 
 def _copy_common(ds: Dataset) -> Dataset:
@@ -188,6 +189,8 @@ def _flatten(ds: Dataset, common: Dataset, number: int) -> Dataset:
             item = _first(groups, keyword)
             for source, target in elements.items():
                 if item is not None and item.get(source) is not None:
+                    if item[source].VR == "SQ":  # where a value belongs
+                        raise ValueError(f"{source} is a sequence")
                     flat.add_new(target, item[source].VR, item[source].value)
         _add_words(flat, groups)
     return flat
@@ -198,7 +201,7 @@ def _add_words(flat: Dataset, groups: Dataset) -> None:
     words: list[str] = []
     frame_type = _first(groups, "CTImageFrameTypeSequence")
     if frame_type is not None:
-        technique = str(frame_type.get("VolumeBasedCalculationTechnique") or "")
+        technique = _word(frame_type, "VolumeBasedCalculationTechnique")
         words += [_TECHNIQUES[technique]] if technique in _TECHNIQUES else []
         words += [word for word in _NOT_AVERAGED if frame_type.get("VolumetricProperties") == word]
     acquisition = _first(groups, "CTAcquisitionTypeSequence")
@@ -209,10 +212,15 @@ def _add_words(flat: Dataset, groups: Dataset) -> None:
         flat.add_new("ImageType", "CS", [*([value] if isinstance(value, str) else value), *words])
     region = _first(_first(groups, "FrameAnatomySequence"), "AnatomicRegionSequence")
     if region is not None and not flat.get("BodyPartExamined"):
-        flat.add_new("BodyPartExamined", "LO", str(region.get("CodeMeaning") or ""))
+        flat.add_new("BodyPartExamined", "LO", _word(region, "CodeMeaning"))
     usage = _first(groups, "ContrastBolusUsageSequence")
     if usage is not None and usage.get("ContrastBolusAgentAdministered") == "YES":
         flat.add_new("ContrastBolusAgent", "LO", "administered")
+
+
+def _word(item: Dataset, keyword: str) -> str:
+    value = item.get(keyword)
+    return value if isinstance(value, str) else ""
 
 
 def _first(groups: Dataset | None, keyword: str) -> Dataset | None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from screener.outcomes import NeedsPerson, SetAside
@@ -20,7 +19,8 @@ from workers.ct.check_values import check_values
 from workers.ct.decode_slice import SliceDecoder, reading
 from workers.ct.list_frames import ENHANCED_CT, SAME_PLACE_MM
 from workers.ct.mask_body import mask_body
-from workers.ct.select_series import BROKEN_FILE, MIN_SLICES, choose_stack, is_localizer
+from workers.ct.read_file import BROKEN_FILE, read_file, read_numbers
+from workers.ct.select_series import MIN_SLICES, choose_stack, is_localizer
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _read_slices(instances: Sequence[Instance]) -> list[_Slice]:
 
 def _read_header(instance: Instance) -> Dataset:
     with reading(instance):
-        return dcmread(instance.path, stop_before_pixels=True)
+        return read_file(instance.path, with_pixels=False)
 
 
 def _read_slice(instance: Instance, ds: Dataset, number: int = 0) -> _Slice | None:
@@ -133,9 +133,9 @@ def _read_slice(instance: Instance, ds: Dataset, number: int = 0) -> _Slice | No
     with reading(instance):
         if is_localizer(ds):
             return None
-        orientation = np.array(ds.get("ImageOrientationPatient") or (), np.float64)
-        position = np.array(ds.get("ImagePositionPatient") or (), np.float64)
-        spacing = np.array(ds.get("PixelSpacing") or (), np.float64)
+        orientation = read_numbers(ds, "ImageOrientationPatient")
+        position = read_numbers(ds, "ImagePositionPatient")
+        spacing = read_numbers(ds, "PixelSpacing")
         shape = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
         frames = int(ds.get("NumberOfFrames") or 1)
         frame_of_reference_uid = str(ds.get("FrameOfReferenceUID") or "")
@@ -147,7 +147,7 @@ def _read_slice(instance: Instance, ds: Dataset, number: int = 0) -> _Slice | No
             raise NeedsPerson(
                 f"SOP Instance UID {uid} does not say where it lies: {name} is missing.", code="missing_position"
             )
-    if len(spacing) != 2 or spacing.min() < 0.05 or spacing.max() > 10.0:
+    if len(spacing) != 2 or not (spacing >= 0.05).all() or not (spacing <= 10.0).all():  # NaN is neither
         raise NeedsPerson(f"SOP Instance UID {uid} has no usable PixelSpacing.", code="missing_spacing")
     return _Slice(
         instance=instance,

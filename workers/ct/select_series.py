@@ -6,21 +6,20 @@ makes it unreadable or clearly another part of the body; all else moves a score.
 
 import logging
 import re
-import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, SeriesChoice
 from workers.ct.list_frames import ENHANCED_CT, Frame, group_stacks, list_frames
+from workers.ct.read_file import BROKEN_FILE, read_file, read_numbers
 from workers.ct.read_kernel import Kernel, read_kernel
 
 logger = logging.getLogger(__name__)
@@ -61,10 +60,6 @@ HOUNSFIELD = frozenset({"", "HU", "HU_MOD", "US"})
 """RescaleType of Hounsfield units (PS3.3 C.11.1.1.2): absent means them in CT, and old scanners write unspecified."""
 REPORTS = frozenset({"DOSE_INFO", "SCREEN SAVE", "SCREENSAVE", "PATIENT_PROTOCOL", "PATIENT PROTOCOL", "DOSE REPORT"})
 REFORMATTED = frozenset({"MPR", "REFORMATTED", "3D"})
-BROKEN_FILE = (
-    InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, NotImplementedError, struct.error,
-)  # fmt: skip
-"""What pydicom raises over a file that is cut short or garbled."""
 KERNEL_SCORES = {
     Kernel.SOFT: (20.0, "Reconstructed for soft tissue."),
     Kernel.UNKNOWN: (5.0, "The reconstruction kernel is not known."),
@@ -210,14 +205,14 @@ def _read_frames(instance: Instance) -> list[Frame]:
     is_enhanced = instance.sop_class_uid in ENHANCED_CT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # flaws of other elements are the sender's, and many
-        wanted = None if is_enhanced else list(HEADER_TAGS)
-        ds = dcmread(instance.path, stop_before_pixels=True, specific_tags=wanted)
+        wanted = None if is_enhanced else HEADER_TAGS
+        ds = read_file(instance.path, with_pixels=False, keywords=wanted)
         frames = list_frames(ds, instance) if is_enhanced else [Frame(instance=instance, number=0, header=ds)]
         for frame in frames:
             for keyword in HEADER_TAGS:
                 frame.header.get(keyword)  # values are decoded on first use: fail here, where the file is known
             for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
-                np.array(frame.header.get(keyword) or (), np.float64)  # likewise
+                read_numbers(frame.header, keyword)  # likewise
     if (is_enhanced or instance.sop_class_uid == CTImageStorage) and "Rows" not in ds:
         raise EOFError  # pydicom ends quietly where a file ends between two elements
     return frames
@@ -288,10 +283,11 @@ def _judge_geometry(slices: list[Dataset]) -> tuple[str, float, list[str]]:
     """Judge orientation, number, extent and distance of the slices; 100 is the base of the score."""
     if len(slices) < MIN_SLICES:
         return FEW, 0.0, [f"Only {len(slices)} slices; at least {MIN_SLICES} are needed."]
+    told = [(read_numbers(ds, "ImageOrientationPatient"), read_numbers(ds, "ImagePositionPatient")) for ds in slices]
     placed = [
-        (np.array(ds.ImageOrientationPatient, float), np.array(ds.ImagePositionPatient, float))
-        for ds in slices
-        if len(ds.get("ImageOrientationPatient") or ()) == 6 and len(ds.get("ImagePositionPatient") or ()) == 3
+        (orientation, position)
+        for orientation, position in told
+        if len(orientation) == 6 and len(position) == 3 and np.isfinite([*orientation, *position]).all()
     ]
     if len(placed) < len(slices):
         missing = len(slices) - len(placed)
@@ -312,7 +308,7 @@ def _judge_geometry(slices: list[Dataset]) -> tuple[str, float, list[str]]:
         return FEW, 0.0, [*reasons, f"They cover only {coverage_mm:.0f} mm; {MIN_COVERAGE_MM:.0f} mm are needed."]
     score += min(10.0, coverage_mm / 20.0)
     distance_mm = float(np.median(np.diff(places)))
-    thickness_mm = max(distance_mm, float(slices[0].get("SliceThickness") or 0.0))
+    thickness_mm = max([distance_mm, *read_numbers(slices[0], "SliceThickness")])
     score += _score_thickness(thickness_mm)
     reasons.append(f"They cover {coverage_mm:.0f} mm, one every {distance_mm:.2f} mm.")
     return "", score, reasons
