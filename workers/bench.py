@@ -1,11 +1,9 @@
 """What one worker process works with: settings, store, archive and, loaded once, the models."""
 
 import logging
-import os
 import socket
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -39,17 +37,12 @@ class Bench:
     store: Store
     archive: Archive
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    worker: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     _models: Models | None = None
 
     @property
     def lease(self) -> timedelta:
         """How long a claim holds without renewal."""
         return timedelta(seconds=self.config.queue.lease_seconds)
-
-    def new_owner(self) -> str:
-        """A name for one claim: two claims of one process differ."""
-        return f"{self.worker}:{uuid.uuid4().hex[:8]}"
 
     def models(self) -> Models:
         """The networks, loaded at the first call; torch is imported here, after the fork.

@@ -6,17 +6,21 @@ left in a state that `screener/recover.py` or a person will find.
 """
 
 import logging
+import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import pydicom.config
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.worker import state
 
 from screener.archive import Archive
+from screener.claimant import name_claim
 from screener.config import find_config, load_config
 from screener.delays import next_delay
 from screener.journey import Ending, Queue
@@ -32,8 +36,9 @@ from workers.us.select_frames import select_frames
 logger = logging.getLogger(__name__)
 
 MAX_RETRY_SECONDS = 3600.0
-DELIVERY_LEASE = timedelta(minutes=10)
 RENEWALS_PER_LEASE = 4
+RENEW_AGAIN_SECONDS = 1.0
+FAMILY_SECONDS = 1.0
 
 _bench: list[Bench] = []
 
@@ -58,8 +63,36 @@ def _warm_up(**_: object) -> None:
     # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     warnings.filterwarnings("ignore", module=r"pydicom\..*")
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     if Queue.CT in app.amqp.queues.consume_from and has_models():
         logger.info("worker for queue ct is ready")
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this child when its worker has been killed: it would hold the accelerator beside the next worker's child."""
+    while os.getppid() == parent:
+        time.sleep(FAMILY_SECONDS)
+    os._exit(1)
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _watch_children(sender: Any, **_: object) -> None:
+    threading.Thread(target=_end_with_child, args=(sender.pool,), daemon=True).start()
+
+
+def _end_with_child(pool: Any) -> None:
+    """End this worker when a child of it has been killed; whoever keeps it running starts it anew.
+
+    A child that waits for work holds the lock of the pipe that it comes
+    through. Killed, it never lets go, and the child in its place waits for ever.
+    """
+    children = set(pool.info["processes"])
+    while set(pool.info["processes"]) == children:
+        time.sleep(FAMILY_SECONDS)
+        if any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate)):
+            return  # it ends in order; 0 is an exit status here
+    logger.error("a child of this worker was killed: the worker ends, to be started anew")
+    os._exit(1)
 
 
 def has_models() -> bool:
@@ -105,12 +138,12 @@ def screen_us(bench: Bench, run: Run) -> None:
 
 def work_on_run(bench: Bench, queue: Queue, screen: Callable[[Bench, Run], None]) -> bool:
     """Claim the oldest due run of a queue and screen it; False when there was none."""
-    run = bench.store.claim_run(queue, bench.new_owner(), bench.clock(), bench.lease)
+    run = bench.store.claim_run(queue, name_claim(), bench.clock(), bench.lease)
     if run is None:
         return False
     logger.info("study=%d run=%d attempt=%d claimed", run.study_id, run.number, run.attempts)
     try:
-        with _kept_lease(bench, run):
+        with _kept_lease(bench, f"study={run.study_id}", lambda until: bench.store.renew_lease(run, until)):
             _screen(bench, run, screen)
     except LeaseLostError:
         logger.warning("study=%d run=%d lease lost: another run or worker goes on", run.study_id, run.number)
@@ -151,19 +184,23 @@ def _end(bench: Bench, run: Run, ending: Ending, code: str, reason: str) -> None
 
 
 @contextmanager
-def _kept_lease(bench: Bench, run: Run) -> Iterator[None]:
-    """Renew the run's lease from a thread while the work goes on."""
+def _kept_lease(bench: Bench, what: str, renew: Callable[[datetime], bool]) -> Iterator[None]:
+    """Renew a claim from a thread while the work goes on; a short lease lets a killed worker be missed soon."""
     is_over = threading.Event()
 
-    def renew() -> None:
-        while not is_over.wait(bench.lease.total_seconds() / RENEWALS_PER_LEASE):
+    def keep() -> None:
+        every = bench.lease.total_seconds() / RENEWALS_PER_LEASE
+        wait = every
+        while not is_over.wait(wait):
             try:
-                if not bench.store.renew_lease(run, bench.clock() + bench.lease):
+                if not renew(bench.clock() + bench.lease):
                     return
+                wait = every
             except Exception as error:  # noqa: BLE001 - the database may come back before the lease ends
-                logger.warning("study=%d lease not renewed: %s", run.study_id, describe_error(error))
+                logger.warning("%s lease not renewed: %s", what, describe_error(error))
+                wait = min(every, RENEW_AGAIN_SECONDS)
 
-    thread = threading.Thread(target=renew, name=f"lease of run {run.run_id}", daemon=True)
+    thread = threading.Thread(target=keep, name=f"lease of {what}", daemon=True)
     thread.start()
     try:
         yield
@@ -174,11 +211,14 @@ def _kept_lease(bench: Bench, run: Run) -> Iterator[None]:
 
 def deliver(bench: Bench) -> bool:
     """Claim the oldest due delivery; send it, or ask whether it has arrived. False when there was none."""
-    delivery = bench.store.claim_delivery(bench.new_owner(), bench.clock(), DELIVERY_LEASE)
+    delivery = bench.store.claim_delivery(name_claim(), bench.clock(), bench.lease)
     if delivery is None:
         return False
     try:
-        _carry_out(bench, delivery)
+        with _kept_lease(
+            bench, f"study={delivery.study_id}", lambda until: bench.store.renew_delivery(delivery, until)
+        ):
+            _carry_out(bench, delivery)
     except (TryAgain, NeedsPerson) as outcome:
         _delivery_failed(bench, delivery, outcome.reason)
     except Exception as error:  # noqa: BLE001 - the edge: one delivery never blocks the next

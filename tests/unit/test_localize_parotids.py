@@ -1,5 +1,6 @@
 """Both glands are found where they are, on the patient's own sides, or the reason is given why not."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from screener.phantom import make_phantom
 from screener.study import Side
 from tests.unit.heads import make_head, see_glands, see_nothing
 from workers.ct.judge_coverage import estimate_covered_share
-from workers.ct.localize_parotids import localize_parotids, refuse_metal
+from workers.ct.localize_parotids import accept_parotids, find_parotids, localize_parotids, refuse_metal
 from workers.models.weights import load_bundle
 
 VALIDATION = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ct" / "openkbp_validation"
@@ -80,6 +81,33 @@ def test_glands_cut_off_by_the_scans_end_are_not_assessed():
         localize_parotids(make_head(z_range_mm=(5, 90)), see_glands)
     assert raised.value.code == "no_parotid_covered"
     assert "begins inside the right parotid" in raised.value.reason
+
+
+def test_glands_too_little_of_which_is_covered_are_found_all_the_same():
+    head = make_head(z_range_mm=(5, 90))
+    found = find_parotids(head, see_glands)
+    assert all(parotid.mask.any() and not parotid.is_assessed for parotid in found)
+    with pytest.raises(SetAside):
+        accept_parotids(found, head)
+
+
+@pytest.mark.parametrize("degrees", [-20, 20])
+def test_a_gland_that_a_tilted_scan_cuts_is_partial_whichever_way_it_tilts(degrees):
+    shear = np.eye(3)
+    shear[0, 1] = math.tan(math.radians(degrees))
+    for y_mm in (-40, 40):
+        # The scan's first slice passes the glands this much higher than it passes the middle of the image.
+        rise_mm = shear[0, 1] * y_mm
+        glands = ((0, y_mm, -45), (0, y_mm, 45))
+        cut, whole = (
+            make_head(glands=glands, gland_mm=40, z_range_mm=(start_mm - rise_mm, 90), turn=shear)
+            for start_mm in (-2, -34)
+        )
+        right, left = find_parotids(cut, see_glands)
+        assert right.is_partial
+        assert left.is_partial
+        assert right.covered_share < 0.8
+        assert not any(parotid.is_partial for parotid in find_parotids(whole, see_glands))
 
 
 def test_a_gland_that_is_cut_is_assessed_and_marked_as_partial():

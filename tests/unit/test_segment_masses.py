@@ -10,7 +10,7 @@ from screener.study import GAMMAS, Side
 from tests.unit.heads import GLAND_HU, MASS_HU, make_head, see_glands, see_masses
 from workers.ct.describe_candidate import FEATURES
 from workers.ct.localize_parotids import localize_parotids
-from workers.ct.segment_masses import average_over_shifts, segment_masses
+from workers.ct.segment_masses import average_over_shifts, search_glands, segment_masses
 
 GLANDS = ((0, 0, -45), (0, 0, 45))
 BALL_25_MM3 = math.pi / 6 * 25**3
@@ -151,6 +151,23 @@ def test_without_the_other_gland_the_features_hardly_change():
     assert alone.candidate.features["gland_difference_hu"] == 0
     for name, value in both.candidate.features.items():
         assert alone.candidate.features[name] == pytest.approx(value, abs=30 if name == "gland_difference_hu" else 1e-6)
+
+
+def test_how_near_a_gland_came_to_a_candidate_is_told_of_each_searched_gland():
+    head = head_with_masses()
+    parotids = localize_parotids(head, see_glands)
+
+    def doubt(image):
+        return see_masses(image) * np.float32(0.4)
+
+    searched = search_glands(head, parotids, doubt, min_probability=0.5)
+    assert searched.masses == ()
+    assert searched.peak_probabilities[Side.RIGHT] == pytest.approx(0.4, abs=0.01)
+    assert searched.peak_probabilities[Side.LEFT] < 0.05
+    right, left = parotids
+    left = replace(left, is_assessed=False, reason="The scan ends inside it.")
+    searched = search_glands(head, (right, left), see_masses, min_probability=0.5)
+    assert set(searched.peak_probabilities) == {Side.RIGHT}
 
 
 def test_a_gland_that_is_not_assessed_is_passed_over():

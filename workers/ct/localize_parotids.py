@@ -66,9 +66,17 @@ class Found:
 def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
     """Return the right and the left parotid of `volume`.
 
-    Sides come from where a gland lies relative to the patient's midline, not from the network alone.
     A gland that is covered in part is assessed: whether enough of it is covered, `decide` says.
     Raises SetAside where neither gland is covered.
+    """
+    return accept_parotids(find_parotids(volume, localizer), volume)
+
+
+def find_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
+    """Return the right and the left parotid of `volume` as they were found, even if too little of both is covered.
+
+    Sides come from where a gland lies relative to the patient's midline, not from the network alone.
+    Raises SetAside where the scan shows no body.
     """
     grid = body_grid(volume)
     hu = take_from_source(volume.hu, volume, grid, outside=AIR_HU, within=volume.body)
@@ -76,10 +84,14 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
     probability = gland_probability(scale_hu(hu), localizer)
     probability[~reached(volume, grid)] = 0
     found = find_glands(probability, body, volume, grid)
-    parotids = (
+    return (
         describe_gland(Side.RIGHT, found, probability, volume, grid),
         describe_gland(Side.LEFT, found, probability, volume, grid),
     )
+
+
+def accept_parotids(parotids: tuple[Parotid, Parotid], volume: Volume) -> tuple[Parotid, Parotid]:
+    """Return `parotids`, not assessed where metal spoils them; raises SetAside where the scan covers neither."""
     if not any(parotid.is_assessed for parotid in parotids):
         reason = "Neither parotid gland is covered by this scan: " + " ".join(p.reason for p in parotids)
         raise SetAside(reason, code="no_parotid_covered")
@@ -138,28 +150,38 @@ def plausible(voxels: Bools, probability: Floats, body: Bools, volume: Volume, g
     level = min(max(round(float(center[0])), 0), len(body) - 1)
     if body[level].sum() * grid.step_mm**2 > MAX_SECTION_MM2:
         return None
-    below, above = scan_ends_mm(volume)
-    heights = np.flatnonzero(voxels.any(axis=(1, 2))) * grid.step_mm + grid.origin_mm[0]
+    below_mm, above_mm = gaps_to_scan_ends_mm(np.argwhere(voxels) * grid.step_mm + grid.origin_mm, volume)
+    levels = np.flatnonzero(voxels.any(axis=(1, 2)))
     found = Found(
         voxels=voxels,
         center_mm=grid.origin_mm + center * grid.step_mm,
         volume_mm3=volume_mm3,
         mean_probability=mean,
-        height_mm=float(heights[-1] - heights[0] + grid.step_mm),
-        is_cut_below=bool(heights[0] - below < 1.5 * grid.step_mm),
-        is_cut_above=bool(above - heights[-1] < 1.5 * grid.step_mm),
+        height_mm=float(levels[-1] - levels[0] + 1) * grid.step_mm,
+        is_cut_below=below_mm < 1.5 * grid.step_mm,
+        is_cut_above=above_mm < 1.5 * grid.step_mm,
     )
     if abs(found.center_mm[2] - midline_mm(body, found, grid)) < MIN_OFF_CENTER_MM:
         return None
     return found
 
 
-def scan_ends_mm(volume: Volume) -> tuple[float, float]:
-    """Return the height of the first and the last slice at the middle of the image."""
+def gaps_to_scan_ends_mm(places_mm: NDArray[np.float64], volume: Volume) -> tuple[float, float]:
+    """Return how far the lowest end of the scan lies below `places_mm` (n, 3), (z, y, x), at the nearest of them, and
+    the highest above.
+
+    Straight up and down from each place: where the gantry is tilted, a scan ends at another height at each gland.
+    """
     matrix, offset = affine_zyx(volume)
-    depth, rows, columns = volume.hu.shape
-    ends = [matrix @ np.array([z, (rows - 1) / 2, (columns - 1) / 2]) + offset for z in (0, depth - 1)]
-    return float(min(e[0] for e in ends)), float(max(e[0] for e in ends))
+    normal = np.cross(matrix[:, 1], matrix[:, 2])
+    if abs(normal[0]) < 0.1 * np.linalg.norm(normal):  # upright slices: the scan ends to the sides
+        return np.inf, np.inf
+    ends = [offset, offset + (len(volume.hu) - 1) * matrix[:, 0]]
+    gaps = np.array([(places_mm - end) @ normal / normal[0] for end in ends])  # (2, n); above an end is positive
+    below, above = (
+        (gaps[0], -gaps[1]) if ends[0] @ normal * normal[0] < ends[1] @ normal * normal[0] else (gaps[1], -gaps[0])
+    )
+    return float(below.min()), float(above.min())
 
 
 def midline_mm(body: Bools, found: Found, grid: Grid) -> float:

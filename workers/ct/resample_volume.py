@@ -76,7 +76,7 @@ def take_from_source(
     reach = steps @ corners + start[:, None]
     wanted = grid.step_mm / 2 if blur_mm is None else blur_mm
     spacing = np.linalg.norm(matrix, axis=0)
-    sigma = np.sqrt(np.maximum(wanted**2 - (0.4 * spacing) ** 2, 0)) / spacing
+    sigma = missing_blur(spacing, wanted)
     rim = np.ceil(BLUR_REACH * sigma).astype(int) + 1
     low = np.clip(np.floor(reach.min(axis=1)).astype(int) - rim, 0, np.array(values.shape) - 1)
     high = np.clip(np.ceil(reach.max(axis=1)).astype(int) + 1 + rim, low + 1, values.shape)
@@ -99,6 +99,15 @@ def take_from_source(
         )
     taken[~reached(volume, grid)] = outside
     return np.asarray(taken)
+
+
+def missing_blur(spacing_mm: NDArray[np.float64], wanted_mm: float) -> NDArray[np.float64]:
+    """Return the Gaussian's sigma, in voxels along each axis, that takes a scan to the detail of `wanted_mm`.
+
+    A voxel has smoothed by about 0.4 of its size already. Training smooths by
+    the same rule, so that a network sees scans as it learned them.
+    """
+    return np.asarray(np.sqrt(np.maximum(wanted_mm**2 - (0.4 * spacing_mm) ** 2, 0)) / spacing_mm)
 
 
 def reached(volume: Volume, grid: Grid) -> Bools:

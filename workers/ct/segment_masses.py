@@ -6,6 +6,7 @@ the scores and the thresholds, so that new settings are a query on what is store
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -44,6 +45,16 @@ SHIFTS: Final = ((0, 0, 0), (3, 3, 0), (0, 3, 3), (3, 0, 3))
 """In voxels along (z, y, x); none is a multiple of the network's total stride of 8."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """What a search of both glands left."""
+
+    masses: tuple[Mass, ...]
+    """Every candidate, largest first, numbered from 1."""
+    peak_probabilities: Mapping[Side, float]
+    """Per gland that was searched, the highest mass probability in it or near it, whether or not a candidate has it."""
+
+
 def segment_masses(
     volume: Volume,
     parotids: Sequence[Parotid],
@@ -56,18 +67,33 @@ def segment_masses(
 
     Without `judge` the candidates have features and no scores.
     """
+    return search_glands(volume, parotids, segmenter, min_probability=min_probability, judge=judge).masses
+
+
+def search_glands(
+    volume: Volume,
+    parotids: Sequence[Parotid],
+    segmenter: Segmenter,
+    *,
+    min_probability: float,
+    judge: Judge | None = None,
+) -> Searched:
+    """Return what `segment_masses` does, and how near to a candidate each gland came."""
     found: list[tuple[Component, dict[str, float]]] = []
+    peaks: dict[Side, float] = {}
     for parotid in parotids:
         if parotid.is_assessed and parotid.mask is not None and parotid.mask.any():
             other_hu = next((other.mean_hu for other in parotids if other.side is not parotid.side), None)
-            found += search_gland(
+            candidates, peaks[parotid.side] = search_gland(
                 volume, parotid.mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
             )
+            found += candidates
     found.sort(key=lambda pair: -pair[0].voxels)
-    return tuple(
+    masses = tuple(
         place_mass(volume, component, number, min_probability, features, judge(features) if judge else ())
         for number, (component, features) in enumerate(found, start=1)
     )
+    return Searched(masses=masses, peak_probabilities=peaks)
 
 
 def search_gland(
@@ -78,8 +104,11 @@ def search_gland(
     min_probability: float,
     *,
     other_gland_hu: float | None = None,
-) -> list[tuple[Component, dict[str, float]]]:
-    """Return the components in the crop around `mask` that belong to the gland, largest first, with their features."""
+) -> tuple[list[tuple[Component, dict[str, float]]], float]:
+    """Return the components in the crop around `mask` that belong to the gland, largest first, with their features.
+
+    The second value is the highest mass probability within NEAR_GLAND_MM of the gland.
+    """
     grid = crop_grid(volume, mask)
     hu = take_from_source(volume.hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM, within=volume.body)
     gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
@@ -90,6 +119,7 @@ def search_gland(
         probability = average_over_shifts(image, segmenter)
     probability = np.where((hu > LEAST_HU) & (hu < MOST_HU), probability, 0).astype(np.float32)
     distance_mm = np.asarray(ndimage.distance_transform_edt(gland < 0.5) * grid.step_mm, dtype=np.float32)
+    peak = float(probability[distance_mm <= NEAR_GLAND_MM].max(initial=0.0))
     probability = np.where(near_enough(probability, distance_mm, min_probability), probability, 0)
     fine, fine_grid = refine(probability.astype(np.float32), grid)
     fine_hu = take_from_source(volume.hu, volume, fine_grid, outside=AIR_HU, blur_mm=0)
@@ -97,7 +127,7 @@ def search_gland(
     if len(components) > MAX_CANDIDATES:
         logger.warning("%d candidates at the %s parotid, the largest %d kept", len(components), side, MAX_CANDIDATES)
     if not components:
-        return []
+        return [], peak
     depth_mm = np.asarray(ndimage.distance_transform_edt(hu > SKIN_HU) * grid.step_mm, dtype=np.float32)
     around = Surroundings(
         hu=refine(hu, grid)[0],
@@ -106,7 +136,7 @@ def search_gland(
         skin_depth_mm=refine(depth_mm, grid)[0],
         other_gland_hu=other_gland_hu,
     )
-    return [(component, describe_candidate(component, around)) for component in components[:MAX_CANDIDATES]]
+    return [(component, describe_candidate(component, around)) for component in components[:MAX_CANDIDATES]], peak
 
 
 def average_over_shifts(image: Floats, segmenter: Segmenter) -> Floats:
