@@ -14,6 +14,7 @@ from workers.training.synthetic_mass import (
     DIAMETERS_MM,
     FORMS,
     LEAST_CONTRAST_HU,
+    LEAST_SHARE_IN_GLAND,
     MEDIAN_DIAMETER_MM,
     PLACES,
     MassPlan,
@@ -98,6 +99,25 @@ def test_the_mass_lies_at_the_gland_inside_the_body_and_not_in_bone(head, seed):
     assert not (mask & bone).any()
     assert (image[mask] > -200).all()
     assert np.abs(image[bone] - hu[bone]).max() < 0.01 * BONE_HU
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_mass_grows_from_its_gland_and_not_beside_it(head, place):
+    _, gland, _ = head
+    shares = [(insert_like(head, s, place=place, diameter_mm=14.0).mask & gland).sum() for s in range(8)]
+    planned = math.pi / 6 * 14.0**3 / np.prod(SPACING_MM)
+    # A fifth less than asked of the plain ball: bumps and the voxel grid take some.
+    assert min(shares) > 0.8 * LEAST_SHARE_IN_GLAND[place] * planned
+
+
+@pytest.mark.parametrize("gland_hu", [-60, -10, 15, 50])
+def test_a_cyst_stands_out_from_its_gland_however_dense_that_is(head, gland_hu):
+    hu, gland, _ = head
+    hu = np.where(gland, gland_hu, hu).astype(np.float32)
+    for seed in range(3):
+        cyst = insert_like((hu, gland, None), seed, content="cystic", diameter_mm=24.0)
+        core = ndimage.distance_transform_edt(cyst.mask, sampling=SPACING_MM) > 7
+        assert abs(np.median(cyst.hu[core]) - gland_hu) > LEAST_CONTRAST_HU * 0.8
 
 
 def test_a_mass_within_the_gland_has_the_planned_volume(head):

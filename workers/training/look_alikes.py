@@ -22,7 +22,6 @@ from workers.training.mass_shapes import (
     draw_blob,
     scanner_blur_mm,
     soft_step,
-    unmix,
     window_of,
 )
 from workers.training.synthetic_mass import AIR_HU, BONE_HU
@@ -89,9 +88,9 @@ def add_look_alikes(
 
 def _add_blob(
     scene: _Scene, center_mm: NDArray[np.float64], diameter_mm: float, level_hu: float, rng: np.random.Generator,
-    *, oval: float = 0.3, keep_off_gland_mm: float | None = None, has_fatty_hilum: bool = False,
+    *, oval: float = 0.3, allowed: Bools | None = None, has_fatty_hilum: bool = False,
 ) -> Bools:  # fmt: skip
-    """Blend one ovoid into the scene, outside the gland by `keep_off_gland_mm` if given; return where it is."""
+    """Blend one ovoid into the scene, where `allowed` (z, y, x) says so if given; return where it is."""
     blob = draw_blob(center_mm, diameter_mm, rng, lobes=int(rng.integers(0, 3)), oval=oval)
     bench = bench_around(center_mm, diameter_mm * 0.9 + 5)
     window = window_of(bench, scene.hu.shape, scene.spacing_mm)
@@ -102,14 +101,13 @@ def _add_blob(
         offset = np.asarray(bench.points() - center_mm - rng.normal(0, diameter_mm / 6, 3))
         hilum = soft_step((diameter_mm * 0.22 - np.linalg.norm(offset, axis=-1)).astype(np.float32), 0.6)
         values = values * (1 - hilum) + hilum * np.float32(-70)
-    share = bench.show(tissue, scene.spacing_mm, window, scene.blur_mm)
-    painted = bench.show(tissue * values.astype(np.float32), scene.spacing_mm, window, scene.blur_mm)
+    share, values = bench.show_tissue(tissue, values.astype(np.float32), scene.spacing_mm, window, scene.blur_mm)
     part = scene.hu[window]
     free = (part < BONE_HU) & (part > AIR_HU)
-    if keep_off_gland_mm is not None:
-        free &= scene.outside_mm()[window] >= keep_off_gland_mm
+    if allowed is not None:
+        free &= allowed[window]
     share = np.where(free, share, np.float32(0))
-    scene.hu[window] = part * (1 - share) + share * add_grain(unmix(painted, share), part, rng)
+    scene.hu[window] = part * (1 - share) + share * add_grain(values, part, rng)
     where = np.zeros(scene.hu.shape, dtype=bool)
     where[window] = share > 0.5
     return where
@@ -127,7 +125,7 @@ def _nodes(scene: _Scene, rng: np.random.Generator) -> None:
         if not len(places):
             continue
         center = places[rng.integers(len(places))] * np.array(scene.spacing_mm)
-        _add_blob(scene, center, size_mm, rng.uniform(25, 110), rng, oval=0.45, keep_off_gland_mm=1.5,
+        _add_blob(scene, center, size_mm, rng.uniform(25, 110), rng, oval=0.45, allowed=outside >= 1.5,
                   has_fatty_hilum=bool(rng.random() < 0.3))  # fmt: skip
 
 

@@ -88,6 +88,14 @@ class Bench:
         shown = ndimage.affine_transform(smooth, steps, offset=start, output_shape=shape, order=1, mode="constant")
         return np.asarray(shown, dtype=np.float32)
 
+    def show_tissue(
+        self, tissue: Floats, values: Floats, spacing_mm: Spacing, window: Window, blur_mm: NDArray[np.float64]
+    ) -> tuple[Floats, Floats]:
+        """Return each voxel's share of `tissue`, and the HU of that share where `values` are the tissue's own."""
+        share = self.show(tissue, spacing_mm, window, blur_mm)
+        painted = self.show(tissue * values, spacing_mm, window, blur_mm)
+        return share, np.asarray(painted / np.maximum(share, np.float32(1e-3)), dtype=np.float32)
+
 
 def bench_around(center_mm: NDArray[np.float64], reach_mm: float) -> Bench:
     """Return a grid that reaches `reach_mm` from the center: 0.8 mm for small shapes, up to 1.5 mm for large ones."""
@@ -113,11 +121,6 @@ def scanner_blur_mm(spacing_mm: Spacing, psf_mm: float) -> NDArray[np.float64]:
 def soft_step(depth_mm: Floats, width_mm: float) -> Floats:
     """Return the share of tissue at `depth_mm` below a surface whose edge is a Gaussian's sigma of `width_mm`."""
     return np.asarray(1 / (1 + np.exp(np.clip(-1.7 * depth_mm / width_mm, -30, 30))), dtype=np.float32)
-
-
-def unmix(painted: Floats, share: Floats) -> Floats:
-    """Return the values whose products with `share` are `painted`."""
-    return np.asarray(painted / np.maximum(share, np.float32(1e-3)), dtype=np.float32)
 
 
 def positions(window: Window, spacing_mm: Spacing) -> NDArray[np.float64]:

@@ -3,7 +3,10 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
+
+from workers.ct.resample_volume import BLUR_REACH, missing_blur
 
 
 def random_transform(
@@ -13,6 +16,14 @@ def random_transform(
     turn = Rotation.from_euler("zyx", rng.uniform(-max_degrees, max_degrees, 3), degrees=True).as_matrix()
     stretch = rng.uniform(*scales) * rng.uniform(0.94, 1.06, 3)
     return np.asarray(turn * (1 / stretch)[None, :])
+
+
+def smooth_as_staged(
+    hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], detail_mm: float
+) -> NDArray[np.float32]:
+    """Return `hu` (z, y, x) without the detail finer than `detail_mm` that a stage smooths away before it samples."""
+    sigma = missing_blur(np.array(spacing_mm), detail_mm)
+    return np.asarray(ndimage.gaussian_filter(hu, sigma, mode="nearest", truncate=BLUR_REACH), dtype=np.float32)
 
 
 def sample_crop(

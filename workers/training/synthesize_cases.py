@@ -21,13 +21,12 @@ from screener.outcomes import Outcome
 from screener.study import Side
 from workers.training.look_alikes import add_look_alikes
 from workers.training.mass_shapes import Spacing
-from workers.training.read_cases import LABELS, Case, list_cases, read_case
+from workers.training.read_cases import Case, label_glands, list_cases, read_case
+from workers.training.read_nifti import TO_RAS
 from workers.training.synthetic_mass import insert_mass
 
 logger = logging.getLogger(__name__)
 
-TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""NIfTI's world runs to the right, front and head; ours to the left, back and head."""
 HU_RANGE: Final = (-1024, 3071)
 Bools = NDArray[np.bool_]
 
@@ -129,12 +128,8 @@ def write_case(
     """Write one case folder on the grid of `case`; other organs of its labels stay where no gland is."""
     folder.mkdir(parents=True, exist_ok=True)
     affine = TO_RAS @ case.volume.affine
-    labels = np.zeros(hu.shape, np.uint8) if case.labels is None else case.labels.copy()
-    labels[np.isin(labels, list(LABELS.values()))] = 0
-    for side, gland in glands.items():
-        labels[gland] = LABELS[side]
     _write(folder / "image.nii.gz", np.clip(np.rint(hu), *HU_RANGE).astype(np.int16), affine)
-    _write(folder / "labels.nii.gz", labels, affine)
+    _write(folder / "labels.nii.gz", label_glands(case, glands), affine)
     if mass is None:
         (folder / "mass.nii.gz").unlink(missing_ok=True)
     else:

@@ -6,6 +6,7 @@ lobulated and well defined, some irregular or infiltrating; near muscle before
 contrast agent and brighter after it; some necrotic, cystic or calcified.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -25,7 +26,6 @@ from workers.training.mass_shapes import (
     positions,
     scanner_blur_mm,
     soft_step,
-    unmix,
     window_of,
 )
 
@@ -36,10 +36,20 @@ MEDIAN_DIAMETER_MM: Final = 20.7
 DIAMETERS_MM: Final = (8.0, 60.0)
 LEAST_CONTRAST_HU: Final = 28.0
 """Less is not seen on CT by a reader either: the mass shows by its outline alone."""
+LEAST_SHARE_IN_GLAND: Final = {"superficial": 0.7, "deep": 0.6, "exophytic": 0.35}
+"""Of the mass, or of the gland where that is smaller: what only touches the gland is a node or another space's mass."""
+MOST_SHARE_BLOCKED: Final = 0.2
+"""Of the mass in bone or air: one without room grows elsewhere."""
+PLACE_TRIES: Final = 24
+"""Places looked at before the best of them is taken though it is less than wanted."""
 
 PLACES: Final = {"superficial": 0.5, "deep": 0.22, "exophytic": 0.28}
 FORMS: Final = {"ovoid": 0.38, "lobulated": 0.34, "irregular": 0.18, "infiltrating": 0.10}
 CONTENTS: Final = {"homogeneous": 0.4, "heterogeneous": 0.25, "necrotic": 0.15, "cystic": 0.12, "calcified": 0.08}
+
+_CUBE: Final = np.stack(np.meshgrid(*[np.linspace(-0.95, 0.95, 11)] * 3, indexing="ij"), -1).reshape(-1, 3)
+_BALL: Final = _CUBE[np.linalg.norm(_CUBE, axis=1) <= 1]
+"""Points spread evenly over the unit ball, for asking what a mass would cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,24 +138,26 @@ def insert_planned(
     image = np.array(hu, dtype=np.float32)
     gland_hu = _local_density(image, gland)
     level = _draw_level(gland_hu, plan, rng)
-    center_mm = _choose_center(gland, image, spacing_mm, plan, rng)
     lobes = {"ovoid": rng.integers(0, 3), "lobulated": rng.integers(4, 10)}.get(plan.form, rng.integers(2, 7))
-    blob = draw_blob(center_mm, plan.diameter_mm, rng, lobes=int(lobes), oval=0.3)
-    bench = bench_around(center_mm, plan.diameter_mm * 0.85 + 8)
+    blob = draw_blob(np.zeros(3), plan.diameter_mm, rng, lobes=int(lobes), oval=0.3)
+    blob = _place(blob, gland, image, spacing_mm, plan, rng)
+    bench = bench_around(blob.center_mm, plan.diameter_mm * 0.85 + 8)
     window = window_of(bench, image.shape, spacing_mm)
     part = image[window].copy()
     moved = part
-    strength = rng.uniform(0, 0.3) if plan.form == "infiltrating" else rng.uniform(0, 0.8)
+    # Small masses replace gland, large ones push their surroundings aside and bulge; infiltrating ones hardly do.
+    least, most = (0.0, 0.3) if plan.form == "infiltrating" else (min(plan.diameter_mm / 60, 0.5), 0.9)
+    strength = rng.uniform(least, most)
     if strength > 0.1:
         moved = _displace(part, positions(window, spacing_mm), blob, strength, spacing_mm)
     depth = _shape(bench, blob, plan, rng)
     blur = scanner_blur_mm(spacing_mm, float(rng.uniform(0.5, 1.0)) if psf_mm is None else psf_mm)
     tissue = soft_step(depth, float(rng.uniform(1.2, 2.5)) if plan.form == "infiltrating" else 0.4)
-    share = bench.show(tissue, spacing_mm, window, blur)
-    painted = bench.show(tissue * _paint(bench, depth, plan, level, rng), spacing_mm, window, blur)
-    values = add_grain(unmix(painted, share), part, rng)
+    painted = _paint(bench, depth, plan, (level, gland_hu), rng)
+    share, values = bench.show_tissue(tissue, painted, spacing_mm, window, blur)
+    values = add_grain(values, part, rng)
     free = _free(part, moved, spacing_mm, rng)
-    share *= ndimage.gaussian_filter(free.astype(np.float32), 0.4)
+    share *= np.where(part < BONE_HU, ndimage.gaussian_filter(free.astype(np.float32), 0.4), 0)
     image[window] = moved * (1 - share) + share * values
     mask = np.zeros(image.shape, dtype=bool)
     mask[window] = (share >= 0.5) & free
@@ -155,10 +167,15 @@ def insert_planned(
     return Inserted(hu=image, mask=mask, plan=plan, level_hu=level, gland_hu=gland_hu)
 
 
-def insert_second(inserted: Inserted, gland: Bools, spacing_mm: Spacing, rng: np.random.Generator) -> Inserted:
-    """Return the patient with one more, smaller mass of the same kind in the same gland, as in Warthin's tumor."""
+def insert_second(
+    inserted: Inserted, gland: Bools, spacing_mm: Spacing, rng: np.random.Generator, *, psf_mm: float | None = None
+) -> Inserted:
+    """Return the patient with one more, smaller mass of the same kind in the same gland, as in Warthin's tumor.
+
+    `psf_mm` is the first mass's: one scan shows both.
+    """
     plan = replace(inserted.plan, diameter_mm=float(inserted.plan.diameter_mm * rng.uniform(0.4, 0.9)))
-    more = insert_planned(inserted.hu, gland, spacing_mm, plan, rng)
+    more = insert_planned(inserted.hu, gland, spacing_mm, plan, rng, psf_mm=psf_mm)
     return replace(more, mask=more.mask | inserted.mask, plan=inserted.plan)
 
 
@@ -177,42 +194,60 @@ def _draw_level(gland_hu: float, plan: MassPlan, rng: np.random.Generator) -> fl
     return float(level)
 
 
-def _choose_center(
+def _place(
+    blob: Blob, gland: Bools, image: Floats, spacing_mm: Spacing, plan: MassPlan, rng: np.random.Generator
+) -> Blob:
+    """Return the blob at a place of the planned kind, enough of it in the gland and little of it in bone or air."""
+    soft = (image > AIR_HU) & (image < BONE_HU)
+    offsets = (_BALL * blob.radii_mm) @ blob.turn.T
+    part = min(1.0, float(gland.sum() * np.prod(spacing_mm)) / (np.pi / 6 * plan.diameter_mm**3))
+    best, least_lacking = np.zeros(3), np.inf
+    for center_mm in _draw_centers(gland, image, spacing_mm, plan, rng):
+        index = np.rint((center_mm + offsets) / spacing_mm).astype(int)
+        held = tuple(index[((index >= 0) & (index < gland.shape)).all(axis=1)].T)
+        in_gland = gland[held].sum() / len(index) / part
+        blocked = 1 - soft[held].sum() / len(index)
+        lacking = max(LEAST_SHARE_IN_GLAND[plan.place] - in_gland, 0) + max(blocked - MOST_SHARE_BLOCKED, 0)
+        if lacking < least_lacking:
+            best, least_lacking = center_mm, lacking
+        if not lacking:
+            break
+    return replace(blob, center_mm=best)
+
+
+def _draw_centers(
     gland: Bools, image: Floats, spacing_mm: Spacing, plan: MassPlan, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return a position (z, y, x) in millimeters: in the lateral or the medial part, or bulging out of the gland."""
+) -> Iterator[NDArray[np.float64]]:
+    """Yield positions (z, y, x) in millimeters: in the lateral or the medial part, or near the gland's surface."""
     radius = plan.diameter_mm / 2
-    depth = ndimage.distance_transform_edt(np.pad(gland, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-    soft = (image > -200) & (image < 200)
+    box = ndimage.find_objects(gland.astype(np.uint8))[0]
+    low = np.array([part.start for part in box])
+    inner = gland[box]
+    depth = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    soft = (image[box] > -200) & (image[box] < 200)
     columns = np.flatnonzero((image > AIR_HU).any(axis=(0, 1)))
     middle = float(columns.mean()) if len(columns) else (image.shape[2] - 1) / 2
-    places = np.argwhere(gland & soft)
+    places = np.argwhere(inner & soft)
     if not len(places):
-        places = np.argwhere(gland)
-    lateral = np.abs(places[:, 2] - middle)
+        places = np.argwhere(inner)
+    lateral = np.abs(places[:, 2] + low[2] - middle)
     if plan.place == "deep":
-        near = places[lateral <= np.quantile(lateral, 0.4)]
+        places = places[lateral <= np.quantile(lateral, 0.4)]
     elif plan.place == "superficial":
-        near = places[lateral >= np.quantile(lateral, 0.35)]
-    else:
-        near = places
-    depths = depth[tuple(near.T)]
-    if plan.place == "exophytic":
-        near = near[depths <= np.quantile(depths, 0.4)]
-    else:
-        wanted = min(radius * rng.uniform(0.2, 0.9), float(depths.max()) * 0.8)
-        near = near[depths >= wanted]
-    start = near[rng.integers(len(near))] * np.array(spacing_mm) + rng.uniform(-0.5, 0.5, 3) * spacing_mm
-    if plan.place != "exophytic":
-        return np.asarray(start + rng.normal(0, 0.08 * plan.diameter_mm, 3))
-    outwards = start - np.argwhere(gland).mean(axis=0) * spacing_mm
-    outwards /= max(float(np.linalg.norm(outwards)), 1e-6)
-    for push in (rng.uniform(0.2, 0.55), 0.15, 0.0):
-        center = start + outwards * push * radius
-        index = np.clip(np.rint(center / spacing_mm).astype(int), 0, np.array(gland.shape) - 1)
-        if soft[tuple(index)]:
-            return np.asarray(center)
-    return np.asarray(start)
+        places = places[lateral >= np.quantile(lateral, 0.35)]
+    depths = depth[tuple(places.T)]
+    middle_mm = (np.argwhere(inner).mean(axis=0) + low) * spacing_mm
+    for _ in range(PLACE_TRIES):
+        if plan.place == "exophytic":
+            near = places[depths <= np.quantile(depths, 0.4)]
+        else:
+            near = places[depths >= min(radius * rng.uniform(0.2, 0.9), float(depths.max()) * 0.8)]
+        start = (near[rng.integers(len(near))] + low + rng.uniform(-0.5, 0.5, 3)) * spacing_mm
+        if plan.place == "exophytic":
+            outwards = start - middle_mm
+            yield start + outwards / max(float(np.linalg.norm(outwards)), 1e-6) * rng.uniform(0, 0.55) * radius
+        else:
+            yield start + rng.normal(0, 0.08 * plan.diameter_mm, 3)
 
 
 def _shape(bench: Bench, blob: Blob, plan: MassPlan, rng: np.random.Generator) -> Floats:
@@ -227,8 +262,22 @@ def _shape(bench: Bench, blob: Blob, plan: MassPlan, rng: np.random.Generator) -
     return np.asarray(depth - np.partition(depth.ravel(), -voxels)[-voxels], dtype=np.float32)
 
 
-def _paint(bench: Bench, depth: Floats, plan: MassPlan, level_hu: float, rng: np.random.Generator) -> Floats:
-    """Return the mass's HU on its bench: solid tissue with its texture, and what its content adds."""
+def _draw_fluid(level_hu: float, gland_hu: float, plan: MassPlan, rng: np.random.Generator) -> float:
+    """Return the HU of what a cyst holds or a necrosis leaves, never the gland's own."""
+    fluid = rng.uniform(0, 22) if plan.content == "cystic" else rng.uniform(8, 35)
+    if abs(fluid - gland_hu) < LEAST_CONTRAST_HU:
+        fluid = gland_hu + (LEAST_CONTRAST_HU if gland_hu < 20 else -LEAST_CONTRAST_HU)
+    return float(min(fluid, level_hu))
+
+
+def _paint(
+    bench: Bench, depth: Floats, plan: MassPlan, levels_hu: tuple[float, float], rng: np.random.Generator
+) -> Floats:
+    """Return the mass's HU on its bench: solid tissue with its texture, and what its content adds.
+
+    `levels_hu` are those of the solid part and of the gland.
+    """
+    level_hu, gland_hu = levels_hu
     radius = plan.diameter_mm / 2
     mottled = rng.uniform(10, 22) if plan.content == "heterogeneous" else rng.uniform(1, 6)
     values = level_hu + bench.noise(rng.uniform(3, max(3.5, radius * 0.7)), rng) * np.float32(mottled)
@@ -236,8 +285,7 @@ def _paint(bench: Bench, depth: Floats, plan: MassPlan, level_hu: float, rng: np
         wall = rng.uniform(1.2, 3.0) if plan.content == "cystic" else radius * rng.uniform(0.25, 0.5)
         rough = 0.0 if plan.content == "cystic" else 0.15 * radius
         core = soft_step(depth - np.float32(wall) + np.float32(rough) * bench.noise(max(radius * 0.6, 3), rng), 0.7)
-        fluid = rng.uniform(0, 22) if plan.content == "cystic" else rng.uniform(8, 35)
-        values = values * (1 - core) + core * np.float32(min(fluid, level_hu))
+        values = values * (1 - core) + core * np.float32(_draw_fluid(level_hu, gland_hu, plan, rng))
     elif plan.content == "calcified":
         inside = np.argwhere(depth > 0.15 * radius)
         for _ in range(int(rng.integers(1, 7))):
