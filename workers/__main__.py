@@ -34,7 +34,8 @@ other commands:
   evaluate ct CASES --report DIR                  judge the models by cases and write a report
   synthesize DATA OUT                             put synthetic masses into cases
   bundle check DIR                                verify a model bundle
-Each has --help. All but the last need the training extra.
+  bundle record DIR SUMMARY_JSON                  keep an evaluation's figures with the weights that it judged
+Each has --help. All but the last two need the training extra.
 """
 _NO_TRAINING: Final = """\
 This command needs the packages of the training extra, and {name} is not installed:

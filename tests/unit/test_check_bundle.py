@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ import torch
 
 from workers.__main__ import main
 from workers.models.networks import NETWORKS, build_network
-from workers.models.weights import BUNDLES_DIR
+from workers.models.weights import BUNDLES_DIR, bundle_digest, read_definition, read_weights
+from workers.training.calibrate_segmenter import main as calibrate
 from workers.training.check_bundle import CHECKS, check_bundle
+from workers.training.describe_data import describe_folders
+from workers.training.sample_segmenter import PATCH_VOXELS
 from workers.training.write_bundle import KINDS, write_bundle
 
 SHIPPED = sorted(path.parent.parent for path in BUNDLES_DIR.glob("*/configs/metadata.json"))
@@ -117,3 +121,79 @@ def test_a_folder_without_a_bundle_is_a_problem(tmp_path, capsys):
     code, _, err = run(tmp_path, capsys)
     assert code == 1
     assert "metadata.json" in err
+
+
+def read_metadata(folder):
+    return json.loads((folder / "configs" / "metadata.json").read_text())
+
+
+@pytest.fixture
+def summary(bundle, tmp_path):
+    """What an evaluation of `bundle` leaves, in part."""
+    path = tmp_path / "summary.json"
+    figures = {"exams": 124, "positives": 93, "auc_exam": 0.8394034, "specificity": 0.9, "centre_error_mm_p95": None}
+    bundles = {"any_name": bundle_digest(bundle.name, bundle.parent)}
+    path.write_text(json.dumps(figures | {"data": "Data: val2.", "bundles": bundles, "by_gamma": []}))
+    return path
+
+
+def record(folder, summary):
+    with pytest.raises(SystemExit) as stop:
+        main(["bundle", "record", str(folder), str(summary)])
+    return stop.value.code
+
+
+def test_the_figures_of_an_evaluation_are_recorded_by_their_names(bundle, summary, capsys):
+    before = read_metadata(bundle)
+    assert record(bundle, summary) == 0
+    assert "auc_exam: 0.8394\n" in capsys.readouterr().out
+    assert read_metadata(bundle) == before | {
+        "eval_metrics": {
+            "exams": 124,
+            "positives": 93,
+            "auc_exam": 0.8394,
+            "specificity": 0.9,
+            "centre_error_mm_p95": None,
+            "data": "Data: val2.",
+        }
+    }
+    assert problems(bundle) == []
+
+
+def test_the_figures_of_other_weights_are_refused(bundle, summary, capsys):
+    change(summary, bundles={"any_name": "0" * 64})
+    assert record(bundle, summary) == 1
+    assert "is of other weights" in capsys.readouterr().err
+    assert read_metadata(bundle)["eval_metrics"] == {}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_what_is_no_summary_is_refused(bundle, summary, content, capsys):
+    summary.write_text(content)
+    assert record(bundle, summary) == 1
+    assert "no summary.json" in capsys.readouterr().err
+
+
+def test_figures_are_kept_with_their_weights_and_with_no_others(bundle, summary, monkeypatch):
+    record(bundle, summary)
+    name, definition = "parotid_mass_segmenter", read_definition(bundle)
+    write_bundle(name, bundle, definition, read_weights(bundle))
+    assert read_metadata(bundle)["eval_metrics"]["exams"] == 124
+    monkeypatch.setattr(sys, "argv", ["calibrate", str(bundle), "--probability", "0.6"])
+    calibrate()
+    assert read_metadata(bundle)["eval_metrics"] == {}
+    assert problems(bundle) == []
+
+
+def test_metadata_name_the_patch_that_training_takes(bundle):
+    shape = read_metadata(bundle)["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    assert shape == [f"8*n ({PATCH_VOXELS} in training)"] * 3
+
+
+def test_data_are_named_for_what_they_are(bundle):
+    assert "not recorded" in read_metadata(bundle)["data_source"]
+    assert describe_folders(["openkbp_train"]).startswith("OpenKBP (")
+    assert "label maps" not in describe_folders(["openkbp_train"])
+    assert "label maps" in describe_folders(["head_neck_labels_rendered"])
+    assert describe_folders(["openkbp_train", "ours"]).endswith("; cases in the folder ours")
+    assert describe_folders(["a", "b", "a"]) == "cases in the folders a, b"

@@ -38,8 +38,20 @@ def test_a_shipped_bundle_gives_probabilities_on_its_inputs_grid(name):
 def test_a_shipped_bundle_has_the_parts_that_a_monai_bundle_has(name):
     folder = BUNDLES_DIR / name
     metadata = json.loads((folder / "configs" / "metadata.json").read_text())
-    wanted = {"version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description",
-              "authors", "copyright", "data_type", "intended_use", "network_data_format"}
+    wanted = {
+        "version",
+        "changelog",
+        "monai_version",
+        "pytorch_version",
+        "numpy_version",
+        "task",
+        "description",
+        "authors",
+        "copyright",
+        "data_type",
+        "intended_use",
+        "network_data_format",
+    }
     assert wanted <= set(metadata)
     definition = json.loads((folder / "configs" / "inference.json").read_text())["network_def"]
     assert metadata["network_data_format"]["inputs"]["image"]["num_channels"] == definition["in_channels"]
@@ -207,3 +219,12 @@ def test_calibration_moves_the_chosen_probability_to_one_half():
         after = network(image).softmax(1)[:, 1]
     assert torch.equal(before >= 0.65, after >= 0.5)
     assert (after < before).all()
+
+
+def test_a_network_that_answers_no_numbers_needs_a_person(bundles):
+    bundle = load_bundle(NAMES[0], CPU, bundles)
+    with torch.no_grad():
+        next(iter(bundle.network.parameters())).fill_(float("nan"))
+    with pytest.raises(NeedsPerson) as raised:
+        bundle(np.ones((DEFINITIONS[NAMES[0]]["in_channels"], 16, 16, 16), np.float32))
+    assert raised.value.code == "bad_bundle"

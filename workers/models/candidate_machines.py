@@ -28,12 +28,11 @@ from scipy import spatial
 from screener.outcomes import NeedsPerson
 from screener.study import GAMMAS
 from workers.ct.describe_candidate import FEATURES
+from workers.models.bundle_files import BUNDLES_DIR, INTENDED_USE, read_json
 
 KIND: Final = "candidates"
-INTENDED_USE: Final = "Research use, not validated for clinical diagnosis."
 MOST_DEVIATIONS: Final = 3.0
 GOLDEN_TOLERANCE: Final = 1e-6
-_BUNDLES_DIR: Final = Path(__file__).parent / "bundles"
 
 Array = NDArray[np.float64]
 
@@ -104,7 +103,7 @@ def load_machines(name: str, bundles_dir: Path | None = None) -> CandidateMachin
 
     Raises NeedsPerson where it is missing, does not fit together or needs features that are not measured.
     """
-    folder = (bundles_dir or _BUNDLES_DIR) / name
+    folder = (bundles_dir or BUNDLES_DIR) / name
     try:
         return read_machines(folder)
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -114,7 +113,7 @@ def load_machines(name: str, bundles_dir: Path | None = None) -> CandidateMachin
 
 def read_machines(folder: Path) -> CandidateMachines:
     """Read a bundle; raises OSError, ValueError, KeyError or TypeError where something is wrong with it."""
-    metadata = _read_metadata(folder)
+    metadata = read_json(folder / "configs" / "metadata.json")
     features = tuple(str(name) for name in metadata["features"])
     unknown = set(features) - set(FEATURES)
     if unknown or not features:
@@ -190,7 +189,7 @@ def check(folder: Path) -> list[str]:
     """Return what is wrong with the bundle in `folder`, a sentence each; empty where nothing is."""
     try:
         machines = read_machines(folder)
-        metadata = _read_metadata(folder)
+        metadata = read_json(folder / "configs" / "metadata.json")
         golden = metadata["golden"]
         scores = machines({name: float(value) for name, value in golden["features"].items()})
         apart = float(np.abs(np.array(scores) - np.array(golden["scores"], dtype=float)).max())
@@ -220,11 +219,3 @@ def _must_fit(scaling: Scaling, machines: tuple[Machine, ...], count: int) -> No
     if not is_good:
         message = "its arrays do not fit together"
         raise ValueError(message)
-
-
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        message = "configs/metadata.json is not a JSON object"
-        raise TypeError(message)
-    return content

@@ -70,7 +70,11 @@ LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
 }
 """(n, 2, z, y, x) at 4 mm to logits (n, 3, z, y, x) in the order of LOCALIZER_CLASSES."""
 
-SEGMENTER_DEFINITION: Final[dict[str, Any]] = LOCALIZER_DEFINITION | {"in_channels": 3, "out_channels": 2}
+SEGMENTER_DEFINITION: Final[dict[str, Any]] = LOCALIZER_DEFINITION | {
+    "in_channels": 3,
+    "out_channels": 2,
+    "channels": [24, 48, 96, 128],
+}
 """(n, 3, z, y, x) at 2 mm, softened gland last, left turned to look right, to logits (n, 2, z, y, x)."""
 
 STUDY_LOCALIZER_DEFINITION: Final[dict[str, Any]] = {

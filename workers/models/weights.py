@@ -13,10 +13,9 @@ from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 
 from screener.outcomes import NeedsPerson
+from workers.models.bundle_files import BUNDLES_DIR, read_json
 from workers.models.device import run_within_memory
 from workers.models.networks import PREPROCESSING_VERSION, build_network
-
-BUNDLES_DIR: Final = Path(__file__).parent / "bundles"
 
 _PATCHES_VOXELS: Final = (192, 128, 96, 64)
 _STRIDE_VOXELS: Final = 8
@@ -37,7 +36,7 @@ class Bundle:
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the class probabilities (classes, z, y, x) of `image` (channels, z, y, x).
 
-        Raises NeedsPerson where there is too little memory.
+        Raises NeedsPerson where there is too little memory, or the answer holds what is no number.
         """
         shape = image.shape[1:]
         padding = [(0, -length % _STRIDE_VOXELS) for length in shape]
@@ -55,6 +54,9 @@ class Bundle:
             return answer
 
         answer = run_within_memory(run, self.device, _PATCHES_VOXELS)
+        if not np.isfinite(answer).all():
+            # Without this a broken network would find nothing, which reads as "no mass".
+            raise NeedsPerson(f"The network {self.name} answers with values that are no numbers.", code="bad_bundle")
         return answer[:, : shape[0], : shape[1], : shape[2]]
 
 
@@ -67,7 +69,7 @@ def load_bundle(name: str, device: torch.device, bundles_dir: Path | None = None
     try:
         network = build_network(read_definition(folder))
         network.load_state_dict(read_weights(folder), strict=True)  # half precision becomes single again
-        version = str(_read_json(folder / "configs" / "metadata.json")["version"])
+        version = str(read_json(folder / "configs" / "metadata.json")["version"])
         digest = bundle_digest(name, bundles_dir)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = f"The model bundle {folder} cannot be loaded: {problem}"
@@ -88,7 +90,7 @@ def bundle_digest(name: str, bundles_dir: Path | None = None) -> str:
 
 def read_definition(folder: Path) -> dict[str, Any]:
     """Return the `network_def` of the bundle in `folder`; raises OSError, ValueError, KeyError or TypeError."""
-    return dict(_read_json(folder / "configs" / "inference.json")["network_def"])
+    return dict(read_json(folder / "configs" / "inference.json")["network_def"])
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -114,11 +116,3 @@ def _find_weights(folder: Path) -> Path:
         message = f"{path} is missing"
         raise FileNotFoundError(message)
     return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        message = f"{path} is not a JSON object"
-        raise TypeError(message)
-    return content

@@ -1,8 +1,7 @@
-"""Verify a model bundle: `python -m workers bundle check DIR`, one line per check."""
+"""Verify a model bundle: `python -m workers bundle check DIR`, one line per check; `record` is record_figures.py's."""
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from screener.outcomes import NeedsPerson
+from workers.models.bundle_files import read_json
 from workers.models.networks import (
     LOCALIZER_CLASSES,
     LOCALIZER_SPACING_MM,
@@ -20,6 +20,7 @@ from workers.models.networks import (
 )
 from workers.models.weights import bundle_digest, read_definition, read_weights
 from workers.training.golden_case import TOLERANCE, compare_golden
+from workers.training.record_figures import record_figures
 
 NEEDED_KEYS: Final = (
     "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors",
@@ -58,9 +59,9 @@ _SHAPE: Final = (16, 24, 8)
 def check_bundle(folder: Path) -> list[Finding]:
     """Return what was checked of the bundle in `folder`, problems and all."""
     try:
-        metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        metadata = read_json(folder / "configs" / "metadata.json")
         kind = str(metadata.get("kind", ""))
-    except (OSError, ValueError, AttributeError) as problem:
+    except (OSError, ValueError, TypeError) as problem:
         return [Finding("configs/metadata.json is read", str(problem))]
     check = CHECKS.get(kind)
     if check is None:
@@ -155,12 +156,20 @@ CHECKS: Final[dict[str, Check]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line, check, print; 0 where all is well, otherwise 1."""
+    """Read the command line, check or record, print; 0 where all is well, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m workers bundle", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="check")
+    verbs = parser.add_subparsers(required=True, dest="verb", metavar="check|record")
     check = verbs.add_parser("check", help="verify metadata, digest, input contract and golden case")
     check.add_argument("folder", type=Path, metavar="DIR", help="the bundle's folder")
-    folder = parser.parse_args(argv).folder.resolve()
+    record = verbs.add_parser("record", help="write the figures of an evaluation into the bundle's metadata")
+    record.add_argument("folder", type=Path, metavar="DIR", help="the bundle's folder")
+    record.add_argument("summary", type=Path, metavar="SUMMARY_JSON", help="as `python -m workers evaluate` wrote it")
+    options = parser.parse_args(argv)
+    folder = options.folder.resolve()
+    if options.verb == "record":
+        for name, value in record_figures(folder, options.summary).items():
+            print(f"{name}: {value}")
+        return 0
     findings = check_bundle(folder)
     for finding in findings:
         line = f"failed  {finding.what}: {finding.problem}" if finding.problem else f"good    {finding.what}"

@@ -6,7 +6,7 @@ The command completes a folder that has its weights already.
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +15,15 @@ import numpy
 import torch
 
 from screener.outcomes import NeedsPerson
+from workers.models.bundle_files import INTENDED_USE, read_json
 from workers.models.networks import DEFINITIONS, LOCALIZER_SPACING_MM, NETWORKS, SEGMENTER_SPACING_MM
 from workers.models.weights import read_definition, read_weights
+from workers.training.describe_data import describe_training_data
 from workers.training.golden_case import write_golden
+from workers.training.sample_localizer import CROP_VOXELS as LOCALIZER_PATCH_VOXELS
+from workers.training.sample_segmenter import PATCH_VOXELS as SEGMENTER_PATCH_VOXELS
 
 VERSION: Final = "0.1.0"
-
-_INTENDED_USE: Final = "Research use, not validated for clinical diagnosis."
-_DATA_SOURCE: Final = (
-    "OpenKBP (github.com/ababier/open-kbp, MIT; images from The Cancer Imaging Archive); CT rendered from the "
-    "label maps of github.com/google-deepmind/tcia-ct-scan-dataset (Nikolov et al. 2018, CC BY 4.0)"
-)
 
 _LOCALIZER_METADATA: Final[dict[str, Any]] = {
     "name": "Parotid localizer",
@@ -79,7 +77,10 @@ def write_bundle(
 def complete_bundle(
     name: str, bundle: Path, definition: Mapping[str, Any], *, training: Mapping[str, Any] | None = None
 ) -> None:
-    """Write `configs` and `golden` for the weights that are in the folder `bundle`; what it said of itself is kept."""
+    """Write `configs` and `golden` for the weights that are in the folder `bundle`; what it said of itself is kept.
+
+    Its `eval_metrics` are kept for the weights that they were measured with alone.
+    """
     configs = bundle / "configs"
     configs.mkdir(parents=True, exist_ok=True)
     _write(
@@ -93,9 +94,11 @@ def complete_bundle(
     path = configs / "metadata.json"
     said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     metadata = describe(name, definition, training or said.get("training"))
-    if training is None:
-        metadata |= {key: said[key] for key in ("version", "changelog", "data_source", "eval_metrics") if key in said}
     metadata["weights_sha256"] = hashlib.sha256((bundle / "models" / "model.pt").read_bytes()).hexdigest()
+    if training is None:
+        metadata |= {key: said[key] for key in ("version", "changelog", "data_source") if key in said}
+    if metadata["weights_sha256"] == said.get("weights_sha256"):
+        metadata["eval_metrics"] = said.get("eval_metrics", {})
     _write(path, metadata)
     write_golden(bundle, KINDS[name])
 
@@ -130,11 +133,20 @@ def read_start(name: str, bundle: Path) -> tuple[dict[str, Any], dict[str, torch
     return definition, state
 
 
+def read_data_source(bundle: Path) -> str:
+    """Return what the bundle to train on from says of its own data; empty where it says nothing."""
+    try:
+        metadata = read_json(bundle / "configs" / "metadata.json")
+    except (OSError, ValueError, TypeError):
+        return ""
+    return str(metadata.get("data_source") or "")
+
+
 def describe(name: str, definition: Mapping[str, Any], training: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the bundle's metadata, keys as in MONAI's metadata schema; `kind`, `training` and spacing are our own."""
     own = dict(METADATA[name])
     spacing_mm, channels = own.pop("spacing_mm"), own.pop("channels")
-    size = 64 if name == "parotid_localizer" else 56
+    size = LOCALIZER_PATCH_VOXELS if name == "parotid_localizer" else SEGMENTER_PATCH_VOXELS
 
     def tensor(kind: str, count: int, described: dict[str, str], values: list[float]) -> dict[str, Any]:
         return {
@@ -162,8 +174,8 @@ def describe(name: str, definition: Mapping[str, Any], training: Mapping[str, An
         "required_packages_version": {},
         "authors": "The parotid screener",
         "copyright": "Apache-2.0",
-        "intended_use": _INTENDED_USE,
-        "data_source": describe_data(training),
+        "intended_use": INTENDED_USE,
+        "data_source": describe_training_data(training),
         "kind": KINDS[name],
         "training": dict(training or {}),
         "references": [
@@ -178,16 +190,6 @@ def describe(name: str, definition: Mapping[str, Any], training: Mapping[str, An
             "outputs": {"pred": tensor("probabilities", definition["out_channels"], channels, [0, 1])},
         },
     }
-
-
-def describe_data(training: Mapping[str, Any] | None) -> str:
-    """Name the published source where all folders are of it, otherwise the folders, which a hospital knows."""
-    folders: Sequence[str] = (training or {}).get("data", ())
-    if all(folder.startswith("openkbp") for folder in folders):
-        return _DATA_SOURCE
-    start = (training or {}).get("start")
-    words = f"cases in the folders {', '.join(folders)}"
-    return f"{words}, starting from the weights of {start}" if start else words
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
