@@ -33,6 +33,7 @@ from workers.training.evaluation.case_result import (  # noqa: E402
 from workers.training.evaluation.compute_figures import quick_auc, summarize  # noqa: E402
 from workers.training.evaluation.estimate_intervals import (  # noqa: E402
     bootstrap_interval,
+    clustered_interval,
     ppv_at,
     resample_patients,
     wilson_interval,
@@ -44,13 +45,14 @@ from workers.training.evaluation.judge_case import (  # noqa: E402
     judge_all,
     judge_case,
     score_candidate,
+    score_gland,
 )
 from workers.training.evaluation.replay_thresholds import (  # noqa: E402
     replay_gamma,
     replay_voxels,
     trace_free_response,
 )
-from workers.training.evaluation.screen_case import Models, count_regions  # noqa: E402
+from workers.training.evaluation.screen_case import Models, count_regions, diameter_mm, largest_piece  # noqa: E402
 
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="test", gamma=5, min_score=0.2)
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -146,6 +148,25 @@ def test_scores_stay_finite_where_the_cut_off_takes_or_rejects_everything():
             assert (value >= CALLED) == (score >= min_score)
 
 
+def test_a_gland_that_is_not_flagged_scores_by_its_highest_mass_probability():
+    cases = [
+        make_case(peak_probabilities={Side.RIGHT: peak}, candidates=[make_candidate(100)] if peak >= 0.5 else ())
+        for peak in (0.0, 0.1, 0.4, 0.6, 0.99, 1.0)
+    ]
+    scores = [score_gland(case, Side.RIGHT, THRESHOLDS) for case in cases]
+    assert scores == sorted(set(scores))
+    assert scores[-1] < CALLED
+    flagged = make_case(peak_probabilities={Side.RIGHT: 0.6}, candidates=[make_candidate(500, score=0.2)])
+    assert score_gland(flagged, Side.RIGHT, THRESHOLDS) >= CALLED
+    assert score_gland(flagged, Side.LEFT, THRESHOLDS) == 0
+
+
+def test_a_gland_whose_large_candidate_was_rejected_scores_by_the_machine_and_not_by_the_network():
+    rejected = make_case(peak_probabilities={Side.RIGHT: 0.99}, candidates=[make_candidate(900, score=0.02)])
+    expected = score_candidate(rejected.candidates[0], THRESHOLDS)
+    assert score_gland(rejected, Side.RIGHT, THRESHOLDS) == expected < 0.1
+
+
 # One case
 
 
@@ -215,10 +236,10 @@ def test_a_study_without_any_answer_is_missed_or_a_false_alarm(outcome):
 
 
 def test_the_figures_of_four_cases_are_those_computed_by_hand():
-    quiet = make_case("p2", candidates=[make_candidate(100)])
+    quiet = make_case("p2", candidates=[make_candidate(100)], peak_probabilities={Side.LEFT: 0.6})
     summary = summary_of(
         found_mass("p1", voxels=1000, of_mass=800),
-        make_case("p1+mass", mass=Side.RIGHT, candidates=[make_candidate(50)]),
+        make_case("p1+mass", mass=Side.RIGHT, peak_probabilities={Side.RIGHT: 0.3}),
         quiet,
         make_case("p3", candidates=[make_candidate(600, Side.LEFT)]),
     )
@@ -444,6 +465,34 @@ def test_the_report_says_what_it_is_and_needs_nothing_else(models, heads, tmp_pa
     assert list((report / "pictures").glob("*p2*.png"))
 
 
+def test_several_examinations_of_one_patient_widen_an_interval_and_never_narrow_it():
+    hits = [True] * 8 + [False] * 4
+    alone = clustered_interval(hits, [f"p{n}" for n in range(12)])
+    together = clustered_interval(hits, [f"p{n // 4}" for n in range(12)])
+    assert together[0] < alone[0] < 8 / 12 < alone[1] < together[1]
+    assert clustered_interval([True] * 12, ["p"] * 12) == wilson_interval(12, 12)
+    assert clustered_interval([], []) is None
+
+
+def test_two_masses_are_measured_by_the_larger_and_not_across_the_head():
+    head = make_head(masses=[(0, 0, 45), (0, 0, -45)], mass_mm=18.0)
+    mass = ball(head, (0, 0, 45), 18) | ball(head, (0, 0, -45), 12)
+    assert diameter_mm(largest_piece(mass), head) == pytest.approx(18, abs=3)
+
+
+def test_a_positive_that_could_not_be_read_is_missed_in_the_main_row_too():
+    unread = make_case(mass=Side.LEFT, outcome=FAILED, assessments=(), mass_voxels=0, mass_mm3=0, mass_diameter_mm=0)
+    assert summary_of(found_mass(), unread)["sensitivity_main"] == 1 / 2
+
+
+def test_a_patient_who_is_left_out_is_named_and_a_name_that_is_none_is_refused(models, heads, tmp_path, caplog):
+    summary = run(heads, tmp_path / "report", "--without", "p1", "--without", "p3")
+    assert (summary["exams"], summary["patients"]) == (1, 1)
+    assert "without p1, p3" in summary["data"]
+    assert evaluate.main(["ct", str(heads), "--report", str(tmp_path / "report"), "--without", "p9"]) == 1
+    assert "p9" in caplog.text
+
+
 def test_kept_results_are_not_asked_for_again_until_a_model_or_a_file_changes(models, heads, tmp_path):
     first = run(heads, tmp_path / "report", "--limit", "2", "--keep")
     asked = models.localizer.asked
@@ -475,7 +524,7 @@ def test_no_cases_at_all_is_an_error_in_words(tmp_path, caplog):
 
 def test_the_shipped_models_find_the_mass_of_a_small_phantom(tmp_path):
     for name, mass_mm in (("a", None), ("b", 25.0)):
-        phantom = make_phantom(mass_mm=mass_mm, seed=5001, spacing_mm=(2.0, 2.0, 4.0), rows=128)
+        phantom = make_phantom(mass_mm=mass_mm, seed=5002, spacing_mm=(2.0, 2.0, 4.0), rows=128)
         labels = (phantom.right_parotid * 1 + phantom.left_parotid * 2).astype(np.uint8)
         mass = {} if phantom.mass is None else {"mass": phantom.mass.astype(np.uint8)}
         save(tmp_path / "phantoms" / name, phantom.affine, image=phantom.hu, labels=labels, **mass)

@@ -1,6 +1,7 @@
 """A case reads the same however it is stored, and one that cannot be read says why and stops no other."""
 
 import logging
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,7 +20,7 @@ from tests.unit.ct_study import SHARED
 from workers.results.encode_seg import encode_seg
 from workers.results.identity import make_identity
 from workers.training.read_cases import drop_specks, find_sides, list_cases, read_case, read_cases
-from workers.training.read_patients import read_patient, read_patients
+from workers.training.read_patients import as_patient, read_patient, read_patients
 
 SPACING_MM = (4.0, 4.0, 5.0)
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -124,6 +125,17 @@ def test_a_mass_belongs_to_the_gland_that_it_shares_most_with_or_lies_nearest(ph
     assert find_sides(phantom.right_parotid, {Side.LEFT: glands[Side.LEFT]}, volume) == (Side.RIGHT,)
 
 
+def test_a_mass_of_many_small_pieces_has_the_side_that_holds_most_of_it(phantom, tmp_path):
+    case = read_case(write_case(tmp_path / "case", phantom, mass=False))
+    scattered = np.zeros(phantom.hu.shape, bool)
+    scattered[::2, ::2, ::2] = True
+    left, right = scattered & phantom.left_parotid, scattered & phantom.right_parotid
+    assert left.sum() > 20
+    assert find_sides(left, case.glands, case.volume) == (Side.LEFT,)
+    assert find_sides(left, {}, case.volume) == (Side.LEFT,)
+    assert find_sides(left | right, case.glands, case.volume) == (Side.RIGHT, Side.LEFT)
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "words"),
     [
@@ -206,6 +218,68 @@ def test_dicom_files_are_the_volume_that_is_screened(phantom, dicom_case):
     assert (case.glands, case.mass, case.labels) == ({}, None, None)
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [(-1, 1, False), (1, -1, False), (-1, -1, False), (1, 1, True), (-1, 1, True)],
+    ids=["rows", "columns", "both", "swapped", "turned"],
+)
+def test_a_patient_to_learn_from_lies_the_same_however_rows_and_columns_run(phantom, tmp_path, axes):
+    step_x, step_y, is_swapped = axes
+
+    def stored(array):
+        array = array[:, ::step_y, ::step_x]
+        return array.transpose(0, 2, 1) if is_swapped else array
+
+    affine = phantom.affine.copy()
+    for axis, step in ((0, step_x), (1, step_y)):
+        if step < 0:
+            affine[:3, 3] += affine[:3, axis] * (phantom.hu.shape[2 - axis] - 1)
+            affine[:3, axis] *= -1
+    if is_swapped:
+        affine[:, [0, 1]] = affine[:, [1, 0]]
+    as_it_lies = read_case(write_case(tmp_path / "case", phantom))
+    case = replace(
+        as_it_lies,
+        volume=replace(as_it_lies.volume, hu=stored(phantom.hu), body=stored(as_it_lies.volume.body), affine=affine),
+        glands={side: stored(gland) for side, gland in as_it_lies.glands.items()},
+        mass=stored(as_it_lies.mass),
+        labels=None,
+    )
+    patient, expected = as_patient(case), as_patient(as_it_lies)
+    assert (expected.labels == label_map(phantom)).all()
+    for name in ("hu", "labels", "mass"):
+        assert (getattr(patient, name) == getattr(expected, name)).all()
+    assert patient.spacing_mm == expected.spacing_mm
+
+
+def test_a_prone_patients_dicom_files_teach_the_same_sides(phantom, tmp_path):
+    prone = replace(phantom, datasets=deepcopy(phantom.datasets))
+    for ds in prone.datasets:
+        width_mm, height_mm = (float(ds.PixelSpacing[0]) * (n - 1) for n in (ds.Columns, ds.Rows))
+        x, y, z = map(float, ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x + width_mm, y + height_mm, z]
+        ds.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+        ds.PixelData = ds.pixel_array[::-1, ::-1].tobytes()
+    write_phantom(prone, tmp_path / "case")
+    masks = (phantom.right_parotid, phantom.left_parotid, phantom.mass)
+    names = ("Parotid_R", "Parotid_L", "GTV")
+    drawn = [(name, codes.SCT.Organ, mask[:, ::-1, ::-1]) for name, mask in zip(names, masks, strict=True)]
+    segment(prone.datasets, drawn).save_as(tmp_path / "case" / "outlines")
+    patient = read_patient(tmp_path / "case")
+    assert (patient.labels == label_map(phantom)).all()
+    assert (patient.mass == phantom.mass).all()
+    assert (patient.hu[phantom.mass] == phantom.hu[phantom.mass]).all()
+
+
+def test_what_is_learned_from_are_the_glands_that_are_judged_by_and_other_organs(phantom, tmp_path):
+    labels = label_map(phantom)
+    labels[-3:, :5, :5] = 5
+    with_slip = labels.copy()
+    with_slip[0, 0, 0] = 1
+    save(write_case(tmp_path / "case", phantom) / "labels.nii.gz", with_slip, phantom.affine)
+    assert (read_patient(tmp_path / "case").labels == labels).all()
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
 @pytest.mark.parametrize(
     "labels", [("Parotid_R", "ParotidL", "GTV"), ("right parotid gland", "Lt. Parotid", "Pleomorphic adenoma")]
@@ -221,6 +295,49 @@ def test_outlines_of_any_program_are_understood(phantom, dicom_case, kind, label
     assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
     assert (case.mass == phantom.mass).all()
     assert case.mass_sides == (Side.LEFT,)
+
+
+def test_a_chewing_muscle_beside_the_glands_is_no_mass(phantom, dicom_case):
+    folder, sources = dicom_case
+    muscles = [np.roll(gland, 4, axis=1) for gland in (phantom.right_parotid, phantom.left_parotid)]
+    masks = (phantom.right_parotid, phantom.left_parotid, *muscles)
+    names = ("Parotid_R", "Parotid_L", "Masseter_R", "Masseter_L")
+    segment(sources, [(name, codes.SCT.Organ, mask) for name, mask in zip(names, masks, strict=True)]).save_as(
+        folder / "seg.dcm"
+    )
+    case = read_case(folder)
+    assert (case.glands[Side.RIGHT] == phantom.right_parotid).all()
+    assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
+    assert case.mass is None
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        ("GTVp", "mass"),
+        ("GTVp1_L", "mass"),
+        ("gtv 2", "mass"),
+        ("Mass_R", "mass"),
+        ("MassL", "mass"),
+        ("two masses in the parotid", "mass"),
+        ("Tumour", "mass"),
+        ("Parotid tumor, no necrosis", "mass"),
+        ("GTVn", "other"),
+        ("GTV_N2 parotid", "other"),
+        ("GTVn1 left parotid", "other"),
+        ("Masseter_L", "other"),
+        ("massive osteophyte", "other"),
+        ("no mass", "other"),
+        ("Parotid gland without mass", "gland"),
+        ("Parotid_L_minus_GTV", "gland"),
+        ("ParotidL", "gland"),
+    ],
+)
+def test_a_segment_is_what_its_words_say_and_not_what_they_deny(phantom, dicom_case, label, kind):
+    folder, sources = dicom_case
+    segment(sources, [(label, codes.SCT.Organ, phantom.left_parotid)]).save_as(folder / "seg.dcm")
+    case = read_case(folder)
+    assert ("gland" if case.glands else "mass" if case.mass is not None else "other") == kind
 
 
 def test_glands_of_no_stated_side_lie_where_they_lie(phantom, dicom_case):

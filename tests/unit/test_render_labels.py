@@ -144,7 +144,7 @@ def test_written_cases_are_read_as_patients(head, tmp_path):
     nibabel.save(nibabel.Nifti1Image(head.transpose(2, 1, 0), affine), tmp_path / "maps" / "a.nii.gz")
     out = tmp_path / "out"
     assert render_labels.main([str(tmp_path / "maps"), str(out), "--per-patient", "2", "--seed", "7"]) == 0
-    assert sorted(folder.name for folder in out.iterdir()) == ["a_r1", "a_r2"]
+    assert sorted(folder.name for folder in out.iterdir()) == ["a+r1", "a+r2"]
     for folder in out.iterdir():
         patient = read_patient(folder)
         assert patient.hu.shape == patient.labels.shape
@@ -152,6 +152,28 @@ def test_written_cases_are_read_as_patients(head, tmp_path):
         right, left = (np.argwhere(patient.labels == label).mean(axis=0) for label in (1, 2))
         assert right[2] < left[2]
         assert json.loads((folder / "case.json").read_text())["spacing_mm"] == pytest.approx(patient.spacing_mm)
+
+
+def test_a_held_out_map_is_left_out_by_its_name_and_changes_no_other(head, tmp_path, monkeypatch):
+    small = np.zeros((4, 4, 4), np.uint8)
+    small[1:3, 1:3, 1:3] = 1
+    (tmp_path / "maps").mkdir()
+    for name in "abc":
+        nibabel.save(nibabel.Nifti1Image(small, np.eye(4)), tmp_path / "maps" / f"{name}.nii.gz")
+    monkeypatch.setattr(render_labels, "prepare_labels", lambda labels, spacing_mm, _: (labels, spacing_mm))
+    monkeypatch.setattr(render_labels, "render_ct", lambda labels, _, rng: (rng.normal(0, 100, labels.shape), labels))
+
+    def render(out, *options):
+        status = render_labels.main([str(tmp_path / "maps"), str(tmp_path / out), "--per-patient", "1", *options])
+        folders = sorted((tmp_path / out).iterdir()) if status == 0 else []
+        return status, {folder.name: np.asarray(nibabel.load(folder / "image.nii.gz").dataobj) for folder in folders}
+
+    _, everyone = render("all")
+    _, rest = render("rest", "--without", "a", "--without", "b")
+    assert list(everyone) == ["a+r1", "b+r1", "c+r1"]
+    assert list(rest) == ["c+r1"]
+    assert np.array_equal(rest["c+r1"], everyone["c+r1"])
+    assert render("none", "--without", "misspelt") == (1, {})
 
 
 def test_a_map_stored_in_other_axes_reads_the_same(head, tmp_path):

@@ -19,13 +19,14 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from screener.outcomes import Outcome
 from workers.ct.segment_masses import BLUR_MM
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM
 from workers.training.look_alikes import add_look_alikes
 from workers.training.mass_shapes import Spacing
 from workers.training.read_cases import list_cases
 from workers.training.read_patients import LEFT_LABEL, RIGHT_LABEL, Patient, read_patient
-from workers.training.sample_crop import random_transform, sample_crop
+from workers.training.sample_crop import random_transform, sample_crop, smooth_as_staged
 from workers.training.synthetic_mass import draw_plan, insert_planned, insert_second
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,11 @@ def make_sample(patient: Patient, label: int, variant: int, seed: int) -> _Sampl
         scene = _change(scene, rng, is_planted=is_planted, psf_mm=None)
     spacing_mm = scene.spacing_mm
     center = np.array(ndimage.center_of_mass(scene.gland | scene.mass)) + rng.normal(0, 5, 3) / spacing_mm
-    channels = [_smooth(scene.hu, spacing_mm), scene.gland.astype(np.float32), scene.mass.astype(np.float32)]
+    channels = [
+        smooth_as_staged(scene.hu, spacing_mm, BLUR_MM),
+        scene.gland.astype(np.float32),
+        scene.mass.astype(np.float32),
+    ]
     crop = sample_crop(
         torch.from_numpy(np.stack(channels)),
         spacing_mm,
@@ -101,7 +106,7 @@ def _change(scene: _Scene, rng: np.random.Generator, *, is_planted: bool, psf_mm
             plan = replace(plan, diameter_mm=float(rng.uniform(8, 16)))
         inserted = insert_planned(hu, gland, scene.spacing_mm, plan, rng, psf_mm=psf_mm)
         if rng.random() < 0.08:
-            inserted = insert_second(inserted, gland, scene.spacing_mm, rng)
+            inserted = insert_second(inserted, gland, scene.spacing_mm, rng, psf_mm=psf_mm)
         hu, mass = inserted.hu, inserted.mask
     return _Scene(hu, gland, mass, scene.spacing_mm)
 
@@ -135,16 +140,13 @@ def _thin_out(scene: _Scene) -> _Scene:
     return _Scene(np.asarray(hu, dtype=np.float32), gland > 0.5, mass > 0.5, (z, y, x))
 
 
-def _smooth(hu: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.float32]:
-    """Return `hu` without the detail that the stage smooths away before it samples a scan."""
-    spacing = np.array(spacing_mm)
-    sigma = np.sqrt(np.maximum(BLUR_MM**2 - (0.4 * spacing) ** 2, 0)) / spacing
-    return np.asarray(ndimage.gaussian_filter(hu, sigma, mode="nearest", truncate=3), dtype=np.float32)
-
-
-def _samples_of(folder: Path, variants: int, seed: int) -> list[_Sample]:
+def _samples_of(folder: Path, variants: int, seed: int) -> list[_Sample] | str:
+    """Return the case's samples, or why it cannot be read: a pool's processes do not share the log."""
     torch.set_num_threads(1)
-    patient = read_patient(folder)
+    try:
+        patient = read_patient(folder)
+    except Outcome as outcome:
+        return outcome.reason
     samples = [
         make_sample(patient, label, variant, seed) for label in (RIGHT_LABEL, LEFT_LABEL) for variant in range(variants)
     ]
@@ -152,9 +154,15 @@ def _samples_of(folder: Path, variants: int, seed: int) -> list[_Sample]:
 
 
 def write_samples(data: Sequence[Path], out: Path, *, variants: int, seed: int, jobs: int = 1) -> int:
-    """Write `hu.npy`, `marks.npy` (n, 56, 56, 56) to `out` and return n; a finished cache is left as it is."""
-    if (out / "count.txt").exists():
-        return int((out / "count.txt").read_text())
+    """Write `hu.npy`, `marks.npy` (n, 56, 56, 56) to `out` and return n; a finished cache is left as it is.
+
+    A case that cannot be read is logged with its reason and passed over. A
+    cache without samples is not finished: the cases may be mended.
+    """
+    finished = out / "count.txt"
+    if finished.exists() and (count := int(finished.read_text())):
+        return count
+    finished.unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     folders = [folder for root in data for folder in list_cases(root)]
     shape = (len(folders) * 2 * variants, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS)
@@ -163,8 +171,11 @@ def write_samples(data: Sequence[Path], out: Path, *, variants: int, seed: int, 
     count, started = 0, time.monotonic()
     make = partial(_samples_of, variants=variants, seed=seed)
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for number, samples in enumerate(pool.imap(make, folders), start=1):
-            for sample in samples:
+        for number, (folder, made) in enumerate(zip(folders, pool.imap(make, folders), strict=True), start=1):
+            if isinstance(made, str):
+                logger.warning("case=%s passed over: %s", folder.name, made)
+                continue
+            for sample in made:
                 hu[count], marks[count] = sample
                 count += 1
             logger.info(
@@ -172,7 +183,8 @@ def write_samples(data: Sequence[Path], out: Path, *, variants: int, seed: int, 
             )
     hu.flush()
     marks.flush()
-    (out / "count.txt").write_text(f"{count}\n")
+    if count:
+        finished.write_text(f"{count}\n")
     return count
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from screener.outcomes import Outcome
+from screener.outcomes import NeedsPerson, Outcome
 from screener.study import (
     DEFAULT_GAMMA,
     DEFAULT_MIN_COVERED_SHARE,
@@ -21,6 +21,7 @@ from screener.study import (
     Thresholds,
 )
 from workers.training.evaluation.case_result import CaseResult
+from workers.training.evaluation.compute_figures import patient_of
 from workers.training.evaluation.run_cases import (
     BY_SIZE_ALONE,
     Settings,
@@ -81,11 +82,18 @@ def _judge(sources: Sequence[Source], settings: Settings, args: argparse.Namespa
 
 def _list_sources(args: argparse.Namespace) -> list[Source]:
     folders = [] if args.cases is None else list_cases(args.cases)[: args.limit]
+    left_out = set(args.without)
+    unknown = left_out.difference(patient_of(folder.name, args.cluster_separator) for folder in folders)
+    if unknown:
+        raise NeedsPerson(f"{args.cases} holds no case of {', '.join(sorted(unknown))}.", code="no_cases")
+    folders = [folder for folder in folders if patient_of(folder.name, args.cluster_separator) not in left_out]
     return [*folders, *list_phantoms(args.phantoms, args.phantom_seed, args.mass_mm)]
 
 
 def _name_data(args: argparse.Namespace) -> str:
     names = [] if args.cases is None else [args.cases.resolve().name]
+    if args.without:
+        names = [f"{names[0]} without {', '.join(args.without)}"]
     return " and ".join([*names, *([f"{args.phantoms} phantoms"] if args.phantoms else [])])
 
 
@@ -131,6 +139,9 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_at_least_one, help="of the networks; 2, or 1 in each of several processes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--limit", type=_at_least_one, help="only the first cases, by name")
+    parser.add_argument(
+        "--without", metavar="PATIENT", action="append", default=[], help="leave out a patient whose truth is wrong"
+    )
     parser.add_argument("--cluster-separator", default="+", help="a case's patient is the part of its name before this")
     parser.add_argument("--bundles", type=Path, help="folder of bundles; the shipped ones otherwise")
     parser.add_argument("--localizer", default="parotid_localizer", help="name of a bundle")

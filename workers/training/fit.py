@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from screener.outcomes import NeedsPerson
 from workers.models.device import choose_device
 from workers.models.networks import NETWORKS, build_network
+from workers.training.digest_cases import digest_cases
 from workers.training.keep_checkpoint import Averaged, Run, load_checkpoint, save_checkpoint, set_learning_rate
 from workers.training.show_progress import Progress, show_progress
-from workers.training.write_bundle import read_start, write_bundle
+from workers.training.write_bundle import read_data_source, read_start, write_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,12 @@ def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> No
     forward = torch.compile(run.network) if options.compile else run.network
     clock = _Clock(options, spent_seconds)
     logger.info("device=%s (%s) precision=%s first_step=%d", device, why, precision or "float32", first)
+    if first and clock.share_done(first) >= 1:
+        logger.warning(
+            "The checkpoint %s has done all that is asked for: no step is trained. More --steps or --minutes go on, "
+            "another --checkpoint begins anew.",
+            options.checkpoint,
+        )
     steps = itertools.count(first) if clock.steps is None else range(first, clock.steps)
     last_saved = last_reported = time.monotonic()
     step_count, loss = first, torch.zeros((), device=device)
@@ -207,7 +214,7 @@ def _prepare(
     network = build_network(definition)
     if start is not None:
         network.load_state_dict(start)
-    network.to(device)
+    network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # a third faster
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     run = Run(
@@ -216,6 +223,8 @@ def _prepare(
         average=Averaged(network),
         scaler=torch.amp.GradScaler(device.type, enabled=precision is torch.float16),
         definition=definition,
+        origin=_name_origin(options),
+        cases=digest_cases(options.data),
     )
     first, spent_seconds = load_checkpoint(options.checkpoint, run)
     return run, first, spent_seconds
@@ -230,7 +239,8 @@ def _take_step(
     precision: torch.dtype | None,
 ) -> torch.Tensor:
     """Change the network by one batch and return its loss, still on the device."""
-    images, classes = (part.to(device, non_blocking=True) for part in batch)
+    images = batch[0].to(device, non_blocking=True, memory_format=torch.channels_last_3d)
+    classes = batch[1].to(device, non_blocking=True)
     with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
         outputs = forward(images)
     loss = supervise(loss_of, outputs, classes)
@@ -259,6 +269,16 @@ def _log_folder(checkpoint: Path) -> Path:
     return checkpoint.parent / f"{checkpoint.stem}_log"
 
 
+def _name_origin(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that a checkpoint must share to be gone on from."""
+    return {
+        "data": [str(folder.resolve()) for folder in options.data],
+        "init": None if options.init is None else str(options.init.resolve()),
+        "seed": options.seed,
+        "batch": options.batch,
+    }
+
+
 def _describe_training(
     options: argparse.Namespace, steps: int, clock: _Clock, device: torch.device, precision: torch.dtype | None
 ) -> dict[str, Any]:
@@ -266,6 +286,7 @@ def _describe_training(
     return {
         "data": [folder.resolve().name for folder in options.data],
         "start": None if options.init is None else options.init.resolve().name,
+        "start_data_source": None if options.init is None else read_data_source(options.init),
         "steps": steps,
         "seconds": round(clock.spent_seconds()),
         "batch": options.batch,

@@ -42,7 +42,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one gamma did in cross-validation, at the default cut-off."""
+    """What one gamma did in cross-validation, at the default cut-off, each fold by the slope of the others."""
 
     gamma: int
     auc: float
@@ -95,11 +95,16 @@ def slope_of(margins: Array) -> float:
     return wanted / -lowest * (1 - 1e-6)
 
 
+def split_folds(samples: Samples) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return, for each fold, the indices of the samples that are seen and of those left out; always the same."""
+    folds = min(FOLDS, len(set(samples.patients.tolist())))
+    return list(GroupKFold(folds).split(samples.features, samples.is_true, samples.patients))
+
+
 def cross_validate(samples: Samples, width: float, gamma: int, penalty: float) -> Array:
     """Return each candidate's margin by a machine that saw nothing of its patient."""
     margins = np.zeros(len(samples.is_true))
-    folds = min(FOLDS, len(set(samples.patients.tolist())))
-    for seen, left_out in GroupKFold(folds).split(samples.features, samples.is_true, samples.patients):
+    for seen, left_out in split_folds(samples):
         part = Samples(
             features=samples.features[seen],
             is_true=samples.is_true[seen],
@@ -116,9 +121,17 @@ def cross_validate(samples: Samples, width: float, gamma: int, penalty: float) -
 
 
 def measure(samples: Samples, margins: Array, machine: Machine) -> Figures:
-    """Return the figures of one gamma, from the margins of cross-validation."""
-    scores = 1 / (1 + np.exp(-machine.slope * margins))
+    """Return the figures of one gamma, from the margins of cross-validation.
+
+    A slope keeps KEPT_SENSITIVITY of the margins that it was set on by
+    construction. Each fold is therefore judged by the slope that the margins of
+    the other folds give, not by the machine's own, which all of them gave.
+    """
     large = samples.voxels >= LARGE_VOXELS
+    scores = np.zeros(len(margins))
+    for seen, left_out in split_folds(samples):
+        slope = slope_of(margins[seen][(samples.is_true & large)[seen]])
+        scores[left_out] = 1 / (1 + np.exp(-slope * margins[left_out]))
     kept = scores >= DEFAULT_MIN_SCORE
     return Figures(
         gamma=int(machine.gamma),
@@ -154,7 +167,8 @@ def print_table(samples: Samples, figures: Sequence[Figures]) -> str:
         f"{len(samples.is_true)} candidates of {len(set(samples.patients.tolist()))} patients: "
         f"{int(samples.is_true.sum())} true, {int((~samples.is_true).sum())} false; of at least {LARGE_VOXELS} voxels "
         f"{int((large & samples.is_true).sum())} true, {int((large & ~samples.is_true).sum())} false",
-        f"cut-off {DEFAULT_MIN_SCORE}; cross-validated over patients; shares are of {LARGE_VOXELS} voxels up",
+        f"cut-off {DEFAULT_MIN_SCORE}, the slope set on other patients; cross-validated over patients; "
+        f"shares are of {LARGE_VOXELS} voxels up",
         "gamma    AUC  AUC large  sensitivity  false removed  samples selected",
     ]
     lines += [

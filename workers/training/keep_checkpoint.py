@@ -1,6 +1,7 @@
 """Keep and resume a training run."""
 
 import copy
+import logging
 import math
 import pickle
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 
 from screener.outcomes import NeedsPerson
+
+logger = logging.getLogger(__name__)
 
 
 class Averaged:
@@ -43,6 +46,10 @@ class Run:
     """Keeps small gradients of half precision from vanishing; does nothing in other precisions."""
     definition: dict[str, Any]
     """As the bundle's `network_def`."""
+    origin: dict[str, Any]
+    """By option, `data`, `init`, `seed` and `batch`: what the weights follow from. Only the same goes on."""
+    cases: str
+    """Digest of the files in `data`; they may change, but not unsaid."""
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:
@@ -60,6 +67,8 @@ def save_checkpoint(path: Path, step: int, seconds: float, run: Run) -> None:
         "step": step,
         "seconds": seconds,
         "definition": run.definition,
+        "origin": run.origin,
+        "cases": run.cases,
         "network": run.network.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "average": run.average.network.state_dict(),
@@ -74,8 +83,8 @@ def save_checkpoint(path: Path, step: int, seconds: float, run: Run) -> None:
 def load_checkpoint(path: Path, run: Run) -> tuple[int, float]:
     """Load `path` into `run` and return the next step and the seconds spent so far; zeros where there is no such file.
 
-    The first checkpoints held neither seconds, definition nor scaler. Raises NeedsPerson (`bad_checkpoint`) where the
-    file is damaged or of another network.
+    The first checkpoints held neither seconds, definition, scaler nor origin; one without origin is taken with a
+    warning. Raises NeedsPerson (`bad_checkpoint`) where the file is damaged, of another network or of another origin.
     """
     if not path.exists():
         return 0, 0.0
@@ -86,6 +95,7 @@ def load_checkpoint(path: Path, run: Run) -> tuple[int, float]:
                 f"The checkpoint {path} is of another network; name another file with --checkpoint.",
                 code="bad_checkpoint",
             )
+        _must_share_origin(path, state, run)
         run.network.load_state_dict(state["network"])
         run.optimizer.load_state_dict(state["optimizer"])
         run.average.network.load_state_dict(state["average"])
@@ -98,3 +108,39 @@ def load_checkpoint(path: Path, run: Run) -> tuple[int, float]:
             f"Training cannot go on from the checkpoint {path}: it is damaged or of another network.",
             code="bad_checkpoint",
         ) from problem
+
+
+def _must_share_origin(path: Path, state: dict[str, Any], run: Run) -> None:
+    """Refuse a checkpoint that other options began: its weights would be written as those of this training."""
+    origin = state.get("origin")
+    if origin is None:
+        logger.warning(
+            "The checkpoint %s does not say which data, --init, --seed and --batch it was made with; it is gone on "
+            "from as if with this training's. Name another file with --checkpoint to begin anew.",
+            path,
+        )
+        return
+    differences = [
+        f"--{option} was {_say(origin.get(option))} and is {_say(value)} now"
+        for option, value in run.origin.items()
+        if origin.get(option) != value
+    ]
+    if differences:
+        raise NeedsPerson(
+            f"The checkpoint {path} is of another training: {'; '.join(differences)}. Give the same options to go on, "
+            "or name another file with --checkpoint to begin anew, with --init BUNDLE_DIR from weights that are there.",
+            code="bad_checkpoint",
+        )
+    if state.get("cases") != run.cases:
+        logger.warning(
+            "The cases in --data have changed since the checkpoint %s was begun. "
+            "Name another file with --checkpoint to begin anew.",
+            path,
+        )
+
+
+def _say(value: Any) -> str:
+    """Return an option's value as it may be typed."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "not given" if value is None else str(value)

@@ -7,7 +7,7 @@ the voxels reach the networks as the stages would hand them on.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ LEFT_LABEL: Final = 2
 LABELS: Final = {Side.RIGHT: RIGHT_LABEL, Side.LEFT: LEFT_LABEL}
 
 _LEAST_PART = 0.05
-"""A piece of the mass with a smaller share of its voxels does not make the other side diseased."""
+"""A side with a smaller share of the mass is not diseased, and a smaller piece of a contour is not of its gland."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,12 @@ def list_cases(root: Path) -> list[Path]:
         return [root]
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     return [path for path in folders if find_nifti(path, "image") is not None or _holds_dicom(path)]
+
+
+def no_outlined_gland(roots: Sequence[Path]) -> NeedsPerson:
+    """Return what a training that has nothing to learn from raises."""
+    folders = ", ".join(map(str, roots))
+    return NeedsPerson(f"No case with an outlined parotid gland was found in {folders}.", code="no_cases")
 
 
 def read_case(folder: Path) -> Case:
@@ -100,34 +106,51 @@ def drop_specks(gland: Bools) -> Bools:
 
 
 def find_sides(mass: Bools, glands: dict[Side, Bools], volume: Volume) -> tuple[Side, ...]:
-    """Return the sides on which the mass lies, right before left.
+    """Return the sides on which the mass lies, right before left; at least one where the mass is not empty.
 
     Each piece belongs to the gland that it shares most voxels with or, apart
     from both, to the nearer one; where not both glands are outlined, to its
-    side of the body's midline.
+    side of the body's midline. A side is diseased by all its pieces together.
     """
     pieces, count = ndimage.label(mass, np.ones((3, 3, 3)))
-    sides = set()
-    for number in range(1, count + 1):
-        piece = pieces == number
-        if piece.sum() >= _LEAST_PART * mass.sum():
-            sides.add(_find_side(piece, glands, volume))
-    return tuple(side for side in Side if side in sides)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    held = dict.fromkeys(Side, 0)
+    for number, side in enumerate(_find_piece_sides(pieces, count, glands, volume), start=1):
+        held[side] += int(sizes[number])
+    return tuple(side for side in Side if held[side] and held[side] >= _LEAST_PART * mass.sum())
 
 
-def _find_side(piece: Bools, glands: dict[Side, Bools], volume: Volume) -> Side:
-    shared = {side: int((piece & gland).sum()) for side, gland in glands.items()}
-    if any(shared.values()):
-        return max(shared, key=lambda side: shared[side])
-    if len(glands) == len(Side):
-        center = np.array(ndimage.center_of_mass(piece))
-        spacing_mm = np.array(volume.spacing_mm[::-1])
-        return min(
-            glands,
-            key=lambda side: float(np.linalg.norm((np.argwhere(glands[side]) - center) * spacing_mm, axis=1).min()),
-        )
-    is_left = on_left(volume)[piece].mean() > 0.5
-    return Side.LEFT if is_left else Side.RIGHT
+def _find_piece_sides(
+    pieces: NDArray[np.integer], count: int, glands: dict[Side, Bools], volume: Volume
+) -> Iterator[Side]:
+    """Yield the side of each of the pieces (z, y, x) that are numbered from 1 to `count`."""
+    numbers = np.arange(1, count + 1)
+    shared = {side: np.bincount(pieces[gland], minlength=count + 1) for side, gland in glands.items()}
+    spacing_mm = np.array(volume.spacing_mm[::-1])
+    centers = np.array(ndimage.center_of_mass(pieces > 0, pieces, numbers)).reshape(-1, 3)
+    places = {side: np.argwhere(gland) for side, gland in glands.items()}
+    left_shares = [] if len(glands) == len(Side) else ndimage.mean(on_left(volume), pieces, numbers)
+    for number in numbers:
+        if any(voxels[number] for voxels in shared.values()):
+            yield max(shared, key=lambda side: int(shared[side][number]))
+        elif len(glands) == len(Side):
+            center = centers[number - 1]
+            apart_mm = {
+                side: float(np.linalg.norm((voxels - center) * spacing_mm, axis=1).min())
+                for side, voxels in places.items()
+            }
+            yield min(apart_mm, key=lambda side: apart_mm[side])
+        else:
+            yield Side.LEFT if left_shares[number - 1] > 0.5 else Side.RIGHT
+
+
+def label_glands(case: Case, glands: dict[Side, Bools]) -> NDArray[np.uint8]:
+    """Return a label map (z, y, x) of `glands` on the grid of `case`; its other organs stay where no gland is."""
+    labels = np.zeros(case.volume.hu.shape, np.uint8) if case.labels is None else case.labels.copy()
+    labels[np.isin(labels, list(LABELS.values()))] = 0
+    for side, gland in glands.items():
+        labels[gland] = LABELS[side]
+    return labels
 
 
 def on_left(volume: Volume) -> Bools:

@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nibabel
 import numpy as np
@@ -17,8 +17,8 @@ from screener.study import Volume
 from workers.ct.check_values import AIR_HU
 from workers.ct.mask_body import mask_body
 
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""NIfTI's world runs to the right, front and head; ours to the left, back and head."""
+TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""NIfTI's world runs to the right, front and head; ours to the left, back and head. It leads back as well."""
 _SAME_GRID = 0.25
 """Grids agree where no corner is further apart than this share of a voxel: headers round."""
 _MAX_LABEL = 255
@@ -133,7 +133,7 @@ def _read_grid(path: Path) -> _Grid:
         nibabel.io_orientation(affine), nibabel.orientations.axcodes2ornt(("L", "P", "S"))
     )
     turned = nibabel.orientations.apply_orientation(values, turn).transpose(2, 1, 0)  # (z, y, x)
-    placed = _TO_LPS @ affine @ nibabel.orientations.inv_ornt_aff(turn, values.shape)
+    placed = TO_RAS @ affine @ nibabel.orientations.inv_ornt_aff(turn, values.shape)
     return _Grid(turned, np.asarray(placed, np.float64))
 
 

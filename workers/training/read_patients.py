@@ -3,14 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from workers.ct.check_values import AIR_HU
-from workers.training.read_cases import LABELS, LEFT_LABEL, RIGHT_LABEL, Case, read_case, read_cases
+from workers.training.read_cases import LEFT_LABEL, RIGHT_LABEL, Case, label_glands, read_case, read_cases
+from workers.training.read_nifti import TO_RAS
 
 __all__ = ["LEFT_LABEL", "RIGHT_LABEL", "Patient", "as_patient", "read_patient", "read_patients"]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +34,27 @@ class Patient:
 
 
 def as_patient(case: Case) -> Patient:
-    """Return the case as a patient to train on; where its axes are oblique, they are taken as upright."""
-    labels = case.labels
-    if labels is None:
-        labels = np.zeros(case.volume.hu.shape, np.uint8)
-        for side, gland in case.glands.items():
-            labels[gland] = LABELS[side]
-    x, y, z = case.volume.spacing_mm
-    hu = np.where(case.volume.body, case.volume.hu, np.int16(AIR_HU))
-    return Patient(name=case.name, hu=hu, labels=labels, spacing_mm=(z, y, x), mass=case.mass)
+    """Return the case as a patient to train on, turned to our axes; oblique ones are taken as the nearest upright.
+
+    DICOM rows and columns run as they were stored, which is another way where
+    the patient lay prone or feet first.
+    """
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(TO_RAS @ case.volume.affine), nibabel.orientations.axcodes2ornt(("L", "P", "S"))
+    )
+
+    def upright(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+        turned = nibabel.orientations.apply_orientation(array.transpose(2, 1, 0), turn)  # (x, y, z)
+        return np.ascontiguousarray(turned.transpose(2, 1, 0))
+
+    along = {int(axis): float(size_mm) for (axis, _), size_mm in zip(turn, case.volume.spacing_mm, strict=True)}
+    return Patient(
+        name=case.name,
+        hu=upright(np.where(case.volume.body, case.volume.hu, np.int16(AIR_HU))),
+        labels=upright(label_glands(case, case.glands)),
+        spacing_mm=(along[2], along[1], along[0]),
+        mass=None if case.mass is None else upright(case.mass),
+    )
 
 
 def read_patient(folder: Path) -> Patient:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,15 +16,20 @@ from pydicom.uid import SegmentationStorage
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance, Side, Volume
-from workers.ct.select_series import BROKEN_FILE
+from workers.ct.read_file import BROKEN_FILE
 
 Bools = NDArray[np.bool_]
 
 LABEL_MAP_SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 
 _MASS_STEMS = (
-    "mass", "neoplas", "tumor", "tumour", "lesion", "carcinom", "adenom", "warthin", "cyst", "metasta", "malignan",
+    "neoplas", "tumor", "tumour", "lesion", "carcinom", "adenom", "warthin", "cyst", "metasta", "malignan",
 )  # fmt: skip
+_MASS_WORDS: Final = frozenset({"mass", "masses", "gtv", "gtvp"})
+"""Whole words only: the masseter is outlined in many plans. GTV is radiotherapy's gross tumor volume, p the primary."""
+_NODE_WORDS: Final = frozenset({"n", "node", "nodes", "nodal", "ln"})
+"""Beside GTV: the tumor in a lymph node."""
+_DENIALS: Final = frozenset({"no", "not", "without", "minus", "except", "excluding"})
 _SIDE_WORDS: Final = {
     Side.RIGHT: frozenset({"right", "rt", "r", "dextra", "dexter"}),
     Side.LEFT: frozenset({"left", "lt", "l", "sinistra", "sinister"}),
@@ -109,16 +115,24 @@ def _understand(segment: Dataset) -> _Meaning:
         own.append(str(code.get("CodeMeaning") or ""))
         codes.add(str(code.get("CodeValue") or ""))
     sides = {_SIDE_CODES[str(m.get("CodeValue"))] for m in modifiers if str(m.get("CodeValue")) in _SIDE_CODES}
-    text = " ".join(own).lower()
-    words = set(re.findall(r"[^\W\d_]+", re.sub(r"parotid(?=[rl]\b)", "parotid ", text)))
+    texts = [_split_words(text) for text in own]
     if not sides:
+        words = {word for text in texts for word in text}
         sides = {side for side, names in _SIDE_WORDS.items() if words & names}
     side = sides.pop() if len(sides) == 1 else None
-    if codes & _MASS_CODES or any(word.startswith(_MASS_STEMS) or word == "gtv" for word in words):
+    shown = {word for text in texts for word in takewhile(lambda word: word not in _DENIALS, text)}
+    is_node = "gtvn" in shown or ("gtv" in shown and bool(shown & _NODE_WORDS))
+    named = shown - {"gtv"} if is_node else shown
+    if codes & _MASS_CODES or named & _MASS_WORDS or any(word.startswith(_MASS_STEMS) for word in named):
         return _Meaning("mass", side)
-    if _PAROTID_CODE in codes or "parotid" in text or "parotis" in text:
-        return _Meaning("gland", side)
-    return _Meaning("other", side)
+    is_gland = _PAROTID_CODE in codes or any("parotid" in word or "parotis" in word for word in shown)
+    return _Meaning("gland" if is_gland and not is_node else "other", side)
+
+
+def _split_words(text: str) -> list[str]:
+    """Return the words of `text` in small letters and in order, without digits; "ParotidL" is two."""
+    parted = re.sub(r"(parotid|mass|gtvp?)(?=[rl](?![^\W\d_]))", r"\1 ", text.lower())
+    return re.findall(r"[^\W\d_]+", parted)
 
 
 def _place_segments(ds: Dataset, meanings: dict[int, _Meaning], volume: Volume, path: Path) -> dict[int, Bools]:

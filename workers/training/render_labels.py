@@ -9,12 +9,14 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from scipy import ndimage
 
+from screener.outcomes import NeedsPerson
 from workers.training.render_canvas import (
     BRAIN,
     MANDIBLE,
@@ -133,10 +135,23 @@ def read_label_map(path: Path) -> tuple[Bytes, Spacing]:
     return np.ascontiguousarray(labels, dtype=np.uint8), (along[2], along[1], along[0])
 
 
-def write_rendered_cases(source: Path, out: Path, *, per_patient: int, seed: int, limit: int | None) -> None:
-    """Write `per_patient` cases for each label map of `source` below `out`; those without a parotid are passed over."""
-    for number, path in enumerate(sorted(source.glob("*.nii.gz"))[:limit]):
-        name = path.name.removesuffix(".nii.gz")
+def write_rendered_cases(
+    source: Path, out: Path, *, per_patient: int, seed: int, limit: int | None, without: Collection[str] = ()
+) -> None:
+    """Write `per_patient` cases for each label map of `source` below `out`; those without a parotid are passed over.
+
+    The patient is what a case's name holds before "+". The maps named in
+    `without` are left out; the others come out the same as if they were there.
+    Raises NeedsPerson (`no_cases`) where `without` names no map of `source`.
+    """
+    paths = {path.name.removesuffix(".nii.gz"): path for path in sorted(source.glob("*.nii.gz"))}
+    unknown = sorted(set(without) - set(paths))
+    if unknown:
+        raise NeedsPerson(f"{source} holds no label map named {', '.join(unknown)}.", code="no_cases")
+    for number, (name, path) in enumerate(list(paths.items())[:limit]):
+        if name in without:
+            logger.info("patient=%s left out", name)
+            continue
         whole, whole_mm = read_label_map(path)
         if not np.isin(whole, PAROTIDS).any():
             logger.info("patient=%s passed over: no parotid contoured", name)
@@ -146,8 +161,8 @@ def write_rendered_cases(source: Path, out: Path, *, per_patient: int, seed: int
             rng = np.random.default_rng((seed, number, turn))
             labels, spacing_mm = prepare_labels(whole, whole_mm, rng)
             hu, labels = render_ct(labels, spacing_mm, rng)
-            _write_case(out / f"{name}_r{turn}", hu, labels, spacing_mm, {"source": name, "seed": [seed, number, turn]})
-            logger.info("case=%s_r%d shape=%s seconds=%.1f", name, turn, hu.shape, time.monotonic() - began)
+            _write_case(out / f"{name}+r{turn}", hu, labels, spacing_mm, {"source": name, "seed": [seed, number, turn]})
+            logger.info("case=%s+r%d shape=%s seconds=%.1f", name, turn, hu.shape, time.monotonic() - began)
 
 
 def _write_case(folder: Path, hu: Floats, labels: Bytes, spacing_mm: Spacing, facts: dict[str, object]) -> None:
@@ -168,11 +183,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--per-patient", type=int, default=2)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument(
+        "--without", metavar="NAME", action="append", default=[], help="leave out a label map, such as one held out"
+    )
     chosen = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_rendered_cases(
-        chosen.source, chosen.out, per_patient=chosen.per_patient, seed=chosen.seed, limit=chosen.limit
-    )
+    try:
+        write_rendered_cases(
+            chosen.source,
+            chosen.out,
+            per_patient=chosen.per_patient,
+            seed=chosen.seed,
+            limit=chosen.limit,
+            without=chosen.without,
+        )
+    except NeedsPerson as outcome:
+        logger.error("%s", outcome.reason)
+        return 1
     return 0
 
 

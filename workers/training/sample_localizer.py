@@ -13,7 +13,7 @@ from workers.models.networks import AIR_HU, LOCALIZER_SPACING_MM, scale_hu
 from workers.training.augment import change_look, cut_coverage
 from workers.training.look_alikes import add_look_alikes
 from workers.training.read_patients import LEFT_LABEL, RIGHT_LABEL, read_patients
-from workers.training.sample_crop import random_transform, sample_crop
+from workers.training.sample_crop import random_transform, sample_crop, smooth_as_staged
 
 logger = logging.getLogger(__name__)
 
@@ -27,31 +27,29 @@ class Head:
     channels: torch.Tensor
     spacing_mm: tuple[float, float, float]
     gland_centers: NDArray[np.float64]
-    """(n, 3) voxel positions (z, y, x)."""
+    """(2, 3) voxel positions (z, y, x)."""
 
 
 def read_heads(root: Path) -> list[Head]:
-    """Read every patient below `root` that has at least one parotid."""
+    """Read every patient below `root` whose parotids are both outlined.
+
+    A gland that is there and not outlined would be learned as background, and
+    nothing tells it from one that is truly absent.
+    """
     heads = []
     for patient in read_patients(root):
         glands = [patient.labels == RIGHT_LABEL, patient.labels == LEFT_LABEL]
-        centers = [ndimage.center_of_mass(gland) for gland in glands if gland.any()]
-        if not centers:
-            logger.info("patient=%s passed over: no parotid contoured", patient.name)
+        if not all(gland.any() for gland in glands):
+            logger.info("patient=%s passed over: not both parotids are outlined", patient.name)
             continue
-        hu = smooth(np.maximum(patient.hu.astype(np.float32), AIR_HU), patient.spacing_mm)
+        centers = [ndimage.center_of_mass(gland) for gland in glands]
+        hu = np.maximum(patient.hu.astype(np.float32), AIR_HU)
+        hu = smooth_as_staged(hu, patient.spacing_mm, LOCALIZER_SPACING_MM / 2)
         channels = torch.from_numpy(np.stack([hu, *[g.astype(np.float32) for g in glands]]))
         channels, spacing_mm = thin_out(channels, patient.spacing_mm)
         scale = np.array(patient.spacing_mm) / spacing_mm
         heads.append(Head(channels, spacing_mm, (np.array(centers) + 0.5) * scale - 0.5))
     return heads
-
-
-def smooth(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Return `hu` without the detail that the stage smooths away before it samples a scan every 4 mm."""
-    spacing = np.array(spacing_mm)
-    sigma = np.sqrt(np.maximum((LOCALIZER_SPACING_MM / 2) ** 2 - (0.4 * spacing) ** 2, 0)) / spacing
-    return np.asarray(ndimage.gaussian_filter(hu, sigma, mode="nearest", truncate=3), dtype=np.float32)
 
 
 def thin_out(

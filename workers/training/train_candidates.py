@@ -2,7 +2,8 @@
 
 The real localizer and segmenter run over every case; each candidate they find
 is kept with its features and the truth. What was collected is cached by case,
-so that an interrupted run goes on and fitting again costs nothing.
+its files, the networks and the stages' code, so that an interrupted run goes on
+and fitting again costs nothing. A case that failed is tried again.
 """
 
 import argparse
@@ -24,7 +25,11 @@ from scipy import ndimage
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Mass
 from workers.ct.describe_candidate import FEATURES
+from workers.models.bundle_files import INTENDED_USE
 from workers.models.candidate_machines import check, save_machines
+from workers.models.networks import PREPROCESSING_VERSION
+from workers.training.describe_data import describe_cases
+from workers.training.digest_cases import READING, digest_case, digest_code
 from workers.training.fit_machines import Samples, fit_machines, print_table
 
 logger = logging.getLogger(__name__)
@@ -48,6 +53,8 @@ class Options:
     min_probability: float
     device: str
     cache: Path
+    code: str
+    """Digest of what reads and screens a case."""
 
 
 _networks: list[Any] = []
@@ -65,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         min_probability=args.min_probability,
         device=args.device,
         cache=args.cache,
+        code=digest_code(READING),
     )
     try:
         folders = list(_folders(args.data, args.limit))
@@ -74,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not folders:
         logger.error("no cases in %s", ", ".join(str(root) for root in args.data))
         return 1
-    rows = collect_all(folders, options, jobs=args.jobs)
+    rows, collected = collect_all(folders, options, jobs=args.jobs)
     write_csv(rows, args.cache / "candidates.csv")
     samples = to_samples(rows)
     try:
@@ -82,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as problem:
         logger.error("nothing can be fitted: %s", problem)
         return 1
-    print(print_table(samples, figures))
+    table = print_table(samples, figures)
+    print(table)
     middle = samples.features[samples.is_true].mean(axis=0)
     metadata = {
         "name": "Parotid candidates",
@@ -93,10 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "penalty": penalty,
         "width": scaling.width,
         "min_probability": args.min_probability,
-        "data_source": args.data_source,
+        "data_source": args.data_source or describe_cases(args.data, collected),
         "candidates": {
             "patients": len(set(samples.patients.tolist())),
-            "cases": len(folders),
+            "cases": len(collected),
             "true": int(samples.is_true.sum()),
             "false": int((~samples.is_true).sum()),
         },
@@ -104,44 +113,99 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     golden = {name: round(float(value), 4) for name, value in zip(FEATURES, middle, strict=True)}
     save_machines(args.out, scaling, machines, metadata, golden)
+    write_card(args.out, metadata, table)
     for sentence in check(args.out):
         logger.warning("%s: %s", args.out, sentence)
     return 0
 
 
-def collect_all(folders: Sequence[Path], options: Options, *, jobs: int = 1) -> list[dict[str, Any]]:
-    """Return the candidates of all cases, from the cache where they are there; one row each, in the cases' order."""
+def write_card(bundle: Path, metadata: dict[str, Any], table: str) -> None:
+    """Write the model card, `docs/README.md`; one that is there already is of other machines, and is kept beside it."""
+    path = bundle / "docs" / "README.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts = metadata["candidates"]
+    text = f"""# {metadata["name"]}
+
+**{INTENDED_USE}**
+
+{metadata["description"]} Version {metadata["version"]}.
+
+## Data
+
+{metadata["data_source"]}.
+
+{counts["true"] + counts["false"]} candidates of {counts["patients"]} patients in {counts["cases"]} cases:
+{counts["true"]} true, {counts["false"]} false. The networks' candidates were taken from a probability of
+{metadata["min_probability"]:g}.
+
+## Measured
+
+```
+{table}
+```
+"""
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        before = path.with_name("README.before.md")
+        path.replace(before)
+        logger.warning("the model card that was in %s is now %s", path.parent, before.name)
+    path.write_text(text, encoding="utf-8")
+
+
+def collect_all(folders: Sequence[Path], options: Options, *, jobs: int = 1) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Return the candidates of all cases, from the cache where they are there, and the cases that did not fail.
+
+    One row each, in the cases' order.
+    """
     options.cache.mkdir(parents=True, exist_ok=True)
-    kept: dict[Path, Path] = {}
+    there = set(options.cache.glob("*.json"))
+    kept: dict[Path, Path | None] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(collect_case, folder, options): folder for folder in folders}
         for number, future in enumerate(as_completed(running), start=1):
             kept[running[future]] = future.result()
             logger.info("case %d/%d %s", number, len(folders), running[future].name)
-    return [row for folder in folders for row in json.loads(kept[folder].read_text(encoding="utf-8"))]
+    files = [path for folder in folders if (path := kept[folder]) is not None]
+    logger.info(
+        "cache=%s cases=%d from_cache=%d collected=%d failed=%d; %d other files there are not used",
+        options.cache,
+        len(folders),
+        len(there.intersection(files)),
+        len(set(files) - there),
+        len(folders) - len(files),
+        len(there.difference(files)),
+    )
+    rows = [row for path in files for row in json.loads(path.read_text(encoding="utf-8"))]
+    return rows, [folder for folder in folders if kept[folder] is not None]
 
 
-def collect_case(folder: Path, options: Options) -> Path:
-    """Write one case's candidates into the cache, unless they are there; returns the file."""
+def collect_case(folder: Path, options: Options) -> Path | None:
+    """Write one case's candidates into the cache, unless they are there; None where the case failed."""
     from workers.training.read_cases import read_case
 
     localizer, segmenter, digest = _load_networks(options)
-    made_of = json.dumps([str(folder.resolve()), digest, options.min_probability, COLLECTED_VERSION])
+    made_of = json.dumps(
+        [
+            digest_case(folder),
+            digest,
+            options.min_probability,
+            options.code,
+            PREPROCESSING_VERSION,
+            COLLECTED_VERSION,
+        ]
+    )
     path = options.cache / f"{folder.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.json"
     if path.exists():
         return path
     from workers.ct.localize_parotids import localize_parotids
     from workers.ct.segment_masses import segment_masses
 
-    truth: Bools | None = None
-    masses: tuple[Mass, ...] = ()
     try:
         case = read_case(folder)
-        truth = case.mass
         parotids = localize_parotids(case.volume, localizer)
         masses = segment_masses(case.volume, parotids, segmenter, min_probability=options.min_probability)
     except (SetAside, NeedsPerson) as outcome:
         logger.warning("%s: %s", folder.name, outcome.reason)
+        return None
     rows = [
         {
             "case": folder.name,
@@ -149,7 +213,7 @@ def collect_case(folder: Path, options: Options) -> Path:
             "side": str(mass.candidate.side),
             "number": mass.candidate.number,
             "voxels": mass.candidate.voxels,
-            "is_true": is_true(mass, truth),
+            "is_true": is_true(mass, case.mass),
             **mass.candidate.features,
         }
         for mass in masses
@@ -230,8 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default=VERSION)
     parser.add_argument(
         "--data-source",
-        default="OpenKBP (github.com/ababier/open-kbp, MIT; images from The Cancer Imaging Archive)",
-        help="where the cases come from: stands in the metadata",
+        help="where the cases come from: stands in the metadata and the card; default the folders of --data",
     )
     return parser
 

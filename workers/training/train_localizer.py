@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from screener.outcomes import NeedsPerson
 from workers.training.fit import add_options, fit
+from workers.training.read_cases import no_outlined_gland
 from workers.training.sample_localizer import draw_sample, read_heads
 from workers.training.show_progress import start_log
 
@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     heads = [head for folder in options.data for head in read_heads(folder)]
     logger.info("patients=%d", len(heads))
     if not heads:
-        folders = ", ".join(map(str, options.data))
-        raise NeedsPerson(f"No case with an outlined parotid gland was found in {folders}.", code="no_cases")
+        raise no_outlined_gland(options.data)
     fit("parotid_localizer", lambda rng: draw_sample(heads, rng), dice_and_cross_entropy, options)
     return 0
 

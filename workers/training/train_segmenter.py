@@ -7,17 +7,26 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 
-from screener.outcomes import NeedsPerson
+from workers.models.networks import PREPROCESSING_VERSION
 from workers.training.cache_samples import write_samples
+from workers.training.digest_cases import READING, digest_cases, digest_code
 from workers.training.fit import Sample, add_options, fit
+from workers.training.read_cases import no_outlined_gland
 from workers.training.sample_segmenter import draw_patch
 from workers.training.show_progress import start_log
 
 logger = logging.getLogger(__name__)
+
+GENERATOR: Final = (
+    *READING, "cache_samples", "look_alikes", "mass_shapes", "read_patients", "sample_crop", "synthetic_mass",
+)  # fmt: skip
+"""Modules of this folder that samples are made by; they are made anew when one changes."""
+GENERATOR_STAGES: Final = ("check_values", "load_volume", "mask_body", "segment_masses", "select_series")
 
 
 def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -40,11 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_log()
     torch.set_num_threads(options.threads)
     cache = options.cache or name_cache(options)
+    if (cache / "count.txt").exists():
+        logger.info("cache=%s holds the samples already%s", cache, "" if options.cache is None else ", as --cache says")
+    else:
+        others = sorted(other.name for other in cache.parent.glob("segmenter_samples_*") if other != cache)
+        logger.info("cache=%s is made; others there, not of these cases and code: %s", cache, others or "none")
     count = write_samples(options.data, cache, variants=options.variants, seed=options.sample_seed, jobs=options.jobs)
     logger.info("samples=%d cache=%s", count, cache)
     if not count:
-        folders = ", ".join(map(str, options.data))
-        raise NeedsPerson(f"No case with an outlined parotid gland was found in {folders}.", code="no_cases")
+        raise no_outlined_gland(options.data)
     hu = np.load(cache / "hu.npy", mmap_mode="r")
     marks = np.load(cache / "marks.npy", mmap_mode="r")
 
@@ -57,8 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def name_cache(options: argparse.Namespace) -> Path:
-    """Return a folder beside the checkpoint that no other cases, number of variants or seed share."""
-    what = [[str(folder.resolve()) for folder in options.data], options.variants, options.sample_seed]
+    """Return a folder beside the checkpoint that no other files, code, number of variants or seed share."""
+    what = [
+        digest_cases(options.data),
+        digest_code(GENERATOR, GENERATOR_STAGES),
+        PREPROCESSING_VERSION,
+        options.variants,
+        options.sample_seed,
+    ]
     digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]
     return Path(options.checkpoint).parent / f"segmenter_samples_{digest}"
 

@@ -43,17 +43,20 @@ class CaseResult:
     mass_voxels: int = 0
     """On the source grid."""
     mass_mm3: float = 0.0
+    """Of the mass's largest piece, as is the diameter."""
     mass_diameter_mm: float = 0.0
     """The larger of the ball of the same volume and of the distance of the mass's farthest voxels."""
     labelled_sides: tuple[Side, ...] = ()
     """Glands that the labels hold."""
     assessments: tuple[GlandAssessment, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    peak_probabilities: dict[Side, float] = field(default_factory=dict)
+    """Per gland that was searched, the highest mass probability in it or near it."""
     regions: tuple[Region, ...] = ()
     center_errors_mm: dict[Side, float] = field(default_factory=dict)
-    """Per labelled side; infinite where the gland was not found."""
+    """Per labelled side, of assessed glands and of those found and refused; infinite where none was found."""
     crop_shares: dict[Side, float] = field(default_factory=dict)
-    """Per labelled side, how much of the true gland the segmenter's crop holds; 0 where the gland was not found."""
+    """Per labelled side, how much of the true gland the segmenter's crop holds; 0 where none was cut."""
     gland_dice: dict[Side, float] = field(default_factory=dict)
     """Per labelled side."""
     seconds: float = 0.0
@@ -113,6 +116,7 @@ def _from_json(fields: dict[str, Any]) -> CaseResult:
     plain = dict(fields)
     for name in ("center_errors_mm", "crop_shares", "gland_dice"):
         plain[name] = {Side(side): math.inf if one is None else float(one) for side, one in plain[name].items()}
+    plain["peak_probabilities"] = {Side(side): float(one) for side, one in plain["peak_probabilities"].items()}
     for name in ("mass_sides", "labelled_sides"):
         plain[name] = tuple(Side(side) for side in plain[name])
     plain["spacing_mm"] = None if plain["spacing_mm"] is None else tuple(plain["spacing_mm"])

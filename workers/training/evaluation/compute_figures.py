@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from workers.training.evaluation.case_result import SCREENED, CaseResult
 from workers.training.evaluation.estimate_intervals import (
     Indices,
     bootstrap_interval,
+    clustered_interval,
     ppv_at,
     resample_patients,
     wilson_interval,
@@ -102,8 +103,9 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
 
 
 def is_main(case: CaseResult) -> bool:
-    """Whether the case's mass is large enough for the main row."""
-    return case.is_positive and case.mass_diameter_mm >= MAIN_MM and case.mass_mm3 >= MAIN_MM3
+    """Whether the case's mass is large enough for the main row; one that could not be read is taken to be."""
+    is_large = case.mass_diameter_mm >= MAIN_MM and case.mass_mm3 >= MAIN_MM3
+    return case.is_positive and (is_large or case.mass_voxels == 0)
 
 
 def is_overlapped(judgment: Judgment) -> bool:
@@ -269,25 +271,26 @@ def intervals(
     glands: tuple[list[bool], list[float]],
     separator: str,
 ) -> Figures:
-    """Return 95 % intervals: Wilson's for shares, resampled patients for areas and medians, and crops' glands."""
-    counts = count_rates(judged)["counts"]
-    true, missed = counts["true_positives"], counts["false_negatives"]
-    alarms, left = counts["false_positives"], counts["true_negatives"]
+    """Return 95 % intervals that allow for several examinations and glands of one patient."""
+
+    def share(hits: Iterable[tuple[Judgment, bool]]) -> Any:
+        pairs = [(patient_of(judgment.case.name, separator), hit) for judgment, hit in hits]
+        return clustered_interval([hit for _, hit in pairs], [patient for patient, _ in pairs])
+
     gland_patients = [patient_of(j.case.name, separator) for j in judged for _ in j.gland_scores]
     positives = [judgment for judgment in judged if judgment.dice is not None]
     dices = np.array([judgment.dice for judgment in positives], dtype=float)
-    crops = [share >= CROP_SHARE for judgment in judged for share in judgment.case.crop_shares.values()]
     dice_draws = resample_patients([patient_of(judgment.case.name, separator) for judgment in positives])
     return {
         "auc_exam": auc_interval(patients, *exams),
         "auc_gland": auc_interval(gland_patients, *glands),
-        "sensitivity": wilson_interval(true, true + missed),
-        "specificity": wilson_interval(left, left + alarms),
-        "ppv": wilson_interval(true, true + alarms),
-        "npv": wilson_interval(left, left + missed),
+        "sensitivity": share((j, j.is_flagged) for j in judged if j.case.is_positive),
+        "specificity": share((j, not j.is_flagged) for j in judged if not j.case.is_positive),
+        "ppv": share((j, j.case.is_positive) for j in judged if j.is_flagged),
+        "npv": share((j, not j.case.is_positive) for j in judged if not j.is_flagged),
         "dice_median": bootstrap_interval(dice_draws, lambda draw: float(np.median(dices[draw]))),
-        "crop_holds_95": wilson_interval(sum(crops), len(crops)),
-        "sensitivity_main": rows_by_size([j for j in judged if j.case.is_positive])[0]["interval_95"],
+        "crop_holds_95": share((j, held >= CROP_SHARE) for j in judged for held in j.case.crop_shares.values()),
+        "sensitivity_main": share((j, j.is_flagged) for j in judged if is_main(j.case)),
     }
 
 

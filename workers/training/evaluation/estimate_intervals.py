@@ -1,4 +1,4 @@
-"""How sure a figure is: Wilson's interval for a proportion, resampled patients for everything else."""
+"""How sure a figure is: Wilson's interval for a proportion, resampled patients where one has several."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -20,6 +20,20 @@ def wilson_interval(hits: int, count: int) -> Interval | None:
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = Z_95 / (1 + square / count) * (share * (1 - share) / count + square / (4 * count**2)) ** 0.5
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def clustered_interval(hits: Sequence[bool], patients: Sequence[str]) -> Interval | None:
+    """Return the 95 % interval of the share of `hits`, of which several may be of one of `patients`.
+
+    The wider of Wilson's, which takes them for independent, and that of resampled patients, which is a point where
+    all or none hit. None where nothing was counted.
+    """
+    plain = wilson_interval(sum(hits), len(hits))
+    values = np.asarray(hits, dtype=float)
+    drawn = bootstrap_interval(resample_patients(patients), lambda draw: float(values[draw].mean()))
+    if plain is None or drawn is None:
+        return plain
+    return min(plain[0], drawn[0]), max(plain[1], drawn[1])
 
 
 def ppv_at(prevalence: float, sensitivity: float, specificity: float) -> float | None:

@@ -14,8 +14,8 @@ from workers.training.evaluation.case_result import SCREENED, CaseResult
 
 CALLED: Final = 0.5
 """A candidate scores this or more exactly when it is called a mass."""
-NOTHING: Final = 0.0
-"""Score of an assessed gland without a candidate."""
+BELOW_CALLED: Final = 0.499
+"""What a gland that is not flagged scores at most."""
 MASS_NOT_ASSESSED: Final = -1.0
 """Below every other score, so that it counts as missed at any cut-off."""
 NEGATIVE_NOT_ASSESSED: Final = 2.0
@@ -60,8 +60,8 @@ def judge_case(case: CaseResult, thresholds: Thresholds) -> Judgment:
       a flag on the wrong side alone is a miss.
     - A negative is assessed when every labelled gland has an answer and at least one gland has. Otherwise it counts
       as flagged.
-    - An examination scores as its highest gland; a gland as its highest candidate (`score_candidate`). A positive
-      that was not assessed scores MASS_NOT_ASSESSED, a negative NEGATIVE_NOT_ASSESSED; likewise each gland.
+    - An examination scores as its highest gland; a gland as `score_gland` says. A positive that was not assessed
+      scores MASS_NOT_ASSESSED, a negative NEGATIVE_NOT_ASSESSED; likewise each gland.
     - Dice is taken over the union of everything that was called a mass in a flagged gland; a miss has 0.
     """
     verdict = decide(case.assessments, case.candidates, thresholds) if case.outcome == SCREENED else None
@@ -83,7 +83,7 @@ def judge_case(case: CaseResult, thresholds: Thresholds) -> Judgment:
         verdict=verdict,
         is_assessed=is_assessed,
         is_flagged=is_flagged,
-        score=max(_best(case, side, thresholds) for side in answered) if is_assessed else missing,
+        score=max(score_gland(case, side, thresholds) for side in answered) if is_assessed else missing,
         gland_scores=scores,
         dice=_dice(case, verdict) if case.is_positive else None,
     )
@@ -109,6 +109,18 @@ def score_candidate(candidate: Candidate, thresholds: Thresholds) -> float:
     return CALLED + (1.0 - CALLED) * (score - thresholds.min_score) / (1.0 - thresholds.min_score)
 
 
+def score_gland(case: CaseResult, side: Side, thresholds: Thresholds) -> float:
+    """Return 0 to 1, CALLED or more exactly where the gland is flagged; larger is more suspicious.
+
+    A gland with candidates that are large enough scores as the highest of them. Any other, whether it holds small
+    candidates or none, scores half the highest mass probability in it: how near it came to a candidate.
+    """
+    large = [c for c in case.candidates if c.side is side and is_large(c, thresholds)]
+    if large:
+        return max(score_candidate(candidate, thresholds) for candidate in large)
+    return min(CALLED * case.peak_probabilities.get(side, 0.0), BELOW_CALLED)
+
+
 def is_hit(case: CaseResult, candidate: Candidate) -> bool:
     """Whether the candidate is the true mass; see HIT_SHARE."""
     voxels, of_mass = case.overlap([candidate.number])
@@ -127,12 +139,8 @@ def judge_all(cases: Sequence[CaseResult], thresholds: Thresholds) -> list[Judgm
 
 def _score_gland(case: CaseResult, side: Side, thresholds: Thresholds, *, is_answered: bool) -> float:
     if is_answered:
-        return _best(case, side, thresholds)
+        return score_gland(case, side, thresholds)
     return MASS_NOT_ASSESSED if side in case.mass_sides else NEGATIVE_NOT_ASSESSED
-
-
-def _best(case: CaseResult, side: Side, thresholds: Thresholds) -> float:
-    return max((score_candidate(c, thresholds) for c in case.candidates if c.side is side), default=NOTHING)
 
 
 def _dice(case: CaseResult, verdict: Verdict | None) -> float:

@@ -18,7 +18,7 @@ import torch
 from screener.outcomes import Outcome
 from screener.phantom import make_phantom
 from screener.study import Side, Thresholds, Volume
-from workers import ct
+from workers import ct, models
 from workers.ct.mask_body import mask_body
 from workers.models.candidate_machines import load_machines
 from workers.models.device import choose_device
@@ -209,8 +209,9 @@ def make_key(source: Source, models: Models, thresholds: Thresholds) -> str:
 def digest_code() -> str:
     """Digest the stages' code, and what measures them: a result of other code is made anew."""
     digest = hashlib.sha256()
-    for folder in (Path(ct.__path__[0]), Path(__file__).parent):
-        for path in sorted(folder.glob("*.py")):
-            if folder != Path(__file__).parent or path.stem in ("case_result", "screen_case", "run_cases"):
-                digest.update(path.read_bytes())
+    here = Path(__file__).parent
+    measuring = [here / f"{name}.py" for name in ("case_result", "screen_case", "run_cases")]
+    read = [*Path(ct.__path__[0]).glob("*.py"), *Path(models.__path__[0]).glob("*.py"), *here.parent.glob("read_*.py")]
+    for path in sorted([*read, *measuring]):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,9 @@ from scipy import ndimage, spatial
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Mass, Parotid, Side, Thresholds, Volume
-from workers.ct.localize_parotids import localize_parotids
+from workers.ct.localize_parotids import accept_parotids, find_parotids
 from workers.ct.resample_volume import affine_zyx
-from workers.ct.segment_masses import crop_grid, segment_masses
+from workers.ct.segment_masses import crop_grid, search_glands
 from workers.models.candidate_machines import CandidateMachines
 from workers.models.weights import Bundle
 from workers.training.evaluation.case_result import FAILED, SCREENED, SET_ASIDE, CaseResult, Region
@@ -58,7 +58,9 @@ class Answer:
     """What the stages found."""
 
     parotids: tuple[Parotid, ...]
+    """Also those that were found and not assessed."""
     masses: tuple[Mass, ...]
+    peak_probabilities: Mapping[Side, float]
     outcome: str
     reason: str
     seconds: float
@@ -71,6 +73,7 @@ def screen_case(truth: Truth, models: Models, thresholds: Thresholds) -> tuple[C
     glands = {side: gland for side, gland in truth.glands.items() if gland.any()}
     mass = truth.mass if truth.mass is not None and truth.mass.any() else None
     mass_voxels = 0 if mass is None else int(mass.sum())
+    largest = None if mass is None else largest_piece(mass)
     result = CaseResult(
         name=truth.name,
         outcome=answer.outcome,
@@ -80,11 +83,12 @@ def screen_case(truth: Truth, models: Models, thresholds: Thresholds) -> tuple[C
         mass_sides=() if mass is None else truth.mass_sides,
         is_positive=mass is not None,
         mass_voxels=mass_voxels,
-        mass_mm3=mass_voxels * volume.voxel_volume_mm3,
-        mass_diameter_mm=0.0 if mass is None else diameter_mm(mass, volume),
+        mass_mm3=0.0 if largest is None else int(largest.sum()) * volume.voxel_volume_mm3,
+        mass_diameter_mm=0.0 if largest is None else diameter_mm(largest, volume),
         labelled_sides=tuple(sorted(glands)),
         assessments=tuple(parotid.assessment for parotid in answer.parotids),
         candidates=tuple(found.candidate for found in answer.masses),
+        peak_probabilities=dict(answer.peak_probabilities),
         regions=count_regions(answer.masses, mass),
         center_errors_mm={side: center_error_mm(gland, volume, parotids.get(side)) for side, gland in glands.items()},
         crop_shares={side: crop_share(gland, volume, parotids.get(side)) for side, gland in glands.items()},
@@ -100,18 +104,23 @@ def ask(volume: Volume, models: Models, thresholds: Thresholds) -> Answer:
     started = time.monotonic()
     parotids: tuple[Parotid, ...] = ()
     masses: tuple[Mass, ...] = ()
+    peaks: Mapping[Side, float] = {}
     outcome, reason = SCREENED, ""
     try:
-        parotids = localize_parotids(volume, models.localizer)
-        masses = segment_masses(
+        parotids = find_parotids(volume, models.localizer)
+        parotids = accept_parotids(parotids, volume)
+        searched = search_glands(
             volume, parotids, models.segmenter, min_probability=thresholds.min_probability, judge=models.machines
         )
+        masses, peaks = searched.masses, searched.peak_probabilities
     except SetAside as raised:
         outcome, reason = SET_ASIDE, raised.reason
     except NeedsPerson as raised:
         outcome, reason = FAILED, raised.reason
     seconds = time.monotonic() - started
-    return Answer(parotids=parotids, masses=masses, outcome=outcome, reason=reason, seconds=seconds)
+    return Answer(
+        parotids=parotids, masses=masses, peak_probabilities=peaks, outcome=outcome, reason=reason, seconds=seconds
+    )
 
 
 def count_regions(masses: Sequence[Mass], truth: Bools | None) -> tuple[Region, ...]:
@@ -148,8 +157,8 @@ def center_error_mm(gland: Bools, volume: Volume, parotid: Parotid | None) -> fl
 
 
 def crop_share(gland: Bools, volume: Volume, parotid: Parotid | None) -> float:
-    """Return the share of the true `gland` inside the crop that `segment_masses` cuts; 0 where none was found."""
-    if parotid is None or parotid.mask is None or not parotid.mask.any():
+    """Return the share of the true `gland` inside the crop that `segment_masses` cuts; 0 where it cuts none."""
+    if parotid is None or not parotid.is_assessed or parotid.mask is None or not parotid.mask.any():
         return 0.0
     grid = crop_grid(volume, parotid.mask)
     matrix, offset = affine_zyx(volume)
@@ -164,6 +173,12 @@ def gland_dice(gland: Bools, parotid: Parotid | None) -> float:
     if parotid is None or parotid.mask is None:
         return 0.0
     return float(2 * (gland & parotid.mask).sum() / (gland.sum() + parotid.mask.sum()))
+
+
+def largest_piece(mass: Bools) -> Bools:
+    """Return the largest of the connected pieces of `mass`: two masses are not one as long as the head is wide."""
+    pieces, _ = ndimage.label(mass, np.ones((3, 3, 3)))
+    return np.asarray(pieces == np.bincount(pieces[mass]).argmax())
 
 
 def diameter_mm(mass: Bools, volume: Volume) -> float:
