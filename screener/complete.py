@@ -1,34 +1,150 @@
 """RECEIVED -> COMPLETE: decide that a study has stopped arriving.
 
-DICOM has no end-of-study message for C-STORE, so silence is the only signal
-that every sender gives. It is counted per study, across associations. After
-`max_wait` the study goes on all the same; a late image reopens it.
+DICOM has no end-of-study message for C-STORE. Three signals must agree: no
+new image for a while, counted per study and across associations; no hole in
+the rows of slices; and, where a PACS can be asked, no more images there than
+here. After `max_wait` the study waits no longer, and its story says what was
+missing. A late image reopens it.
 """
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from pydicom.uid import CTImageStorage
 
 from screener.config import Completeness, Config
 from screener.dispatch import dispatch_study
-from screener.store import Store
+from screener.find_gaps import Place, find_gaps
+from screener.read_place import read_place
+from screener.store import QuietStudy, Store
 
 logger = logging.getLogger(__name__)
 
-
-def dispatch_complete_studies(store: Store, config: Config, now: datetime) -> int:
-    """Dispatch every study that counts as whole at `now`; returns how many."""
-    dispatched = 0
-    for study in store.quiet_studies(now, quiet=_quiet(config.completeness), max_wait=_max_wait(config.completeness)):
-        ended = dispatch_study(store, study, config.thresholds(), now)
-        if ended is not None:
-            dispatched += 1
-            logger.info("study=%d stage=complete signal=%r next=%r", study.study_id, study.signal, ended)
-    return dispatched
+CALM: Final = timedelta(seconds=2)
+"""Silence after which a study that had been quiet, and waited for slices, is looked at again."""
+INCOMPLETE: Final = "incomplete"
 
 
-def _quiet(settings: Completeness) -> timedelta:
-    return timedelta(seconds=settings.quiet_seconds)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """What PACS say of a study."""
+
+    missing: tuple[str, ...] = ()
+    """A sentence for each series of which they hold more."""
+    remarks: tuple[str, ...] = ()
+    """A sentence for each PACS, whether it has answered or not."""
 
 
-def _max_wait(settings: Completeness) -> timedelta:
-    return timedelta(seconds=settings.max_wait_seconds)
+AskCount = Callable[[QuietStudy, datetime], Count | None]
+"""Give what is known of a study as it now is, without waiting; None while the question is under way."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A study that has been quiet, and waits."""
+
+    news_at: datetime
+    places: dict[Path, Place] = field(default_factory=dict)
+    """Read once per file."""
+    gaps: tuple[str, ...] = ()
+    is_held: bool = False
+    """True: something is missing. False: only an answer of a PACS is waited for."""
+
+
+class Completion:
+    """Looks again and again at the studies that have fallen silent, and lets go of those that are whole."""
+
+    def __init__(self, store: Store, config: Config, ask_count: AskCount | None = None) -> None:
+        self._store = store
+        self._config = config
+        self._settings: Completeness = config.completeness
+        self._quiet = timedelta(seconds=self._settings.quiet_seconds)
+        self._max_wait = timedelta(seconds=self._settings.max_wait_seconds)
+        self._ask_count = ask_count
+        self._watched: dict[int, _Watch] = {}
+
+    def dispatch_complete_studies(self, now: datetime) -> int:
+        """Dispatch every study that counts as whole at `now`; returns how many."""
+        dispatched = 0
+        calm = min(CALM, self._quiet) if self._watched else self._quiet
+        for study in self._store.quiet_studies(now, quiet=calm, max_wait=self._max_wait):
+            watch = self._watched.get(study.study_id)
+            is_calm = study.news_at <= now - (calm if watch and watch.is_held else self._quiet)
+            is_over = study.news_since_at is not None and study.news_since_at <= now - self._max_wait
+            if is_calm or is_over:
+                dispatched += self._judge(study, now, is_calm=is_calm, is_over=is_over)
+        return dispatched
+
+    def _judge(self, study: QuietStudy, now: datetime, *, is_calm: bool, is_over: bool) -> bool:
+        """Let a study go on, set it aside or keep it waiting; True: it waits no longer."""
+        if study.is_asked_for or study.is_fetched:  # a person's word; a PACS's count has been compared already
+            return self._let_go(study, self._describe_silence(study, now, is_calm=is_calm), now)
+        watch = self._look(study)
+        missing = list(watch.gaps)
+        has_slices = CTImageStorage in study.sop_class_uids
+        remarks = ["no slice is missing between others"] if has_slices and not missing else []
+        if self._ask_count is not None:
+            count = self._ask_count(study, now)
+            if count is None and not is_over:
+                return False
+            missing += count.missing if count else ()
+            remarks += count.remarks if count else ("no PACS has said yet how many images it holds",)
+        if missing and not is_over:
+            self._hold(study, watch, "; ".join(missing), now)
+            return False
+        silence = self._describe_silence(study, now, is_calm=is_calm)
+        if missing or not is_calm:
+            waited = f"{self._settings.max_wait_seconds:g} s after the first image"
+            if self._settings.after_max_wait == "set_aside":
+                reason = "; ".join([f"not whole {waited}", *([] if is_calm else [silence]), *missing])
+                return self._set_aside(study, reason, now)
+            silence = "; ".join([silence, *(f"not waited for any longer than {waited}: {one}" for one in missing)])
+        return self._let_go(study, "; ".join([silence, *remarks]), now)
+
+    def _look(self, study: QuietStudy) -> _Watch:
+        """Read where the slices lie that have come since the last look."""
+        watch = self._watched.get(study.study_id)
+        if watch is not None and watch.news_at == study.news_at:
+            return watch
+        places = watch.places if watch is not None else {}
+        watch = _Watch(study.news_at, places, is_held=watch is not None and watch.is_held)
+        self._watched[study.study_id] = watch
+        for image in self._store.images_of(study.study_id, self._config.storage_folder):
+            if image.sop_class_uid == CTImageStorage and image.path not in places:
+                places[image.path] = read_place(image.path, image.series_instance_uid)
+        watch.gaps = tuple(map(str, find_gaps(places.values())))
+        return watch
+
+    def _hold(self, study: QuietStudy, watch: _Watch, missing: str, now: datetime) -> None:
+        if not watch.is_held:
+            logger.info("study=%d stage=received waits=%r", study.study_id, missing)
+        watch.is_held = True
+        self._store.record_wait(study.study_id, f"waits: {missing}", now)
+
+    def _describe_silence(self, study: QuietStudy, now: datetime, *, is_calm: bool) -> str:
+        if study.news_at <= now - self._quiet:
+            return f"no new image for {self._settings.quiet_seconds:g} s"
+        if is_calm:
+            return "what was missing has come"
+        return f"images still arrive, but the first is {self._settings.max_wait_seconds:g} s old"
+
+    def _let_go(self, study: QuietStudy, signal: str, now: datetime) -> bool:
+        study = replace(study, signal=signal)
+        ended = dispatch_study(self._store, study, self._config.thresholds(), now)
+        if ended is None:  # an image has come meanwhile
+            return False
+        self._watched.pop(study.study_id, None)
+        logger.info("study=%d stage=complete signal=%r next=%r", study.study_id, signal, ended)
+        return True
+
+    def _set_aside(self, study: QuietStudy, reason: str, now: datetime) -> bool:
+        study = replace(study, signal=f"not waited for any longer than {self._settings.max_wait_seconds:g} s")
+        if not self._store.set_aside_study(study, code=INCOMPLETE, reason=reason, now=now):
+            return False
+        self._watched.pop(study.study_id, None)
+        logger.info("study=%d stage=complete next='set aside' reason=%r", study.study_id, reason)
+        return True

@@ -102,6 +102,17 @@ class PacsSource:
         query.NumberOfSeriesRelatedInstances = ""
         return [series for answer in self._find(query) if is_uid((series := Series.of(answer)).series_instance_uid)]
 
+    def find_images(self, study_instance_uid: str, series_instance_uid: str) -> dict[str, str]:
+        """SOP Instance UID to SOP Class UID of every instance of a series; an empty class where the PACS is silent."""
+        query = Dataset()
+        query.QueryRetrieveLevel = "IMAGE"
+        query.StudyInstanceUID = study_instance_uid
+        query.SeriesInstanceUID = series_instance_uid
+        query.SOPInstanceUID = ""
+        query.SOPClassUID = ""
+        answers = self._find(query)
+        return {str(answer.get("SOPInstanceUID", "")): str(answer.get("SOPClassUID", "")) for answer in answers}
+
     def fetch(self, study_instance_uid: str, series: Sequence[Series]) -> None:
         """Have these series sent to us, and return once the PACS says that it is over; its word is not proof."""
         for one in series:

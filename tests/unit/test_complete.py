@@ -1,0 +1,237 @@
+"""When a study counts as whole: silence, rows without holes, and what a PACS says it holds."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, generate_uid
+
+from screener.complete import CALM, INCOMPLETE, AskCount, Completion, Count
+from screener.config import Config, make_config
+from screener.find_gaps import find_gaps
+from screener.journey import Ending
+from screener.read_place import read_place
+from screener.store import Store, open_store
+from tests.peers.scanner import make_ct
+from tests.peers.values import an_instance
+
+START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+QUIET = timedelta(seconds=60)
+SECOND = timedelta(seconds=1)
+STUDY = "1.2.3"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database whose schema is up to date: made once, copied by every test."""
+    path = tmp_path_factory.mktemp("store") / "empty.sqlite"
+    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
+    return path
+
+
+class World:
+    """A store and an archive that images come into, and the look at them."""
+
+    def __init__(self, folder: Path, empty: Path) -> None:
+        self.folder = folder
+        shutil.copy(empty, folder / "screener.sqlite")
+        self.store: Store = open_store(f"sqlite:///{folder}/screener.sqlite")
+        self.max_wait = timedelta(hours=1)
+        self.begin()
+
+    def begin(self, ask_count: AskCount | None = None, **settings: object) -> None:
+        """Start the daemon's part anew."""
+        tables = {
+            "storage": {"folder": str(self.folder)},
+            "completeness": {"max_wait_seconds": self.max_wait.total_seconds(), **settings},
+        }
+        config: Config = make_config(tables, base=self.folder, environment={})
+        assert config.completeness.quiet_seconds == QUIET.total_seconds()
+        self.completion = Completion(self.store, config, ask_count)
+
+    def receive(self, slices: Sequence[Dataset], now: datetime = START, study: str = STUDY) -> None:
+        for ds in slices:
+            path = f"{ds.SOPInstanceUID}.dcm"
+            ds.save_as(self.folder / path, enforce_file_format=True)
+            received = an_instance(
+                study_instance_uid=study,
+                series_instance_uid=str(ds.SeriesInstanceUID),
+                sop_instance_uid=str(ds.SOPInstanceUID),
+                path=path,
+                sha256=str(ds.SOPInstanceUID)[-64:],
+            )
+            self.store.record_instance(received, now)
+
+    def look(self, now: datetime) -> int:
+        return self.completion.dispatch_complete_studies(now)
+
+    def story(self, study: str = STUDY) -> list[str]:
+        study_id = self.store.find_study(study)
+        assert study_id is not None
+        return [step.sentence for step in self.store.study_report(study_id).steps]
+
+
+@pytest.fixture
+def world(tmp_path: Path, empty: Path) -> Iterator[World]:
+    opened = World(tmp_path, empty)
+    yield opened
+    opened.store.engine.dispose()
+
+
+def a_series(count: int = 20, spacing_mm: float = 3.0, begin_mm: float = 0.0, **elements: object) -> list[Dataset]:
+    series_instance_uid = generate_uid()
+    return [
+        make_ct(
+            SeriesInstanceUID=series_instance_uid,
+            ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+            AcquisitionNumber=1,
+            InstanceNumber=index + 1,
+            ImagePositionPatient=[-100, -100, begin_mm + index * spacing_mm],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            **elements,
+        )
+        for index in range(count)
+    ]
+
+
+def test_a_whole_study_goes_on_once_it_is_quiet(world: World) -> None:
+    world.receive(a_series())
+    assert world.look(START + QUIET - SECOND) == 0
+    assert world.look(START + QUIET) == 1
+    assert "no new image for 60 s; no slice is missing between others; run 1 waits" in world.story()[-1]
+
+
+def test_a_hole_is_waited_for_and_its_study_goes_on_at_once_when_it_is_filled(world: World) -> None:
+    slices = a_series()
+    world.receive(slices[:8] + slices[9:])
+    late = START + QUIET * 5
+    assert [world.look(START + QUIET), world.look(START + QUIET * 2), world.look(late)] == [0, 0, 0]
+    assert "waits: 1 slice is missing beside 19 of series" in world.story()[-1]
+    world.receive([slices[8]], late)
+    assert world.look(late + CALM / 2) == 0
+    assert world.look(late + CALM) == 1
+    assert "what was missing has come" in world.story()[-1]
+
+
+def test_what_a_study_waits_for_is_told_once(world: World) -> None:
+    slices = a_series()
+    world.receive(slices[:8] + slices[10:])
+    for seconds in range(60, 70):
+        world.look(START + SECOND * seconds)
+    world.begin()  # as after a restart
+    world.look(START + QUIET * 2)
+    assert sum("waits:" in line for line in world.story()) == 1
+    world.receive([slices[8]], START + QUIET * 3)
+    assert world.look(START + QUIET * 4) == 0
+    assert [line.split()[1] for line in world.story() if "waits:" in line] == ["2", "1"]
+
+
+def test_a_hole_that_stays_is_not_waited_for_longer_than_max_wait(world: World) -> None:
+    slices = a_series()
+    world.receive(slices[:8] + slices[9:])
+    assert world.look(START + world.max_wait - SECOND) == 0
+    assert world.look(START + world.max_wait) == 1
+    told = world.story()[-1]
+    assert "not waited for any longer than 3600 s after the first image: 1 slice is missing" in told
+    assert "run 1 waits on queue ct" in told
+
+
+def test_a_hole_that_stays_sets_the_study_aside_where_the_settings_say_so(world: World) -> None:
+    world.begin(after_max_wait="set_aside")
+    slices = a_series()
+    world.receive(slices[:8] + slices[9:])
+    assert world.look(START + world.max_wait - SECOND) == 0
+    assert world.look(START + world.max_wait) == 1
+    report = world.store.study_report(1)
+    assert (report.ending, report.code, report.runs) == (Ending.SET_ASIDE, INCOMPLETE, ())
+    assert "1 slice is missing" in report.reason
+    world.receive([slices[8]], START + world.max_wait + SECOND)  # it comes after all
+    assert world.look(START + world.max_wait + QUIET * 2) == 1
+    assert len(world.store.study_report(1).runs) == 1
+
+
+def test_images_that_still_arrive_at_max_wait_say_so(world: World) -> None:
+    now = START
+    for ds in a_series(80):
+        world.receive([ds], now)
+        now += SECOND * 50
+        assert world.look(now) == (now >= START + world.max_wait)
+        if now >= START + world.max_wait:
+            break
+    assert "images still arrive, but the first is 3600 s old" in world.story()[-1]
+
+
+def test_two_spacings_do_not_wait(world: World) -> None:
+    narrow = a_series(15, 2.5)
+    wide = a_series(10, 5.0, 40.0)
+    for ds in wide:
+        ds.SeriesInstanceUID = narrow[0].SeriesInstanceUID
+    world.receive([*narrow, *wide])
+    assert world.look(START + QUIET) == 1
+
+
+def test_a_study_that_a_person_asks_for_again_does_not_wait(world: World) -> None:
+    slices = a_series()
+    world.receive(slices[:8] + slices[9:])
+    assert world.look(START + QUIET) == 0
+    world.store.reprocess(1, START + QUIET)
+    assert world.look(START + QUIET) == 1
+
+
+def test_a_pacs_that_holds_more_is_waited_for(world: World) -> None:
+    answers: list[Count | None] = [
+        None, Count(missing=("3 images of series 1.2, which pacs holds, have not come",)),
+        Count(remarks=("pacs holds no more images",)),
+    ]  # fmt: skip
+    world.begin(lambda *_: answers.pop(0))
+    world.receive(a_series())
+    assert world.look(START + QUIET) == 0
+    assert not any("waits" in line for line in world.story())
+    assert world.look(START + QUIET + SECOND) == 0
+    assert "waits: 3 images of series 1.2" in world.story()[-1]
+    assert world.look(START + QUIET + SECOND * 2) == 1
+    assert "pacs holds no more images" in world.story()[-1]
+
+
+def test_a_pacs_that_never_answers_is_not_waited_for_beyond_max_wait(world: World) -> None:
+    world.begin(lambda *_: None)
+    world.receive(a_series())
+    assert world.look(START + world.max_wait - SECOND) == 0
+    assert world.look(START + world.max_wait) == 1
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian], ids=lambda uid: uid.name
+)
+def test_places_are_read_in_every_encoding(tmp_path: Path, syntax: str) -> None:
+    slices = a_series(8, 2.0, -3.0, PixelData=bytes(512))
+    for ds in slices:
+        ds.file_meta.TransferSyntaxUID = syntax
+        ds["PixelData"].VR = "OW"
+        ds.save_as(tmp_path / f"{ds.InstanceNumber}.dcm", enforce_file_format=True)
+    places = [read_place(tmp_path / f"{ds.InstanceNumber}.dcm", str(ds.SeriesInstanceUID)) for ds in slices]
+    assert [place.position_mm for place in places] == [(-100.0, -100.0, -3.0 + 2.0 * index) for index in range(8)]
+    assert [place.instance_number for place in places] == list(range(1, 9))
+    assert "AXIAL" in places[0].image_type
+    assert find_gaps(places[:3] + places[4:])[0].missing == 1
+
+
+@pytest.mark.parametrize("value", [b"1\\2 ", b"1\\nan\\3 ", b"1\\x\\3 ", b""])
+def test_a_broken_position_is_none(tmp_path: Path, value: bytes) -> None:
+    path = tmp_path / "slice.dcm"
+    ds = make_ct(InstanceNumber=4, ImageOrientationPatient=[1, 0, 0, 0, 1, 0], ImagePositionPatient="1\\2\\3")
+    ds.save_as(path, enforce_file_format=True)
+    whole = path.read_bytes()
+    begin = whole.index(b"1\\2\\3 ")
+    path.write_bytes(whole[: begin - 2] + len(value).to_bytes(2, "little") + value + whole[begin + 6 :])
+    place = read_place(path, "1.2")
+    assert (place.position_mm, place.instance_number) == (None, 4)
+
+
+def test_a_file_that_is_gone_or_none_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "none.dcm").write_bytes(b"nothing of the kind")
+    for name in ("none.dcm", "gone.dcm"):
+        assert read_place(tmp_path / name, "1.2").position_mm is None
