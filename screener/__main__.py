@@ -20,6 +20,7 @@ from screener.pull.backfill import OrderError, admits, describe_backfills, descr
 from screener.replay import describe_replay, replay
 from screener.show_config import show_config
 from screener.store import Store, open_store
+from screener.tls import make_listener_tls
 
 PROGRAM = "screener"
 RESEARCH = "Research use, not validated for clinical diagnosis."
@@ -228,6 +229,7 @@ def _explain(options: argparse.Namespace) -> int:
 def _config_check(options: argparse.Namespace) -> int:
     config, path = _read_config(options)
     check_bundles(config)
+    make_listener_tls(config)
     if config.notices.email.host and not config.notices.email.recipients:
         print("warning: notices.email.host is set, but notices.email.recipients is empty: nobody is told")
     if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:

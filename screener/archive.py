@@ -1,6 +1,7 @@
 """Received files and results on disk: whole or absent, under names made of digests."""
 
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -33,6 +35,110 @@ class Kept:
     """Of the data set without preamble and file meta information, in hexadecimal."""
     size_bytes: int
     """Of the whole file."""
+
+
+class Arriving:
+    """A received instance while it arrives: `keep` gives it its name, `discard` leaves nothing behind."""
+
+    def __init__(self, folder: Path, sop_instance_uid: str, meta: bytes) -> None:
+        self._folder = folder
+        self._meta = meta
+        self._name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+        """Of the data set so far."""
+        self._descriptor, self._unfinished = self._open()
+        try:
+            _write_all(self._descriptor, memoryview(meta))
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append to the data set."""
+        self._digest.update(piece)
+        _write_all(self._descriptor, memoryview(piece))
+        self.size_bytes += len(piece)
+
+    def open_data_set(self) -> io.BufferedReader:
+        """Read what has come so far, without preamble and file meta information."""
+        return io.BufferedReader(_Tail(self._descriptor, len(self._meta), self.size_bytes), 16 << 10)
+
+    def keep(self, part: str = RECEIVED) -> Kept:
+        """Make the instance durable, in `part` of the archive; the same one again gives the same file.
+
+        The name holds a digest of the SOP Instance UID and of the data set, so
+        that other content under the same UID never overwrites what is there.
+        """
+        if self._unfinished is None:
+            raise ValueError("kept or discarded before")
+        sha256 = self._digest.hexdigest()
+        path = self._folder / part / self._name[:2] / f"{self._name}-{sha256[:16]}.dcm"
+        _make_folder(path.parent)
+        os.fsync(self._descriptor)
+        self._unfinished.replace(path)
+        self._unfinished = None
+        _sync_folder(path.parent)
+        return Kept(
+            path=str(path.relative_to(self._folder)), sha256=sha256, size_bytes=len(self._meta) + self.size_bytes
+        )
+
+    def keep_again(self) -> Kept:
+        """Make another file of what was kept, for the one that has been removed since."""
+        old = self._descriptor
+        self._descriptor, self._unfinished = self._open()
+        try:
+            position = 0
+            while sent := os.sendfile(self._descriptor, old, position, 1 << 30):
+                position += sent
+        finally:
+            os.close(old)
+        return self.keep()
+
+    def discard(self) -> None:
+        """Let go; what was not kept is gone. May be called at any time, and twice."""
+        if self._unfinished is not None:
+            self._unfinished.unlink(missing_ok=True)
+            self._unfinished = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> tuple[int, Path | None]:
+        folder = self._folder / RECEIVED / self._name[:2]
+        _make_folder(folder)
+        unfinished = folder / f".{self._name}.{secrets.token_hex(8)}{_UNFINISHED}"
+        return os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, _FILE_MODE), unfinished
+
+
+class _Tail(io.RawIOBase):
+    """What a file holds from a position on, without moving the position at which it is written."""
+
+    def __init__(self, descriptor: int, start: int, size_bytes: int) -> None:
+        self._descriptor = descriptor
+        self._start = start
+        self._size_bytes = size_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(min(len(buffer), self._size_bytes - self._position), 0)
+        with memoryview(buffer) as view:
+            read = os.preadv(self._descriptor, [view[:wanted]], self._start + self._position)
+        self._position += read
+        return read
 
 
 class Archive:
@@ -58,36 +164,12 @@ class Archive:
             raise ValueError("a path outside the storage folder")
         return path
 
-    def write_received(
-        self,
-        data_set: bytes | memoryview,
-        *,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        transfer_syntax_uid: str,
-        calling_ae_title: str,
-    ) -> Kept:
-        """Make a received instance durable; the same instance again gives the same file.
-
-        `data_set` is kept as it came, byte for byte. The name holds a digest of
-        the SOP Instance UID and of the data set, so that other content under the
-        same UID never overwrites what is there.
-        """
+    def begin_received(
+        self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae_title: str
+    ) -> Arriving:
+        """Begin the file of an instance, whose data set is kept as it comes, byte for byte."""
         meta = encode_file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title)
-        return self._keep(RECEIVED, sop_instance_uid, meta, data_set)
-
-    def keep_aside(
-        self,
-        data_set: bytes | memoryview,
-        *,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        transfer_syntax_uid: str,
-        calling_ae_title: str,
-    ) -> Kept:
-        """Make bytes durable that no stage will read, for a person to look at."""
-        meta = encode_file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title)
-        return self._keep(ASIDE, sop_instance_uid, meta, data_set)
+        return Arriving(self.folder, sop_instance_uid, meta)
 
     def move_aside(self, relative: str) -> str:
         """Take a received file out of the way of the stages; returns its new relative path."""
@@ -162,13 +244,6 @@ class Archive:
                         removed += 1
         return removed
 
-    def _keep(self, part: str, sop_instance_uid: str, meta: bytes, data_set: bytes | memoryview) -> Kept:
-        sha256 = hashlib.sha256(data_set).hexdigest()
-        name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
-        path = self.folder / part / name[:2] / f"{name}-{sha256[:16]}.dcm"
-        size_bytes = _write_whole(path, meta, data_set)
-        return Kept(path=str(path.relative_to(self.folder)), sha256=sha256, size_bytes=size_bytes)
-
 
 def encode_file_meta(
     sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae_title: str
@@ -199,8 +274,8 @@ def _encode_text(element: int, value_representation: bytes, text: str) -> bytes:
     return struct.pack("<HH2sH", 0x0002, element, value_representation, len(value)) + value
 
 
-def _write_whole(path: Path, *parts: bytes | memoryview) -> int:
-    """Write `parts` so that `path` either holds all of them or does not exist; returns the number of bytes.
+def _write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` so that `path` either holds all of it or does not exist.
 
     A crash between two answers must never leave half a slice for the loader
     to find, so the bytes are synced before the name appears, and the name
@@ -211,21 +286,19 @@ def _write_whole(path: Path, *parts: bytes | memoryview) -> int:
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            size_bytes = sum(_write_all(file.fileno(), memoryview(part).cast("B")) for part in parts)
+            _write_all(file.fileno(), memoryview(content).cast("B"))
             os.fsync(file.fileno())
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
-    return size_bytes
 
 
-def _write_all(descriptor: int, part: memoryview) -> int:
+def _write_all(descriptor: int, part: memoryview) -> None:
     written = 0
     while written < len(part):  # one write takes 2 GiB at most, and less on a disk that fills up
         written += os.write(descriptor, part[written:])
-    return written
 
 
 def _make_folder(folder: Path) -> None:

@@ -7,15 +7,13 @@ request is answered, and is sent until it is taken.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, build_context, build_role, evt
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import AE, build_role
 from sqlalchemy.exc import SQLAlchemyError
 
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -45,15 +43,13 @@ PROCESSING_FAILURE = 0x0110  # PS3.7 C.5
 INVALID_ARGUMENT = 0x0115
 NO_SUCH_ACTION = 0x0123
 
-AFTER_THE_ANSWER_SECONDS = 0.25
-"""A report on the same association goes out once the answer to the request is on its way."""
 REPORT_TIMEOUT_SECONDS = 30
 
 logger = logging.getLogger(__name__)
 
 
 class CommitmentService:
-    """The handlers that the listener binds; admission is the listener's business."""
+    """What the listener does with storage commitment; admission is the listener's business."""
 
     def __init__(
         self, settings: ListenerSettings, archive: Archive, store: Store, clock: Callable[[], datetime]
@@ -63,21 +59,12 @@ class CommitmentService:
         self._store = store
         self._clock = clock
 
-    @staticmethod
-    def context() -> PresentationContext:
-        """Both roles: a sender that asks is our user, a PACS that reports is our provider (PS3.7 D.3.3.4)."""
-        context = build_context(STORAGE_COMMITMENT)
-        context.scu_role = context.scp_role = True
-        return context
-
-    def take_request(self, event: evt.Event) -> tuple[int, None]:
-        """Answer N-ACTION; the report follows."""
-        if event.action_type != REQUEST_COMMITMENT:
+    def take_request(self, ae_title: str, host: str, action_type: int, ds: Dataset) -> tuple[int, OwedReport | None]:
+        """Give the status that answers an N-ACTION, and the report where it is to follow on the same association."""
+        if action_type != REQUEST_COMMITMENT:
             return NO_SUCH_ACTION, None
-        request: Any = event.assoc.requestor.primitive
-        ae_title, host = request.calling_ae_title.strip(), event.assoc.requestor.address
         try:
-            transaction_uid, instances = read_request(event.action_information)
+            transaction_uid, instances = read_request(ds)
             port = next((peer.port for peer in self._settings.peers if peer.port and peer.admits(ae_title, host)), 0)
             report = OwedReport(
                 transaction_uid=transaction_uid, ae_title=ae_title, host=host, port=port, instances=instances
@@ -90,34 +77,44 @@ class CommitmentService:
         except SQLAlchemyError as error:
             logger.error("storage commitment not taken calling_ae_title=%s: %s", ae_title, describe_error(error))
             return PROCESSING_FAILURE, None
-        if not port:
-            timer = threading.Timer(AFTER_THE_ANSWER_SECONDS, self._report_here, (event.assoc, report))
-            timer.daemon = True
-            timer.start()
-        return SUCCESS, None
+        return SUCCESS, None if port else report
 
-    def take_report(self, event: evt.Event) -> tuple[int, None]:
-        """Take a PACS's report on results of ours, on whatever association it comes."""
+    def take_report(self, ds: Dataset) -> int:
+        """Take a PACS's report on results of ours, on whatever association it comes; gives the status."""
         try:
-            transaction_uid, answer = read_report(event.event_information)
+            transaction_uid, answer = read_report(ds)
             is_known = self._store.commitment_answered(transaction_uid, answer, self._clock())
         except UnreadableCommitmentError:
-            return INVALID_ARGUMENT, None
+            return INVALID_ARGUMENT
         except SQLAlchemyError as error:
             logger.error("a report on storage commitment is not kept: %s", describe_error(error))
-            return PROCESSING_FAILURE, None
+            return PROCESSING_FAILURE
         if not is_known:
             logger.warning("a report on storage commitment names a transaction that was not asked for")
-        return SUCCESS if is_known else INVALID_ARGUMENT, None
+        return SUCCESS if is_known else INVALID_ARGUMENT
 
-    def _report_here(self, assoc: Any, report: OwedReport) -> None:
+    def make_report(self, report: OwedReport) -> tuple[int, Dataset] | None:
+        """Give event type and event information of a report that is due now; None: it cannot be made."""
         try:
-            _send_report(assoc, report, judge_instances(self._archive, self._store, report.instances))
-        except (ReportNotTakenError, SQLAlchemyError) as error:
-            logger.warning(
-                "storage commitment not reported calling_ae_title=%s: %s; it may ask again", report.ae_title,
-                describe_error(error) if isinstance(error, SQLAlchemyError) else error,
-            )  # fmt: skip
+            return _make_report(report, judge_instances(self._archive, self._store, report.instances))
+        except SQLAlchemyError as error:
+            self.not_taken(report, describe_error(error))
+            return None
+
+    def report_answered(self, report: OwedReport, status: int | None) -> None:
+        """The requester has answered, or has left without an answer (None)."""
+        if status == SUCCESS:
+            logger.info(
+                "storage commitment reported calling_ae_title=%s instances=%d", report.ae_title, len(report.instances)
+            )
+        else:
+            self.not_taken(report, _describe_status(status))
+
+    def not_taken(self, report: OwedReport, reason: str) -> None:
+        """Say so; the requester may ask again."""
+        logger.warning(
+            "storage commitment not reported calling_ae_title=%s: %s; it may ask again", report.ae_title, reason
+        )
 
 
 class ReportNotTakenError(Exception):
@@ -174,8 +171,7 @@ def _report_there(report: OwedReport, failed: dict[str, int], ae_title: str) -> 
 
 def _send_report(assoc: Any, report: OwedReport, failed: dict[str, int]) -> None:
     """Send N-EVENT-REPORT (PS3.4 J.3.3) over `assoc`; ReportNotTakenError where it is not taken."""
-    ds = make_report(report.transaction_uid, report.instances, failed)
-    event_type = SOME_FAILED if failed else ALL_COMMITTED
+    event_type, ds = _make_report(report, failed)
     try:
         answer: Dataset
         answer, _ = assoc.send_n_event_report(ds, event_type, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
@@ -183,9 +179,16 @@ def _send_report(assoc: Any, report: OwedReport, failed: dict[str, int]) -> None
         raise ReportNotTakenError("the requester has ended the association, or takes no reports") from error
     status = answer.get("Status")
     if status != SUCCESS:
-        said = "no answer" if status is None else f"status 0x{status:04X}"
-        raise ReportNotTakenError(f"the requester gave {said}")
+        raise ReportNotTakenError(_describe_status(status))
     logger.info(
         "storage commitment reported calling_ae_title=%s committed=%d failed=%d",
         report.ae_title, len(report.instances) - len(failed), len(failed),
     )  # fmt: skip
+
+
+def _make_report(report: OwedReport, failed: dict[str, int]) -> tuple[int, Dataset]:
+    return SOME_FAILED if failed else ALL_COMMITTED, make_report(report.transaction_uid, report.instances, failed)
+
+
+def _describe_status(status: int | None) -> str:
+    return f"the requester gave {'no answer' if status is None else f'status 0x{status:04X}'}"

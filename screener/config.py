@@ -10,7 +10,7 @@ import ipaddress
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,6 +105,8 @@ class Peer(Section):
     """Whether this sender may also store structured reports and segmentations, kept as documents and never screened."""
     port: Port = 0
     """TCP port at which this sender takes reports on storage commitment; 0 means on the association where it asked."""
+    maximum_associations: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Associations that one AE title at one address may have open at the same time; 0 means no limit of its own."""
 
     def admits(self, ae_title: str, host: str) -> bool:
         """True: this entry lets a caller with this AE title and address in."""
@@ -128,12 +130,32 @@ class Listener(Section):
     """Address to listen on; "127.0.0.1" is this machine only, "0.0.0.0" every network card."""
     port: Port = 11112
     """TCP port to listen on."""
+    processes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Processes that receive; 1 means the daemon itself."""
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 32
     """Associations open at the same time; the next one is refused for the moment."""
+    acse_timeout_seconds: Positive = 30
+    """Seconds from a connection to its association request, TLS handshake included, after which it is closed."""
     network_timeout_seconds: Positive = 60
-    """Seconds of silence after which an association is closed."""
+    """Seconds of silence after which an association is closed; a PDU must be whole within as many."""
+    dimse_timeout_seconds: Positive = 60
+    """Seconds that a message may take, beside one for each KiB of it: ends a sender that trickles."""
+    tls_certificate: str = ""
+    """File (PEM) with the certificate for DICOM over TLS 1.2 or 1.3, and what leads to its root; empty means no TLS."""
+    tls_key: str = ""
+    """File (PEM, not encrypted) with the private key of that certificate; both relative to this file."""
+    tls_client_ca: str = ""
+    """File (PEM) with the authorities whose certificates senders must show; empty means that none is asked for."""
     peers: list[Peer] = Field(default_factory=_loopback)
     """Who may send: one [[listener.peers]] table per sender; all others are refused."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Listener":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key belong together: one of them is empty")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
 
 
 class Storage(Section):
@@ -159,7 +181,7 @@ class Queue(Section):
 
     broker: str = ""
     """Celery broker URL, such as "redis://127.0.0.1:6379/0"; empty means a folder, without a server."""
-    lease_seconds: Positive = 120
+    lease_seconds: Positive = 20
     """Seconds that a worker's claim on a study holds without renewal; after them another worker takes the study."""
     time_limit_seconds: Annotated[int, Field(ge=1)] = 900
     """Seconds after which a study's screening is stopped by force."""
@@ -169,13 +191,40 @@ class Queue(Section):
     """Seconds before a study is tried again; each further wait is twice as long."""
 
 
+class AskedPacs(Section):
+    """One PACS that says how many images of a study there are."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+    """Short name that `screener explain` and the logs use."""
+    senders: Annotated[list[AETitle], Field(min_length=1)] = ["*"]
+    """Calling AE titles of the senders whose studies it holds too; "*" stands for any."""
+    ae_title: AETitle
+    """Called AE title of the PACS."""
+    host: str
+    """Address of the PACS."""
+    port: Port
+    """TCP port of the PACS."""
+    whole_studies: bool = True
+    """Whether the senders send us every CT or ultrasound series of a study; false counts only those that have begun."""
+
+    def answers_for(self, senders: Collection[str]) -> bool:
+        """True: it holds what one of these senders sends."""
+        return "*" in self.senders or any(sender.strip() in self.senders for sender in senders)
+
+
 class Completeness(Section):
     """When a study counts as whole."""
 
     quiet_seconds: Positive = 60
-    """Seconds without a new image after which a study counts as whole."""
-    max_wait_seconds: Positive = 3600
-    """Seconds after its first new image at which a study goes on even though images still arrive."""
+    """Seconds without a new image after which a study counts as whole, unless slices of it are seen to be missing."""
+    max_wait_seconds: Positive = 900
+    """Seconds after its first new image at which a study waits no longer, whatever may still be missing."""
+    after_max_wait: Literal["go_on", "set_aside"] = "go_on"
+    """What becomes of a study that is not whole by then: "go_on" with what has come, or "set_aside"."""
+    ask_timeout_seconds: Positive = 10
+    """Seconds that a PACS has to answer; one that does not is not waited for."""
+    pacs: list[AskedPacs] = Field(default_factory=list)
+    """Who is asked how many images there are: one [[completeness.pacs]] table per PACS."""
 
 
 class Decision(Section):
@@ -392,6 +441,10 @@ class Config(Section):
     log: Log = Field(default_factory=Log)
     """What is logged."""
     _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def resolve(self, path: str) -> Path:
+        """Absolute path of a file that the settings name relative to config.toml."""
+        return (self._base / path).resolve()
 
     @property
     def storage_folder(self) -> Path:

@@ -13,8 +13,9 @@ from screener.channels.email import EmailChannel
 from screener.channels.message import Channel
 from screener.clock import parse_time
 from screener.commit import report_commitments
-from screener.complete import dispatch_complete_studies
+from screener.complete import Completion
 from screener.config import Config, ConfigError
+from screener.count_at_pacs import PacsCounts
 from screener.dispatch import send_hints
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
@@ -23,14 +24,16 @@ from screener.pull.ask_pacs import Caller, PacsSource
 from screener.pull.night_list import NightList
 from screener.receive import Listener, answer_fetched
 from screener.recover import recover_expired_deliveries, recover_expired_leases
+from screener.run_listeners import ListenerProcesses
 from screener.run_workers import Workers
 from screener.schedule import Verb, start_schedule
 from screener.store import open_store
+from screener.tls import make_listener_tls
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-RECOVER_SECONDS = 5.0
+RECOVER_SECONDS = 2.0
 CLEAN_SECONDS = 10.0
 EXPIRE_SECONDS = 3600.0
 SWEEP_SECONDS = 86400.0
@@ -51,10 +54,22 @@ class Daemon:
         except OSError as error:
             raise ConfigError(f"storage.folder: {config.storage_folder}: {error.strerror}") from None
         self.store = open_store(config.database_url, is_migrating=True)
-        self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC))
+        tls = make_listener_tls(config)
+        self.listener: Listener | ListenerProcesses
+        if config.listener.processes > 1:
+            self.listener = ListenerProcesses(config, config_path)
+        else:
+            self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC), tls=tls)
         self._hints = Hints(config)
         self._channels = make_channels(config)
         self._night_list = self._make_night_list()
+        self._pacs_counts = PacsCounts(
+            config.completeness.pacs,
+            self.store,
+            ae_title=config.listener.ae_title,
+            timeout_seconds=config.completeness.ask_timeout_seconds,
+        )
+        self._completion = Completion(self.store, config, self._pacs_counts.ask)
         self._workers = Workers(config_path) if has_workers else None
 
     def _make_night_list(self) -> NightList:
@@ -96,7 +111,7 @@ class Daemon:
     def _verbs(self) -> dict[str, tuple[float, Verb]]:
         config, store = self._config, self.store
         verbs: dict[str, tuple[float, Verb]] = {
-            "complete": (LOOK_SECONDS, lambda now: dispatch_complete_studies(store, config, now)),
+            "complete": (LOOK_SECONDS, self._completion.dispatch_complete_studies),
             "hint": (LOOK_SECONDS, lambda now: send_hints(store, self._hints.send, now)),
             "recover": (RECOVER_SECONDS, lambda now: recover_expired_leases(store, config.queue.max_attempts, now)),
             "recover deliveries": (
@@ -127,6 +142,8 @@ class Daemon:
         )
         if config.pull.sources:
             verbs["pull"] = (LOOK_SECONDS, self._night_list.work)
+        if isinstance(self.listener, ListenerProcesses):
+            verbs["listeners"] = (LOOK_SECONDS, self.listener.watch)
         if self._workers is not None:
             verbs["workers"] = (LOOK_SECONDS, self._workers.watch)
         return verbs
@@ -139,6 +156,7 @@ class Daemon:
         self._schedule.shutdown(wait=True)
         if self._workers is not None:
             self._workers.stop()
+        self._pacs_counts.close()
         self._hints.close()
         self.store.engine.dispose()
         logger.info("stopped at %s", datetime.now(UTC).isoformat(timespec="seconds"))

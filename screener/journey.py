@@ -59,7 +59,11 @@ CT_JOURNEY = (
         "screener/receive.py",
         "the file is whole on disk and its row committed before C-STORE answers Success",
     ),
-    Step(Stage.COMPLETE, "screener/complete.py", "the study has been quiet long enough, or has waited long enough"),
+    Step(
+        Stage.COMPLETE,
+        "screener/complete.py",
+        "no image has come for a while, no slice is missing between others and no PACS holds more; or it waited enough",
+    ),
     Step(
         Stage.SELECTED,
         "workers/ct/select_series.py",

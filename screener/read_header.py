@@ -1,5 +1,6 @@
 """Read the few elements of an encoded data set that its row needs, without touching pixels or the patient."""
 
+import os
 import re
 import struct
 import zlib
@@ -15,10 +16,16 @@ from pydicom.tag import BaseTag
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT
 
-_IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-_EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}  # PS3.5 A.5, A.7, A.13
-_MAX_INFLATED_BYTES = 256 << 20  # a few kilobytes can inflate to gigabytes
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}  # PS3.5 A.5, A.7, A.13
+# A few kilobytes can inflate to gigabytes. The stages that read have the same limits.
+_MAX_INFLATED_BYTES = 512 << 20
+_MAX_INFLATION = 40
+_SINGLE_IMAGE_BYTES = 16 << 20
+_HEAD_BYTES = 4 << 20  # of an inflated data set, kept to be read: all that stands before the first frame
+_PIECE_BYTES = 64 << 10
+_MAX_VALUE_BYTES = 1 << 20  # of the few elements that are read
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
@@ -37,9 +44,9 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _PROCESSING_EQUIPMENT = "109102"  # PS3.16 CID 7005, DCM
 
 # What the parser raises on bytes that are no data set: it was written for files that are.
-_NOT_READABLE = (
+NOT_READABLE = (
     ArithmeticError, AttributeError, EOFError, InvalidDicomError, LookupError, NotImplementedError,
-    OSError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
+    MemoryError, OSError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
 _Elements = dict[int, RawDataElement | DataElement]
@@ -70,17 +77,19 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is not None
 
 
-def read_header(encoded: BytesIO, transfer_syntax_uid: str) -> Header:
+def read_header(encoded: BinaryIO, transfer_syntax_uid: str) -> Header:
     """Read the header of a data set without file meta information; UnreadableDataSetError says what is wrong."""
-    size_bytes = encoded.getbuffer().nbytes
+    size_bytes = encoded.seek(0, os.SEEK_END)
     if size_bytes == 0:
         raise UnreadableDataSetError("The data set is empty.")
     try:
-        if transfer_syntax_uid in _DEFLATED:
-            encoded = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded.getbuffer(), _MAX_INFLATED_BYTES))
-            size_bytes = encoded.getbuffer().nbytes
+        if transfer_syntax_uid in DEFLATED:
+            most_bytes = min(_MAX_INFLATED_BYTES, max(_SINGLE_IMAGE_BYTES, _MAX_INFLATION * size_bytes))
+            encoded, size_bytes = _inflate(encoded, most_bytes)
         elements, is_truncated = _walk(encoded, size_bytes, transfer_syntax_uid)
-    except _NOT_READABLE:
+    except UnreadableDataSetError:
+        raise
+    except NOT_READABLE:
         raise UnreadableDataSetError("The data set cannot be read: it is damaged or not DICOM.") from None
     return Header(
         study_instance_uid=_uid(elements, _STUDY_INSTANCE_UID, "Study Instance UID"),
@@ -93,6 +102,24 @@ def read_header(encoded: BytesIO, transfer_syntax_uid: str) -> Header:
     )
 
 
+def _inflate(encoded: BinaryIO, most_bytes: int) -> tuple[BinaryIO, int]:
+    """Inflate a data set piece by piece: its head, and how many bytes it comes to."""
+    encoded.seek(0)
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    head = bytearray()
+    size_bytes = 0
+    is_over = False
+    while not is_over:
+        piece = inflate.unconsumed_tail or encoded.read(_PIECE_BYTES)
+        is_over = inflate.eof or not piece
+        inflated = inflate.flush() if is_over else inflate.decompress(piece, _HEAD_BYTES)
+        head += inflated[: _HEAD_BYTES - len(head)]
+        size_bytes += len(inflated)
+        if size_bytes > most_bytes:
+            raise UnreadableDataSetError("The data set inflates to more than an image can hold.")
+    return BytesIO(head), size_bytes
+
+
 def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple[_Elements, bool]:
     """Collect the wanted elements, stepping over all others; the flag says that the pixel data are cut short."""
     bulk: tuple[int, int] | None = None  # position and declared length of the value
@@ -100,6 +127,8 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
     def is_bulk(tag: BaseTag, _vr: str | None, length: int) -> bool:
         nonlocal bulk
         if tag < _FIRST_BULK_TAG:
+            if length > _MAX_VALUE_BYTES and length != _UNDEFINED_LENGTH and tag in _WANTED:
+                raise ValueError  # the parser would set as much memory aside
             return False
         bulk = (encoded.tell(), length)
         return True
@@ -109,8 +138,8 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
         element.tag: element
         for element in data_element_generator(
             encoded,
-            is_implicit_VR=transfer_syntax_uid == _IMPLICIT_VR_LITTLE_ENDIAN,
-            is_little_endian=transfer_syntax_uid != _EXPLICIT_VR_BIG_ENDIAN,
+            is_implicit_VR=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
+            is_little_endian=transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
             stop_when=is_bulk,
             specific_tags=_WANTED,
         )
@@ -124,8 +153,11 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
 
 
 def _text(elements: _Elements, tag: int) -> str:
-    """Decode a value without the library's checks: those would put it into a warning."""
-    value = elements[tag].value if tag in elements else None
+    return read_text(elements[tag].value) if tag in elements else ""
+
+
+def read_text(value: object) -> str:
+    """Decode an encoded value without the library's checks: those would put it into a warning."""
     return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
 
 
@@ -152,7 +184,7 @@ def _is_ours(elements: _Elements) -> bool:
     try:
         items = Dataset({BaseTag(_CONTRIBUTING_EQUIPMENT): elements[_CONTRIBUTING_EQUIPMENT]})
         return any(_names_us(item) for item in items.ContributingEquipmentSequence or ())
-    except _NOT_READABLE:
+    except NOT_READABLE:
         return False
 
 

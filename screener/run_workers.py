@@ -13,6 +13,7 @@ from screener.journey import Queue
 
 logger = logging.getLogger(__name__)
 
+COMMAND = (sys.executable, "-m", "workers")
 START_AGAIN_AFTER = timedelta(seconds=5)
 STOP_SECONDS = 20.0
 
@@ -43,8 +44,7 @@ class Workers:
             self._workers[queue] = _Worker(self._start(queue), now)
 
     def _start(self, queue: Queue) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "workers", queue.value]
-        command += ["--config", str(self._config_path), "--parent", str(getpid())]
+        command = [*COMMAND, queue.value, "--config", str(self._config_path), "--parent", str(getpid())]
         # its own group: Ctrl-C in a terminal reaches the daemon alone, which then stops its workers in order
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
 

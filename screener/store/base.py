@@ -1,5 +1,6 @@
 """What the parts of the store share: the engine and the writing of one step."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import datetime
@@ -14,6 +15,15 @@ from screener.study import Thresholds
 
 IN_FLIGHT = MappingProxyType({"ending": None, "ended_at": None, "code": "", "reason": ""})
 """What the row of a study says while its journey goes on."""
+
+
+IsSlow = Callable[[str, datetime], bool]
+"""Given the owner of an expired lease and its end: True leaves the work with that owner for the time being."""
+
+
+def nobody_is_slow(owner: str, lease_until: datetime) -> bool:  # noqa: ARG001 - the shape of IsSlow
+    """Take every expired lease at its word."""
+    return False
 
 
 class LeaseLostError(Exception):

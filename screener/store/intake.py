@@ -1,6 +1,9 @@
 """Instances come in, studies become quiet and are dispatched."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,11 +16,29 @@ from screener.store.worklist import BACKLOG, DAYTIME, backfill_of, is_being_fetc
 from screener.study import Thresholds
 
 
+@cache
+def _insertion(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+# Made once: to make a statement anew costs more than to run it, and these run for every image.
+_HOLD_STUDY = (
+    sa.select(t.studies.c.id, t.studies.c.news_since_at)
+    .where(t.studies.c.study_instance_uid == sa.bindparam("uid"))
+    .with_for_update()
+)
+_NEW_IMAGE = (
+    t.studies.update()
+    .where(t.studies.c.id == sa.bindparam("study"))
+    .values(news_since_at=sa.bindparam("since"), news_at=sa.bindparam("now"), stage=Stage.RECEIVED, **IN_FLIGHT)
+)
+
+
 def _insert_new(connection: sa.Connection, table: sa.Table, **values: object) -> bool:
     """Insert a row unless a unique key forbids it; True: inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(_insertion(connection.dialect.name, table), values).rowcount == 1
 
 
 class Intake(Base):
@@ -32,52 +53,15 @@ class Intake(Base):
         row is committed, it may be taken for one that has expired.
         """
         with self._begin() as connection:
-            is_new_study = _insert_new(
-                connection,
-                t.studies,
-                study_instance_uid=received.study_instance_uid,
-                stage=Stage.RECEIVED,
-                received_at=now,
-                news_since_at=now,
-                news_at=now,
-                code="",
-                reason="",
-                reprocess_number=0,
-            )
-            study = connection.execute(
-                t.studies.select()
-                .where(t.studies.c.study_instance_uid == received.study_instance_uid)
-                .with_for_update()
-            ).one()
-            if not _insert_instance(connection, received, study.id, now):
-                held = connection.execute(
-                    sa.select(t.instances.c.sha256, t.instances.c.study_id).where(
-                        t.instances.c.sop_instance_uid == received.sop_instance_uid
-                    )
-                ).one()
-                if is_new_study:  # the UID belongs to another study: this row must not begin one
-                    connection.execute(t.studies.delete().where(t.studies.c.id == study.id))
-                return Receipt.RESENT if held.sha256 == received.sha256 else Receipt.CONFLICT
-            if is_new_study:
-                sentence = f"first instance, from {received.calling_ae_title}"
-                add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
-            elif received.kind is Kind.IMAGE:
-                if study.news_since_at is None:
-                    sentence = "an image arrived after the study had been dispatched: it will be screened again"
-                    add_step(
-                        connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence
-                    )
-                connection.execute(
-                    t.studies.update()
-                    .where(t.studies.c.id == study.id)
-                    .values(
-                        news_since_at=study.news_since_at or now,
-                        news_at=now,
-                        stage=Stage.RECEIVED,
-                        **IN_FLIGHT,
-                    )
-                )
-        return Receipt.NEW
+            return _record(connection, received, now)
+
+    def record_instances(self, arrived: Sequence[tuple[ReceivedInstance, datetime]]) -> list[Receipt]:
+        """Commit the rows of several instances at once, all or none; otherwise as `record_instance` does each."""
+        # Always in this order, so that no two processes wait for each other's studies.
+        order = sorted(range(len(arrived)), key=lambda index: arrived[index][0].study_instance_uid)
+        with self._begin() as connection:
+            receipts = {index: _record(connection, *arrived[index]) for index in order}
+        return [receipts[index] for index in range(len(arrived))]
 
     def record_oddity(
         self,
@@ -134,29 +118,32 @@ class Intake(Base):
                 )
                 .order_by(t.studies.c.news_since_at, t.studies.c.id)
             ).all()
-            return [
-                QuietStudy(
-                    study_id=row.id,
-                    news_at=row.news_at,
-                    sop_class_uids=frozenset(
-                        connection.execute(
-                            sa.select(t.instances.c.sop_class_uid)
-                            .where(
-                                t.instances.c.study_id == row.id,
-                                t.instances.c.kind == Kind.IMAGE,
-                                t.instances.c.expired_at.is_(None),
-                            )
-                            .distinct()
-                        ).scalars()
-                    ),
-                    signal=(
-                        f"no new image for {quiet.total_seconds():g} s"
-                        if row.news_at <= now - quiet
-                        else f"images still arrive, but the first is {max_wait.total_seconds():g} s old"
-                    ),
+            return [_quiet_study(connection, row, now, quiet=quiet, max_wait=max_wait) for row in rows]
+
+    def record_wait(self, study_id: int, sentence: str, now: datetime) -> None:
+        """Say in a study's history what it waits for; what its last line says already is not said again."""
+        with self._begin() as connection:
+            last = connection.execute(
+                sa.select(t.steps.c.sentence)
+                .where(t.steps.c.study_id == study_id)
+                .order_by(t.steps.c.id.desc())
+                .limit(1)
+            ).scalar()
+            if last != sentence:
+                add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
+
+    def instances_by_series(self, study_id: int) -> dict[str, frozenset[str]]:
+        """SOP Instance UIDs of a study by Series Instance UID, whatever was received; expired ones too."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                sa.select(t.instances.c.series_instance_uid, t.instances.c.sop_instance_uid).where(
+                    t.instances.c.study_id == study_id
                 )
-                for row in rows
-            ]
+            ).all()
+        series: dict[str, set[str]] = {}
+        for series_instance_uid, sop_instance_uid in rows:
+            series.setdefault(series_instance_uid, set()).add(sop_instance_uid)
+        return {uid: frozenset(instances) for uid, instances in series.items()}
 
     def open_run(self, study: QuietStudy, queue: Queue, thresholds: Thresholds, now: datetime) -> int | None:
         """Begin a numbered run of the study's present state; runs not yet finished are superseded.
@@ -246,6 +233,71 @@ class Intake(Base):
             sentence = "a person asked for another run"
             add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
         return number
+
+
+def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime) -> Receipt:
+    name = {"uid": received.study_instance_uid}
+    study = connection.execute(_HOLD_STUDY, name).one_or_none()
+    is_new_study = study is None and _insert_new(
+        connection,
+        t.studies,
+        study_instance_uid=received.study_instance_uid,
+        stage=Stage.RECEIVED,
+        received_at=now,
+        news_since_at=now,
+        news_at=now,
+        code="",
+        reason="",
+        reprocess_number=0,
+    )
+    study = study or connection.execute(_HOLD_STUDY, name).one()
+    if not _insert_instance(connection, received, study.id, now):
+        held = connection.execute(
+            sa.select(t.instances.c.sha256, t.instances.c.study_id).where(
+                t.instances.c.sop_instance_uid == received.sop_instance_uid
+            )
+        ).one()
+        if is_new_study:  # the UID belongs to another study: this row must not begin one
+            connection.execute(t.studies.delete().where(t.studies.c.id == study.id))
+        return Receipt.RESENT if held.sha256 == received.sha256 else Receipt.CONFLICT
+    if is_new_study:
+        sentence = f"first instance, from {received.calling_ae_title}"
+        add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
+    elif received.kind is Kind.IMAGE:
+        if study.news_since_at is None:
+            sentence = "an image arrived after the study had been dispatched: it will be screened again"
+            add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
+        connection.execute(_NEW_IMAGE, {"study": study.id, "since": study.news_since_at or now, "now": now})
+    return Receipt.NEW
+
+
+def _quiet_study(
+    connection: sa.Connection, row: sa.Row[Any], now: datetime, *, quiet: timedelta, max_wait: timedelta
+) -> QuietStudy:
+    images = connection.execute(
+        sa.select(t.instances.c.sop_class_uid, t.instances.c.calling_ae_title)
+        .where(
+            t.instances.c.study_id == row.id,
+            t.instances.c.kind == Kind.IMAGE,
+            t.instances.c.expired_at.is_(None),
+        )
+        .distinct()
+    ).all()
+    return QuietStudy(
+        study_id=row.id,
+        news_at=row.news_at,
+        sop_class_uids=frozenset(image.sop_class_uid for image in images),
+        signal=(
+            f"no new image for {quiet.total_seconds():g} s"
+            if row.news_at <= now - quiet
+            else f"images still arrive, but the first is {max_wait.total_seconds():g} s old"
+        ),
+        study_instance_uid=row.study_instance_uid,
+        news_since_at=row.news_since_at,
+        senders=frozenset(image.calling_ae_title for image in images),
+        is_fetched=backfill_of(connection, row) is not None,
+        is_asked_for=row.reprocess_number > 0 and row.news_at == row.received_at,
+    )
 
 
 def _insert_instance(connection: sa.Connection, received: ReceivedInstance, study_id: int, now: datetime) -> bool:

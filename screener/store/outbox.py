@@ -1,5 +1,6 @@
 """Results owed to a destination and notices owed to a person: marked after the effect, never before."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 
 from screener.journey import Stage
 from screener.store import tables as t
-from screener.store.base import Base, add_step, lock_study, settle
+from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
 from screener.store.values import UNCONFIRMED, Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
 
@@ -52,6 +53,12 @@ class Outbox(Base):
                     return _delivery(connection, delivery_id)
         return None
 
+    def renew_delivery(self, delivery: OwedDelivery, until: datetime) -> bool:
+        """Hold the claim longer; False: it was lost, and another sends or asks."""
+        with self._begin() as connection:
+            held = (t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.owner.is_not(None), _is_claim(delivery))
+            return connection.execute(t.deliveries.update().where(*held).values(lease_until=until)).rowcount == 1
+
     def delivery_sent(
         self, delivery: OwedDelivery, *, seconds: float, now: datetime, ask_at: datetime | None = None
     ) -> None:
@@ -61,34 +68,21 @@ class Outbox(Base):
         nothing is delivered before it says so; None: the answer is believed.
         """
         sentence = f"{delivery.destination} has answered Success for {len(delivery.paths)} object(s)"
-        with self._begin() as connection:
-            lock_study(connection, delivery.study_id)
-            is_mine = (t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "owed")
-            values = FREE | {"sent_at": now, "last_error": "", "confirm_attempts": 0}
-            if ask_at is None:
-                values |= {"state": "delivered", "delivered_at": now, "confirmed_by": UNCONFIRMED}
-                sentence += "; it is not asked whether it holds them"
-            else:
-                values |= {"state": "sent", "not_before": ask_at}
-                sentence += "; not yet confirmed"
-            if connection.execute(t.deliveries.update().where(*is_mine).values(**values)).rowcount == 1:
-                stage = Stage.SENT if ask_at is None else "answered"
-                _outbox_step(connection, delivery, stage, sentence, seconds, now)
-                settle(connection, delivery.study_id, now)
+        values: dict[str, object] = {"sent_at": now, "last_error": "", "confirm_attempts": 0}
+        if ask_at is None:
+            values |= {"state": "delivered", "delivered_at": now, "confirmed_by": UNCONFIRMED}
+            sentence += "; it is not asked whether it holds them"
+        else:
+            values |= {"state": "sent", "not_before": ask_at}
+            sentence += "; not yet confirmed"
+        stage = Stage.SENT if ask_at is None else "answered"
+        self._mark(delivery, _is("owed"), values, stage=stage, sentence=sentence, now=now, seconds=seconds)
 
     def delivery_confirmed(self, delivery: OwedDelivery, *, by: str, now: datetime) -> None:
         """Mark a delivery of which the destination has said, asked the way `by`, that it holds every object."""
-        with self._begin() as connection:
-            lock_study(connection, delivery.study_id)
-            marked = connection.execute(
-                t.deliveries.update()
-                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "sent")
-                .values(FREE | {"state": "delivered", "delivered_at": now, "confirmed_by": by, "last_error": ""})
-            )
-            if marked.rowcount == 1:
-                sentence = f"{delivery.destination} holds {len(delivery.paths)} object(s), {CONFIRMED_BY[by]}"
-                _outbox_step(connection, delivery, Stage.SENT, sentence, None, now)
-                settle(connection, delivery.study_id, now)
+        values = {"state": "delivered", "delivered_at": now, "confirmed_by": by, "last_error": ""}
+        sentence = f"{delivery.destination} holds {len(delivery.paths)} object(s), {CONFIRMED_BY[by]}"
+        self._mark(delivery, _is("sent"), values, stage=Stage.SENT, sentence=sentence, now=now)
 
     def delivery_missing(
         self, delivery: OwedDelivery, *, error: str, not_before: datetime | None, now: datetime
@@ -97,29 +91,21 @@ class Outbox(Base):
 
         None for `not_before` gives it up and leaves the study to a person.
         """
-        with self._begin() as connection:
-            lock_study(connection, delivery.study_id)
-            again = {"state": "given up"} if not_before is None else {"state": "owed", "not_before": not_before}
-            marked = connection.execute(
-                t.deliveries.update()
-                .where(t.deliveries.c.id == delivery.delivery_id, t.deliveries.c.state == "sent")
-                .values(FREE | {"last_error": error} | again)
-            )
-            if marked.rowcount == 1:
-                then = _then(not_before, "sent again")
-                sentence = f"{delivery.destination} has not kept what it answered with Success: {error}; {then}"
-                _outbox_step(connection, delivery, "missing", sentence, None, now)
-                settle(connection, delivery.study_id, now)
+        again = {"state": "given up"} if not_before is None else {"state": "owed", "not_before": not_before}
+        then = _then(not_before, "sent again")
+        sentence = f"{delivery.destination} has not kept what it answered with Success: {error}; {then}"
+        self._mark(delivery, _is("sent"), {"last_error": error} | again, stage="missing", sentence=sentence, now=now)
 
-    def expired_deliveries(self, now: datetime) -> list[OwedDelivery]:
-        """Deliveries that were claimed and never answered for, oldest first."""
+    def expired_deliveries(self, now: datetime, *, is_slow: IsSlow = nobody_is_slow) -> list[OwedDelivery]:
+        """Deliveries that were claimed and never answered for, oldest first; `is_slow` spares some."""
         with self._begin() as connection:
             expired = (
-                sa.select(t.deliveries.c.id)
+                sa.select(t.deliveries.c.id, t.deliveries.c.owner, t.deliveries.c.lease_until)
                 .where(OPEN, t.deliveries.c.owner.is_not(None), t.deliveries.c.lease_until < now)
                 .order_by(t.deliveries.c.id)
             )
-            return [_delivery(connection, found) for found in connection.execute(expired).scalars().all()]
+            found = connection.execute(expired).all()
+            return [_delivery(connection, row.id) for row in found if not is_slow(row.owner, row.lease_until)]
 
     def delivery_failed(
         self, delivery: OwedDelivery, *, error: str, not_before: datetime | None, now: datetime
@@ -129,27 +115,42 @@ class Outbox(Base):
         It could not be sent, or the destination could not be asked whether it
         has arrived. Nothing happens where it has been claimed again since.
         """
+        later: dict[str, object] = {"state": "given up"} if not_before is None else {"not_before": not_before}
+        is_same_claim = _is_claim(delivery)
+        is_sending = delivery.state == "owed"
+        asked = "" if is_sending else f", asked {delivery.confirm_attempts} time(s) whether it has arrived"
+        then = _then(not_before, "next try")
+        sentence = f"{delivery.destination}, attempt {delivery.attempts}{asked}: {error}; {then}"
+        stage = "not sent" if is_sending else "not confirmed"
+        self._mark(delivery, is_same_claim, {"last_error": error} | later, stage=stage, sentence=sentence, now=now)
+
+    def _mark(
+        self,
+        delivery: OwedDelivery,
+        condition: sa.ColumnElement[bool],
+        values: Mapping[str, object],
+        *,
+        stage: str,
+        sentence: str,
+        now: datetime,
+        seconds: float | None = None,
+    ) -> None:
+        """Let go of a delivery with `values` and tell it in the study's history; nothing where `condition` has gone."""
         with self._begin() as connection:
             lock_study(connection, delivery.study_id)
-            later = {"state": "given up"} if not_before is None else {"not_before": not_before}
-            marked = connection.execute(
-                t.deliveries.update()
-                .where(
-                    t.deliveries.c.id == delivery.delivery_id,
-                    t.deliveries.c.state == delivery.state,
-                    t.deliveries.c.attempts == delivery.attempts,
-                    t.deliveries.c.confirm_attempts == delivery.confirm_attempts,
-                )
-                .values(FREE | {"last_error": error} | later)
+            mine = t.deliveries.update().where(t.deliveries.c.id == delivery.delivery_id, condition)
+            if connection.execute(mine.values({**FREE, **values})).rowcount != 1:
+                return
+            add_step(
+                connection,
+                study_id=delivery.study_id,
+                run_id=delivery.run_id,
+                at=now,
+                stage=stage,
+                seconds=seconds,
+                sentence=sentence,
             )
-            if marked.rowcount == 1:
-                is_sending = delivery.state == "owed"
-                asked = "" if is_sending else f", asked {delivery.confirm_attempts} time(s) whether it has arrived"
-                then = _then(not_before, "next try")
-                sentence = f"{delivery.destination}, attempt {delivery.attempts}{asked}: {error}; {then}"
-                stage = "not sent" if is_sending else "not confirmed"
-                _outbox_step(connection, delivery, stage, sentence, None, now)
-                settle(connection, delivery.study_id, now)
+            settle(connection, delivery.study_id, now)
 
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
         """Notices that are due and told each by itself, oldest first."""
@@ -210,17 +211,16 @@ def _held_notice(connection: sa.Connection, notice_id: int) -> sa.Row[Any]:
     return connection.execute(query).one()
 
 
-def _outbox_step(
-    connection: sa.Connection, delivery: OwedDelivery, stage: str, sentence: str, seconds: float | None, now: datetime
-) -> None:
-    add_step(
-        connection,
-        study_id=delivery.study_id,
-        run_id=delivery.run_id,
-        at=now,
-        stage=stage,
-        seconds=seconds,
-        sentence=sentence,
+def _is(state: str) -> sa.ColumnElement[bool]:
+    return t.deliveries.c.state == state
+
+
+def _is_claim(delivery: OwedDelivery) -> sa.ColumnElement[bool]:
+    """True for the row as this claim left it: each claim counts an attempt."""
+    return sa.and_(
+        _is(delivery.state),
+        t.deliveries.c.attempts == delivery.attempts,
+        t.deliveries.c.confirm_attempts == delivery.confirm_attempts,
     )
 
 

@@ -29,14 +29,18 @@ def _owes_nothing() -> tuple[sa.ColumnElement[bool], ...]:
 
 def _has_files(table: sa.Table) -> sa.ColumnElement[bool]:
     """True: the study has files of this kind (instances or results) that have not expired."""
-    mine: sa.ColumnElement[bool] = (
-        table.c.study_id == t.studies.c.id if "study_id" in table.c else table.c.run_id.in_(_runs_of_the_study())
-    )
-    return sa.exists().where(mine, table.c.expired_at.is_(None))
+    return sa.exists().where(_is_of(table, t.studies.c.id), table.c.expired_at.is_(None))
 
 
-def _runs_of_the_study() -> sa.Select[tuple[int]]:
-    return sa.select(t.runs.c.id).where(t.runs.c.study_id == t.studies.c.id).correlate(t.studies)
+def _is_of(table: sa.Table, study_id: int | sa.Column[int]) -> sa.ColumnElement[bool]:
+    """True for a row of `table` (instances or results) that belongs to the study."""
+    if "study_id" in table.c:
+        return table.c.study_id == study_id
+    return table.c.run_id.in_(_runs_of(study_id))
+
+
+def _runs_of(study_id: int | sa.Column[int]) -> sa.Select[tuple[int]]:
+    return sa.select(t.runs.c.id).where(t.runs.c.study_id == study_id).correlate(t.studies)
 
 
 class Retention(Base):
@@ -62,12 +66,7 @@ class Retention(Base):
             is_over = sa.select(t.studies.c.id).where(t.studies.c.id == study_id, *_owes_nothing())
             if connection.execute(is_over).first() is None:
                 return []
-            mine = (
-                table.c.study_id == study_id
-                if "study_id" in table.c
-                else table.c.run_id.in_(sa.select(t.runs.c.id).where(t.runs.c.study_id == study_id))
-            )
-            live = (mine, table.c.expired_at.is_(None))
+            live = (_is_of(table, study_id), table.c.expired_at.is_(None))
             paths = list(connection.execute(sa.select(table.c.path).where(*live)).scalars())
             if paths:
                 connection.execute(table.update().where(*live).values(expired_at=now))
@@ -117,7 +116,7 @@ class Retention(Base):
             is_over = (t.studies.c.id == study_id, *_owes_nothing(), ~_has_files(t.instances), ~_has_files(t.results))
             if connection.execute(sa.select(t.studies.c.id).where(*is_over)).first() is None:
                 return False
-            runs = sa.select(t.runs.c.id).where(t.runs.c.study_id == study_id)
+            runs = _runs_of(study_id)
             parents: dict[str, sa.Select[tuple[int]]] = {
                 "studies": sa.select(t.studies.c.id).where(t.studies.c.id == study_id),
                 "runs": runs,

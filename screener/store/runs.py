@@ -9,7 +9,17 @@ import sqlalchemy as sa
 
 from screener.journey import Ending, Queue, Stage
 from screener.store import tables as t
-from screener.store.base import Base, LeaseLostError, add_step, end_study, lock_study, settle, thresholds_of
+from screener.store.base import (
+    Base,
+    IsSlow,
+    LeaseLostError,
+    add_step,
+    end_study,
+    lock_study,
+    nobody_is_slow,
+    settle,
+    thresholds_of,
+)
 from screener.store.values import Kind, Run, Screening
 from screener.study import Instance, SeriesChoice
 
@@ -305,8 +315,10 @@ class Runs(Base):
             self._must_hold(connection, run)
             _put_back(connection, run.run_id, run.study_id, reason=reason, not_before=not_before, now=now)
 
-    def recover_runs(self, now: datetime, max_attempts: int) -> list[tuple[int, str]]:
-        """Put runs whose lease expired back, or fail those that ended their worker too often.
+    def recover_runs(
+        self, now: datetime, max_attempts: int, *, is_slow: IsSlow = nobody_is_slow
+    ) -> list[tuple[int, str]]:
+        """Put runs whose lease expired back, or fail those that ended their worker too often; `is_slow` spares some.
 
         Returns (study number, sentence) per run.
         """
@@ -319,7 +331,8 @@ class Runs(Base):
                 lock_study(connection, study_id)
                 mine = t.runs.select().where(t.runs.c.id == run_id, is_expired)
                 row = connection.execute(mine.with_for_update()).one_or_none()
-                if row is None:  # renewed, ended or superseded meanwhile
+                # Renewed, ended or superseded meanwhile; or in the hands of a worker that lives.
+                if row is None or is_slow(row.owner or "", row.lease_until):
                     continue
                 stage = connection.execute(
                     sa.select(t.steps.c.stage).where(t.steps.c.run_id == row.id).order_by(t.steps.c.id.desc()).limit(1)

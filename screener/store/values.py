@@ -62,6 +62,15 @@ class QuietStudy:
     """When its newest image came; a later one means that it is not quiet after all."""
     signal: str
     """The sentence that says why it counts as whole."""
+    study_instance_uid: str = ""
+    news_since_at: datetime | None = None
+    """When the first of its new images came."""
+    senders: frozenset[str] = frozenset()
+    """Calling AE titles of its images."""
+    is_fetched: bool = False
+    """True: a backfill fetched it, and a sender had no part in it."""
+    is_asked_for: bool = False
+    """True: a person asked for another run, and no image has come since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

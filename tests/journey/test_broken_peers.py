@@ -1,11 +1,13 @@
 """What breaks around a study: the PACS, the mail server, a worker, the daemon, the broker."""
 
+import os
+import signal
 from collections.abc import Callable
 
 from screener.journey import Ending
 from screener.phantom import make_phantom
 from screener.study import Side
-from tests.peers.hospital import Hospital
+from tests.peers.hospital import Hospital, wait_until
 from tests.peers.pacs import Pacs
 
 Build = Callable[..., tuple[Hospital, Pacs]]
@@ -41,6 +43,18 @@ def test_a_killed_worker_leaves_its_study_to_the_next(build_hospital: Build) -> 
     assert report.ending is Ending.DONE
     assert report.runs[0].attempts == 2
     assert any("stopped without an answer" in step.sentence for step in report.steps)
+
+
+def test_a_worker_whose_idle_child_was_killed_takes_the_next_study(build_hospital: Build) -> None:
+    hospital, _ = build_hospital()
+    wait_until(lambda: "worker for queue ct is ready" in hospital.log_path.read_text(), 120, "no worker is ready")
+    worker, *children = hospital.worker_pids("ct")
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: worker not in hospital.worker_pids("ct"), 30, "the worker has not ended with its child")
+    phantom = make_phantom(seed=46)
+    hospital.scanner.send(phantom.datasets)
+    assert hospital.wait_for_ending(phantom.study_instance_uid).ending is Ending.DONE
 
 
 def test_a_daemon_that_was_killed_goes_on_where_it_was(build_hospital: Build) -> None:

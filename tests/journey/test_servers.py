@@ -18,7 +18,7 @@ def test_one_journey_on_postgresql_and_redis_even_with_redis_flushed(build_hospi
     with open_postgresql() as database, open_redis(tmp_path) as broker:
         hospital, pacs = build_hospital(database={"url": database}, queue={"broker": broker, "lease_seconds": 10})
         assert not (hospital.folder / "var" / "screener.sqlite").exists()
-        first, second = make_phantom(seed=51, mass_mm=25.0), make_phantom(seed=52)
+        first, second = make_phantom(seed=51, mass_mm=25.0), make_phantom(seed=54)
         hospital.scanner.send(first.datasets)
         assert hospital.wait_for_ending(first.study_instance_uid).ending is Ending.DONE
         hospital.scanner.send(second.datasets)

@@ -32,6 +32,8 @@ class Hospital:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     sources: list[dict[str, Any]] = field(default_factory=list)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Any other array of tables, by its name."""
     _process: subprocess.Popen[bytes] | None = None
     _store: Store | None = None
 
@@ -62,7 +64,7 @@ class Hospital:
         settings: dict[str, dict[str, Any]] = {
             "listener": {"port": self.port},
             "storage": {"reserve_mib": 50, "clean_below_mib": 50},
-            "completeness": {"quiet_seconds": 2},
+            "completeness": {"quiet_seconds": 2, "max_wait_seconds": 30},
             "queue": {"lease_seconds": 10, "retry_seconds": 1},
             "results": {"retry_seconds": 1, "max_retry_seconds": 2, "confirm_seconds": 0.2},
             "notices": {"retry_seconds": 1, "max_retry_seconds": 2},
@@ -73,6 +75,9 @@ class Hospital:
         lines = []
         for table, keys in settings.items():
             lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        for table, entries in self.tables.items():
+            for entry in entries:
+                lines += [f"[[{table}]]", *(f"{k} = {json.dumps(v)}" for k, v in entry.items())]
         for source in self.sources:
             lines += ["[[pull.sources]]", *(f"{k} = {json.dumps(v)}" for k, v in source.items())]
         for destination in self.destinations:
@@ -85,7 +90,7 @@ class Hospital:
         command = [sys.executable, "-m", "screener", "run", "--config", str(self.config_path), *arguments]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self._listens, 60, "the listener has opened its port")
+        wait_until(self._listens, 180, "the listener has opened its port")
         assert self.scanner.echo() == 0
 
     def _listens(self) -> bool:

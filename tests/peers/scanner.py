@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +59,17 @@ def make_ct(**elements: object) -> Dataset:
     ds.HighBit, ds.PixelRepresentation, ds.SamplesPerPixel = 15, 1, 1
     ds.PhotometricInterpretation = "MONOCHROME2"
     ds.PixelData = bytes(range(256)) * 2
+    set_elements(ds, elements)
+    return ds
+
+
+def set_elements(ds: Dataset, elements: Mapping[str, object]) -> None:
+    """Set each element by its keyword; None removes it."""
     for keyword, value in elements.items():
         if value is None:
             delattr(ds, keyword)
         else:
             setattr(ds, keyword, value)
-    return ds
 
 
 class Scanner:

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psycopg
 
 from tests.peers.ports import free_port, wait_for_port
 from tests.peers.require import require
@@ -24,6 +27,20 @@ def open_redis(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def _wait_for_postgresql(port: int, seconds: float = 60.0) -> None:
+    """Return when the server takes connections: it listens before it does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            psycopg.connect(host="127.0.0.1", port=port, user="screener", dbname="postgres").close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager
@@ -45,6 +62,7 @@ def open_postgresql() -> Iterator[str]:
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
     try:
         wait_for_port(port)
+        _wait_for_postgresql(port)
         yield f"postgresql+psycopg://screener@127.0.0.1:{port}/postgres"
     finally:
         process.terminate()

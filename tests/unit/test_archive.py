@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from screener import IMPLEMENTATION_CLASS_UID
 from screener import archive as archive_module
-from screener.archive import Archive, Kept
+from screener.archive import Archive, Arriving, Kept
 from tests.peers.scanner import make_ct, read_data_set_bytes
 from workers.results import identity
 
@@ -24,8 +24,16 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def write(archive: Archive, data_set: bytes, sop_instance_uid: str = UID) -> Kept:
-    return archive.write_received(
-        data_set,
+    arriving = begin(archive, sop_instance_uid)
+    try:
+        arriving.write(data_set)
+        return arriving.keep()
+    finally:
+        arriving.discard()
+
+
+def begin(archive: Archive, sop_instance_uid: str = UID) -> Arriving:
+    return archive.begin_received(
         sop_class_uid=CTImageStorage,
         sop_instance_uid=sop_instance_uid,
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -119,6 +127,40 @@ def test_the_bytes_are_synced_before_the_name_and_the_name_before_the_return(
     monkeypatch.setattr(Path, "replace", note_replace)
     write(archive, b"slice")
     assert steps == ["file", "name", "folder"]
+
+
+def test_an_instance_is_read_while_it_arrives(archive: Archive) -> None:
+    arriving = begin(archive)
+    arriving.write(b"first, ")
+    arriving.write(b"second")
+    with arriving.open_data_set() as data_set:
+        assert data_set.read() == b"first, second"
+        assert data_set.seek(-6, os.SEEK_END) == 7
+        assert data_set.read(100) == b"second"
+    arriving.write(b", third")
+    kept = arriving.keep()
+    arriving.discard()
+    assert archive.path(kept.path).read_bytes().endswith(b"first, second, third")
+
+
+def test_what_is_discarded_on_its_way_leaves_nothing(archive: Archive) -> None:
+    arriving = begin(archive)
+    arriving.write(b"half a sl")
+    arriving.discard()
+    arriving.discard()
+    assert files_of(archive) == []
+
+
+def test_a_file_that_was_removed_at_once_is_made_again(archive: Archive) -> None:
+    arriving = begin(archive)
+    arriving.write(b"slice")
+    path = archive.path(arriving.keep().path)
+    whole = path.read_bytes()
+    path.unlink()
+    assert archive.path(arriving.keep_again().path) == path
+    arriving.discard()
+    assert path.read_bytes() == whole
+    assert files_of(archive) == [path]
 
 
 def test_the_reserve_counts_the_newcomer(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """A delivery is delivered once the PACS has said that it holds the results, and never before."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from screener.config import Listener as ListenerSettings
 from screener.explain import describe_counts, describe_study
 from screener.journey import Ending
 from screener.receive import Listener
+from screener.store import OwedDelivery
 from tests.peers.orthanc import Orthanc
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
@@ -47,6 +49,24 @@ def test_success_alone_is_sent_and_not_yet_confirmed(build: Build) -> None:
     counts = world.store.counts()
     assert (counts.deliveries_owed, counts.deliveries_unconfirmed) == (0, 1)
     assert "sent and not yet confirmed: 1" in describe_counts(counts)
+
+
+def test_the_claim_of_a_slow_delivery_is_renewed_while_the_pacs_takes_its_time(build: Build) -> None:
+    world, pacs = build()
+    config = world.bench.config
+    world.bench.config = config.model_copy(update={"queue": config.queue.model_copy(update={"lease_seconds": 0.2})})
+    is_renewed = threading.Event()
+    renew = world.store.renew_delivery
+
+    def seen(delivery: OwedDelivery, until: datetime) -> bool:
+        is_held = renew(delivery, until)
+        is_renewed.set()
+        return is_held
+
+    world.store.renew_delivery = seen  # type: ignore[method-assign]
+    pacs.answer = lambda _: 0x0000 if is_renewed.wait(20) else 0xA700
+    assert world.deliver()
+    assert world.delivery.state == "sent"
 
 
 def test_what_the_pacs_finds_is_delivered_and_the_study_done(build: Build) -> None:

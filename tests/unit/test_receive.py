@@ -3,12 +3,10 @@
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
     CTImageStorage,
@@ -23,43 +21,16 @@ from pydicom.uid import (
 from pynetdicom import build_context
 
 from screener import receive
-from screener.archive import Archive
-from screener.config import Listener as ListenerSettings
 from screener.config import Peer
-from screener.receive import Listener
-from screener.store import Store, open_store
-from screener.store.tables import instances
 from screener.study import MANUFACTURER, MODEL_NAME_CT
+from tests.peers.door import Door
+from tests.peers.door import open_door as opened
 from tests.peers.scanner import AssociationFailed, Raw, Scanner, make_ct, read_data_set_bytes
 
-NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
-
-
-class Door:
-    """A listener on the real store and disk, and a scanner that stands before it."""
-
-    def __init__(self, folder: Path, settings: ListenerSettings, reserve_bytes: int) -> None:
-        self.archive = Archive(folder / "var", reserve_bytes)
-        self.store: Store = open_store(f"sqlite:///{folder / 'screener.sqlite'}", is_migrating=True)
-        self.listener = Listener(settings, self.archive, self.store, lambda: NOW)
-
-    @property
-    def scanner(self) -> Scanner:
-        return Scanner(self.listener.port)
-
-    def rows(self) -> dict[str, sa.Row[tuple[object, ...]]]:
-        with self.store.engine.connect() as connection:
-            return {row.sop_instance_uid: row for row in connection.execute(sa.select(instances))}
-
-    def files(self, part: str = "") -> list[Path]:
-        return sorted(path for path in (self.archive.folder / part).rglob("*") if path.is_file())
-
-    def oddities(self) -> list[tuple[str, str]]:
-        return [(line.code, line.path) for line in self.store.latest_oddities()]
 
 
 OpenDoor = Callable[..., Door]
@@ -67,20 +38,10 @@ OpenDoor = Callable[..., Door]
 
 @pytest.fixture
 def open_door(tmp_path: Path) -> Iterator[OpenDoor]:
-    doors: list[Door] = []
-
-    def open_one(*, reserve_bytes: int = 0, **settings: object) -> Door:
-        folder = tmp_path / f"door{len(doors)}"
-        folder.mkdir()
-        door = Door(folder, ListenerSettings(port=0, **settings), reserve_bytes)
-        door.listener.start()
-        doors.append(door)
-        return door
-
-    yield open_one
-    for door in doors:
-        door.listener.stop()
-        door.store.engine.dispose()
+    with ExitStack() as doors:
+        yield lambda **settings: doors.enter_context(
+            opened(tmp_path / f"door{len(list(tmp_path.iterdir()))}", **settings)
+        )
 
 
 @pytest.fixture
@@ -390,7 +351,7 @@ def test_a_crash_between_file_and_row_is_no_success_and_a_resend_heals_it(door: 
 
 
 def test_a_disk_that_fails_is_no_success_and_the_next_instance_goes_through(door: Door) -> None:
-    with broken(door.archive, "write_received", OSError(28, "No space left on device")):
+    with broken(door.archive, "begin_received", OSError(28, "No space left on device")):
         [answer] = door.scanner.send([make_ct()])
     assert answer.status == OUT_OF_RESOURCES
     assert door.scanner.send([make_ct()])[0].status == SUCCESS
@@ -400,7 +361,7 @@ def test_the_traceback_of_a_failure_never_quotes_its_message(door: Door, caplog:
     with broken(door.store, "record_instance", ValueError("CANARY^DONOTLOG")):
         door.scanner.send([make_ct()])
     assert "ValueError" in caplog.text
-    assert "receive.py" in caplog.text
+    assert "take_instance.py" in caplog.text
 
 
 def test_nothing_but_a_few_lines_is_logged_of_a_study(door: Door, caplog: pytest.LogCaptureFixture) -> None:

@@ -63,3 +63,20 @@ def test_a_sender_that_was_given_up_cannot_put_back_the_claim_of_the_next(store:
     assert store.claim_delivery("next", later, LEASE) is not None
     store.delivery_failed(slow, error="away", not_before=later, now=later)
     assert store.claim_delivery("third", later, LEASE) is None
+
+
+def test_a_delivery_that_takes_long_keeps_its_claim_by_renewing_it(store: Store) -> None:
+    slow = store.claim_delivery("slow", START, LEASE)
+    assert slow is not None
+    assert store.renew_delivery(slow, START + 3 * LEASE)
+    assert recover_expired_deliveries(store, SETTINGS, START + 2 * LEASE) == 0
+
+
+def test_a_claim_that_was_put_back_cannot_be_renewed(store: Store) -> None:
+    slow = store.claim_delivery("slow", START, LEASE)
+    assert slow is not None
+    later = START + timedelta(hours=1)
+    recover_expired_deliveries(store, SETTINGS, later)
+    assert not store.renew_delivery(slow, later + LEASE)
+    assert store.claim_delivery("next", later + LEASE, LEASE) is not None
+    assert not store.renew_delivery(slow, later + 2 * LEASE)

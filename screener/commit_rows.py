@@ -1,0 +1,86 @@
+"""Commit the rows of received instances together where several wait: one transaction, one sync of the disk.
+
+Nobody waits without need: who comes first commits at once, and who comes
+meanwhile is committed together by the next.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from screener.store import Store
+from screener.store.values import Receipt, ReceivedInstance
+
+MOST_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class _Waiting:
+    received: ReceivedInstance
+    now: datetime
+    receipt: Receipt | None = None
+    is_called: threading.Event = field(default_factory=threading.Event)
+    """Committed by another; or it has to see to it itself, where there is no receipt."""
+    leads: bool = False
+
+
+class RowWriter:
+    """Called by any number of threads."""
+
+    def __init__(self, store: Store, turn: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """`turn` keeps other processes out: SQLite lets who waits for it sleep, and too long."""
+        self._store = store
+        self._turn = turn
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._is_led = False
+
+    def record(self, received: ReceivedInstance, now: datetime) -> Receipt:
+        """Return once the row is committed; raise what kept it from that."""
+        mine = _Waiting(received, now)
+        with self._lock:
+            self._waiting.append(mine)
+            mine.leads = not self._is_led
+            self._is_led = True
+        if not mine.leads:
+            mine.is_called.wait()
+        if mine.leads:
+            self._commit_batch(mine)
+        if mine.receipt is not None:
+            return mine.receipt
+        with self._turn():
+            return self._store.record_instance(received, now)
+
+    def _commit_batch(self, mine: _Waiting) -> None:
+        """Commit whatever waits by now, unless it is one row only; then let the next lead."""
+        batch = [mine]
+        try:
+            with self._turn():
+                with self._lock:
+                    batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                self._commit(batch)
+        finally:
+            with self._lock:
+                self._waiting = [waiting for waiting in self._waiting if waiting is not mine]
+                heir = self._waiting[0] if self._waiting else None
+                self._is_led = heir is not None
+            if heir is not None:
+                heir.leads = True
+                heir.is_called.set()
+            for waiting in batch:
+                waiting.is_called.set()
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        if len(batch) == 1:
+            batch[0].receipt = self._store.record_instance(batch[0].received, batch[0].now)
+            return
+        try:
+            receipts = self._store.record_instances([(waiting.received, waiting.now) for waiting in batch])
+        except SQLAlchemyError:
+            return  # one of them may be to blame: each tries by itself
+        for waiting, receipt in zip(batch, receipts, strict=True):
+            waiting.receipt = receipt

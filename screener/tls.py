@@ -1,0 +1,67 @@
+"""DICOM over TLS: 1.2 and 1.3 only, with ciphers that keep past traffic secret.
+
+What is set here fits the BCP 195 RFC 8996, 9325 TLS Secure Transport
+Connection Profile (PS3.15 B.12); the older BCP 195 profile (PS3.15 B.9,
+retired) asks for less.
+"""
+
+import ssl
+from pathlib import Path
+
+from screener.config import Config, ConfigError
+
+_CIPHERS_OF_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"  # RFC 9325 4.2; those of TLS 1.3 are all of this kind
+
+
+def make_listener_tls(config: Config) -> ssl.SSLContext | None:
+    """Read the listener's certificate and keys; None: no TLS. ConfigError names the key whose file is wrong."""
+    settings = config.listener
+    if not settings.tls_certificate:
+        return None
+    context = _make_context(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, "listener", config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
+    if settings.tls_client_ca:
+        _load_authorities(context, "listener.tls_client_ca", config.resolve(settings.tls_client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _make_context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: 1.0 and 1.1 are over
+    context.set_ciphers(_CIPHERS_OF_TLS_1_2)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, section: str, certificate: Path, key: Path) -> None:
+    for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+        _check_readable(f"{section}.{name}", path)
+
+    def refuse_to_ask() -> str:
+        raise ConfigError(f"{section}.tls_key: {key} is encrypted, and nobody is there to type its password")
+
+    try:
+        context.load_cert_chain(certificate, key, password=refuse_to_ask)
+    except ssl.SSLError as error:
+        reason = (error.reason or "not in PEM format").replace("_", " ").lower()
+        raise ConfigError(
+            f"{section}.tls_certificate, {section}.tls_key: {certificate} and {key} are no certificate "
+            f"with its private key: {reason}"
+        ) from None
+
+
+def _load_authorities(context: ssl.SSLContext, name: str, path: Path) -> None:
+    _check_readable(name, path)
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise ConfigError(f"{name}: {path} holds no certificate in PEM format") from None
+
+
+def _check_readable(name: str, path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{name}: {path}: {error.strerror}") from None

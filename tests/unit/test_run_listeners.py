@@ -1,0 +1,107 @@
+"""Several processes on one port: as one door from outside, and none of them is needed for the others."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydicom.uid import CTImageStorage
+from pynetdicom import build_context
+
+from screener.config import load_config
+from screener.run_listeners import ListenerProcesses
+from screener.store import Store, open_store
+from screener.store.tables import instances
+from tests.peers.scanner import AssociationFailed, Scanner, make_ct
+
+DEADLINE_SECONDS = 240.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Doors:
+    """Two processes behind one port."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = {"port": 0, "processes": 2, "maximum_associations": 8}
+        lines = ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+        lines += ["[storage]", "reserve_mib = 0", "clean_below_mib = 0"]
+        path = folder / "config.toml"
+        path.write_text("\n".join(lines))
+        self.config = load_config(path, {})
+        self.config.storage_folder.mkdir()
+        self.store: Store = open_store(self.config.database_url, is_migrating=True)
+        self.listener = ListenerProcesses(self.config, path)
+
+    @property
+    def scanner(self) -> Scanner:
+        return Scanner(self.listener.port)
+
+    def stored(self) -> set[str]:
+        with self.store.engine.connect() as connection:
+            return set(connection.execute(sa.select(instances.c.sop_instance_uid)).scalars())
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.1)
+
+
+def lives(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def doors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
+    monkeypatch.chdir(ROOT)  # where `python -m screener...` finds it
+    doors = Doors(tmp_path)
+    doors.listener.start()
+    yield doors
+    doors.listener.stop()
+    doors.store.engine.dispose()
+
+
+def hold(doors: Doors):  # type: ignore[no-untyped-def]
+    return doors.scanner._associate([build_context(CTImageStorage)], "HOLDER")
+
+
+@pytest.mark.slow
+def test_all_that_is_sent_to_the_port_is_stored_and_the_limit_is_one_for_all(doors: Doors) -> None:
+    slices = [make_ct() for _ in range(32)]
+    answers = doors.scanner.send(slices, associations=8)
+    assert {answer.status for answer in answers} == {0}
+    assert doors.stored() == {ds.SOPInstanceUID for ds in slices}
+    held = [hold(doors) for _ in range(8)]
+    with pytest.raises(AssociationFailed, match="rejected"):
+        hold(doors)
+    for assoc in held:
+        assoc.release()
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_started_again_and_takes_nobody_with_it(doors: Doors) -> None:
+    assert doors.scanner.echo() == 0
+    killed, other = doors.listener.process_ids
+    os.kill(killed, signal.SIGKILL)
+    ds = make_ct()
+    [answer] = doors.scanner.send([ds])
+    assert answer.status == 0
+    wait_until(lambda: doors.listener._children[0].process.poll() is not None)
+    doors.listener.watch(datetime.now(UTC) + timedelta(minutes=1))
+    assert doors.listener.process_ids[0] != killed
+    assert doors.listener.process_ids[1] == other
+    assert doors.scanner.echo() == 0
+    doors.listener.stop()
+    assert not any(lives(process_id) for process_id in doors.listener.process_ids)
+    doors.listener.watch(datetime.now(UTC) + timedelta(minutes=2))
+    assert not any(lives(process_id) for process_id in doors.listener.process_ids)
