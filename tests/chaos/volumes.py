@@ -7,7 +7,6 @@ exact, as all these syntaxes are lossless, and positions within 0.01 mm.
 """
 
 import argparse
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from pydicom.uid import (
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the program may be called by its path
 
 from screener.study import Instance, Volume
+from tests.unit.ct_study import describe
 from tests.unit.enhanced_ct import enhance
 from workers.ct.load_volume import load_volume
 from workers.ct.select_series import MIN_COVERAGE_MM
@@ -232,13 +232,7 @@ def _write(folder: Path, ds: Dataset, syntax: str, number: int) -> Instance:
         done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         path = encoded
-    return Instance(
-        sop_instance_uid=str(ds.SOPInstanceUID),
-        sop_class_uid=str(ds.SOPClassUID),
-        series_instance_uid=str(ds.SeriesInstanceUID),
-        path=path,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+    return describe(path)
 
 
 if __name__ == "__main__":
