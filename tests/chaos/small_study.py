@@ -87,7 +87,8 @@ def draw_head(source_voxels: int, mass_hu: int, random: np.random.Generator) -> 
 
 
 def name_instance(study_instance_uid: str, number: int) -> str:
-    return f"{study_instance_uid}.1.{number + 1}"
+    """Every name is as long as the others: none begins another, so that a trace can be searched for it."""
+    return f"{study_instance_uid}.1.{number + 10_001}"
 
 
 def make_slice(study_instance_uid: str, z: int, plane: NDArray[np.int16]) -> Dataset:
