@@ -78,8 +78,13 @@ def test_a_row_is_durable_once_its_log_was_synced_after_it_was_written(tmp_path:
     assert is_committed(calls, UID, 3.6, is_sqlite=True)
 
 
-def test_the_row_of_a_uid_that_only_begins_alike_is_another(tmp_path: Path) -> None:
-    calls = write_trace(tmp_path, written(2.0, f"row {UID}1 row {UID}.5".encode()), synced(3.0))
+def test_a_uid_may_be_followed_by_anything_in_its_page(tmp_path: Path) -> None:
+    calls = write_trace(tmp_path, written(2.0, f"row {UID}1".encode()), synced(3.0))
+    assert is_committed(calls, UID, 9.0, is_sqlite=True)
+
+
+def test_the_row_of_another_uid_is_another(tmp_path: Path) -> None:
+    calls = write_trace(tmp_path, written(2.0, f"row {UID[:-1]}".encode()), synced(3.0))
     assert not is_committed(calls, UID, 9.0, is_sqlite=True)
 
 
