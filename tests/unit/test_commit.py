@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
@@ -184,6 +184,26 @@ def test_a_request_that_names_nothing_is_refused(open_door: Callable[..., Door],
     ds = make_request(generate_uid(), [(CTImageStorage, generate_uid())])
     delattr(ds, broken)
     assert Requester().ask(door, ds, stays=False) == 0x0115
+
+
+def explicit(door: Door) -> Association:
+    """An association on which a data set says its own VRs."""
+    ae = AE("MODALITY")
+    ae.add_requested_context(STORAGE_COMMITMENT, ExplicitVRLittleEndian)
+    role = build_role(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
+    return ae.associate("127.0.0.1", door.listener.port, ae_title="PAROTID", ext_neg=[role])
+
+
+@pytest.mark.parametrize("tag", [0x00081199, 0x00081198], ids=["referenced", "failed"])
+def test_text_where_a_sequence_belongs_is_refused(open_door: Callable[..., Door], tag: int) -> None:
+    ds = Dataset()
+    ds.TransactionUID = generate_uid()
+    ds.add_new(tag, "LO", "CANARY^DONOTLOG")
+    assoc = explicit(open_door())
+    request, _ = assoc.send_n_action(ds, 1, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    report, _ = assoc.send_n_event_report(ds, SOME_FAILED, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    assoc.release()
+    assert (request.Status, report.Status) == (0x0115, 0x0115)
 
 
 def test_another_action_is_refused(open_door: Callable[..., Door]) -> None:

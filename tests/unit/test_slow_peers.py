@@ -210,3 +210,19 @@ def test_what_breaks_the_protocol_is_aborted_and_harms_nobody(tmp_path: Path, wr
             peer.send(wrong)
             assert peer.read_pdu()[0] == ABORT
         assert has_room_again(door)
+
+
+def test_an_error_of_ours_ends_one_association_with_an_abort_and_its_words_stay_out_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("CANARY^DONOTLOG is no number")
+
+    with slow_door(tmp_path) as door:
+        with monkeypatch.context() as broken, call(door.listener.port) as peer:
+            broken.setattr(door.listener, "store", fail)
+            peer.associate()
+            peer.send(data_pdu(store_request(generate_uid()), is_command=True, is_last=True))
+            assert peer.read_pdu() == (ABORT, bytes((0, 0, 2, 0)))
+        assert has_room_again(door)
+    assert "ValueError at " in caplog.text
