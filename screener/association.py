@@ -32,6 +32,7 @@ from screener.connection import (
     StoppingError,
     WrongPDUError,
 )
+from screener.logs import describe_error
 from screener.service import Context, Limits, Rejected, Service, Sink
 from screener.upper_layer import (
     ABORT,
@@ -116,6 +117,9 @@ class Association:
         try:
             if self._open():
                 self._serve()
+        except Exception as error:  # noqa: BLE001 - the edge: what goes wrong here ends one association, with an answer
+            self._end("aborted", f"an error of ours: {describe_error(error)}", logging.ERROR)
+            self._connection.say_goodbye(encode_abort(BY_PROVIDER, NOT_SPECIFIED))
         finally:
             self._end("aborted")
             self._connection.close()

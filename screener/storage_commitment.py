@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import Dataset, Sequence
 from pydicom.uid import UID
 
 from screener.read_header import is_uid
@@ -63,7 +63,7 @@ def make_report(transaction_uid: str, instances: Iterable[tuple[str, str]], fail
 
 def read_request(ds: Dataset) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Give the transaction and the (SOP Class UID, SOP Instance UID) pairs of a request."""
-    pairs = tuple(_pair(item) for item in ds.get("ReferencedSOPSequence") or ())
+    pairs = tuple(_pair(item) for item in _items(ds, "ReferencedSOPSequence"))
     if not pairs:
         raise UnreadableCommitmentError("the request names no instance")
     return _transaction_uid(ds), pairs
@@ -71,8 +71,8 @@ def read_request(ds: Dataset) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def read_report(ds: Dataset) -> tuple[str, CommitmentAnswer]:
     """Give the transaction of a report and its answer."""
-    committed = frozenset(_pair(item)[1] for item in ds.get("ReferencedSOPSequence") or ())
-    failed = {_pair(item)[1]: _reason(item) for item in ds.get("FailedSOPSequence") or ()}
+    committed = frozenset(_pair(item)[1] for item in _items(ds, "ReferencedSOPSequence"))
+    failed = {_pair(item)[1]: _reason(item) for item in _items(ds, "FailedSOPSequence")}
     return _transaction_uid(ds), CommitmentAnswer(committed=committed - failed.keys(), failed=failed)
 
 
@@ -81,6 +81,14 @@ def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     item.ReferencedSOPClassUID = sop_class_uid
     item.ReferencedSOPInstanceUID = sop_instance_uid
     return item
+
+
+def _items(ds: Dataset, keyword: str) -> Iterable[Dataset]:
+    """Give the items of a sequence; a peer may send the element under any VR."""
+    value = ds.get(keyword) or ()
+    if value and not isinstance(value, Sequence):
+        raise UnreadableCommitmentError("what names the instances is no sequence")
+    return value
 
 
 def _pair(item: Dataset) -> tuple[str, str]:

@@ -19,8 +19,8 @@ from screener.sop_classes import DOCUMENTS, IMAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("screener", "workers") for path in (PROJECT / folder).rglob("*.py"))
-EDGES = {"screener/take_instance.py", "screener/schedule.py", "workers/tasks.py"}
-"""The only places where any exception is caught: C-STORE, the scheduled job and the task."""
+EDGES = {"screener/association.py", "screener/take_instance.py", "screener/schedule.py", "workers/tasks.py"}
+"""The only places where any exception is caught: an association, C-STORE, the scheduled job and the task."""
 
 
 ARROW = re.compile(r"(?:([A-Z]+) )?-> ([A-Z]+): ")
