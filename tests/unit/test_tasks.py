@@ -14,10 +14,11 @@ from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue
 from screener.outcomes import NeedsPerson, SetAside, TryAgain
 from screener.store import Run, Store, StudyReport, open_store
+from screener.study import Instance
 from tests.peers.values import an_instance
-from workers import tasks
+from workers import screen_ct, tasks
 from workers.bench import Bench
-from workers.tasks import work_on_run
+from workers.tasks import screen_us, work_on_run
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -145,3 +146,23 @@ def test_without_models_a_study_waits_and_is_not_to_blame(
     assert world.report.ending is None
     assert world.report.runs[0].attempts == 0
     assert "CT studies wait" in caplog.text
+
+
+def test_a_run_reads_the_images_that_were_judged_complete_and_none_that_came_while_it_waited(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+
+    def stop(images: list[Instance]) -> None:
+        read.append([image.sop_instance_uid for image in images])
+        raise TryAgain("enough")
+
+    monkeypatch.setattr(tasks, "select_frames", stop)
+    monkeypatch.setattr(screen_ct, "_select", lambda _, __, images: stop(images))
+    world.bench._models = object()  # type: ignore[assignment]
+    (judged,) = world.store.images_of(1, Path())
+    world.store.record_instance(an_instance(2), START)
+    world.screen(screen_us)
+    world.clock.now += timedelta(hours=1)
+    world.screen(screen_ct.screen_ct)
+    assert read == [[judged.sop_instance_uid]] * 2
