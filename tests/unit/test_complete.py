@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset
@@ -14,7 +15,7 @@ from screener.config import Config, make_config
 from screener.find_gaps import find_gaps
 from screener.journey import Ending
 from screener.read_place import read_place
-from screener.store import Store, open_store
+from screener.store import QuietStudy, Store, open_store
 from tests.peers.scanner import make_ct
 from tests.peers.values import an_instance
 
@@ -171,6 +172,67 @@ def test_two_spacings_do_not_wait(world: World) -> None:
         ds.SeriesInstanceUID = narrow[0].SeriesInstanceUID
     world.receive([*narrow, *wide])
     assert world.look(START + QUIET) == 1
+
+
+def test_a_study_whose_question_fails_holds_up_no_other_and_ends_at_max_wait(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(study: QuietStudy, _: datetime) -> Count:
+        if study.study_instance_uid == STUDY:
+            raise RuntimeError("CANARY^DONOTLOG")
+        return Count()
+
+    world.begin(ask)
+    world.receive(a_series())
+    world.receive(a_series(), START + SECOND, "1.2.4")
+    assert world.look(START + QUIET + SECOND) == 1
+    assert "run 1 waits" in world.story("1.2.4")[-1]
+    assert "waits: nobody can tell whether it is whole (RuntimeError)" in world.story()[-1]
+    assert world.look(START + world.max_wait) == 1
+    assert "3600 s after the first image: nobody can tell whether it is whole (RuntimeError)" in world.story()[-1]
+    assert "RuntimeError at complete.py" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+def test_a_study_that_cannot_be_dispatched_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_run = world.store.open_run
+
+    def fail_once(study: QuietStudy, *others: Any) -> int | None:
+        if study.study_instance_uid == STUDY:
+            raise OSError
+        return open_run(study, *others)
+
+    monkeypatch.setattr(world.store, "open_run", fail_once)
+    world.receive(a_series())
+    world.receive(a_series(), START + SECOND, "1.2.4")
+    assert world.look(START + QUIET + SECOND) == 1
+    monkeypatch.undo()
+    assert world.look(START + QUIET + SECOND * 2) == 1
+
+
+@pytest.mark.parametrize(
+    ("position", "orientation"),
+    [([-100, -100, "1.7e308"], [1, 0, 0, 0, 1, 0]), ([-100, -100, 24], ["1e308", 0, 0, 0, "1e308", 0])],
+    ids=["position", "orientation"],
+)
+def test_a_slice_that_lies_nowhere_on_earth_does_not_say_where_it_lies(
+    world: World, position: list[object], orientation: list[object]
+) -> None:
+    slices = a_series()
+    slices[8].ImagePositionPatient, slices[8].ImageOrientationPatient = position, orientation
+    world.receive(slices[:3] + slices[5:])
+    assert [world.look(START + QUIET), world.look(START + QUIET + SECOND)] == [0, 0]
+    assert "waits: 3 slices are missing beside 17 of series" in world.story()[-1]
+
+
+def test_of_slices_that_do_not_say_where_they_lie_nobody_says_that_none_is_missing(world: World) -> None:
+    slices = a_series()
+    for ds in slices:
+        ds.ImagePositionPatient = [0, 0, "1.7e308"]
+    world.receive(slices)
+    assert world.look(START + QUIET) == 1
+    assert "no slice says where it lies" in world.story()[-1]
+    assert "no slice is missing" not in world.story()[-1]
 
 
 def test_a_study_that_a_person_asks_for_again_does_not_wait(world: World) -> None:

@@ -60,7 +60,9 @@ class Archive:
         """Study, and the series that were asked for, of each fetch."""
         self.loses: set[str] = set()
         """Series of which no image ever comes."""
-        self.refusal: TryAgain | None = None
+        self.refusal: Exception | None = None
+        self.breaks: dict[str, Exception] = {}
+        """What the fetch of a study raises."""
         self.now = NIGHT
         self._store = store
 
@@ -79,6 +81,8 @@ class Archive:
 
     def fetch(self, study_instance_uid: str, series: Sequence[Series]) -> None:
         self.asked.append((study_instance_uid, [one.series_instance_uid for one in series]))
+        if study_instance_uid in self.breaks:
+            raise self.breaks[study_instance_uid]
         for one in series:
             if one.series_instance_uid not in self.loses:
                 receive(self._store, study_instance_uid, one, self.now)
@@ -359,6 +363,52 @@ def test_a_study_that_the_source_refuses_holds_up_no_other(store: Store) -> None
     archive.refusal = None
     pulling.work()
     assert report(store).states == {"fetching": 1, "fetched": 1}
+
+
+def test_an_error_that_nobody_expected_is_an_attempt_and_holds_up_no_other(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.add("1.2.2", FIRST, a_series(2))
+    order(store)
+    pulling = night_list(store, archive)
+    pulling._step()
+    archive.refusal = TypeError("CANARY^DONOTLOG")
+    pulling._step()
+    archive.refusal = None
+    pulling.work()
+    assert report(store).states == {"fetching": 1, "fetched": 1}
+    assert "TypeError at night_list.py" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+def test_a_search_that_fails_unexpectedly_is_tried_again_after_a_while(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.refusal = TypeError()
+    order(store)
+    pulling = night_list(store, archive, retry_seconds=60)
+    assert pulling.work() == 1
+    archive.refusal = None
+    assert pulling.work() == 0
+    archive.now += timedelta(seconds=60)
+    pulling.work()
+    assert report(store).states == {"fetched": 1}
+
+
+def test_a_fetch_that_fails_unexpectedly_is_tried_again_after_a_while_and_says_why(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.breaks["1.2.1"] = KeyError("x")
+    order(store)
+    pulling = night_list(store, archive, max_attempts=2)
+    for _ in range(5):
+        pulling.work()
+    assert len(archive.asked) == 1
+    archive.now += timedelta(hours=1)
+    pulling.work()
+    assert report(store).reasons == {("failed", "an error that nobody expected (KeyError); tried 2 times"): 1}
 
 
 @pytest.mark.parametrize(
