@@ -153,7 +153,7 @@ class Daemon:
         logger.info("stopping")
         self._night_list.stop()
         self.listener.stop()
-        self._schedule.shutdown(wait=True)
+        self._schedule.stop()
         if self._workers is not None:
             self._workers.stop()
         self._pacs_counts.close()

@@ -36,11 +36,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
 
 @contextmanager
 def running(verbs: dict[str, tuple[float, Verb]]) -> Iterator[None]:
-    scheduler = start_schedule(verbs)
+    running_schedule = start_schedule(verbs)
     try:
         yield
     finally:
-        scheduler.shutdown(wait=True)
+        running_schedule.stop()
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
