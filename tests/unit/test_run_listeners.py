@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,7 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import build_context
 
 from screener.config import load_config
-from screener.run_listeners import ListenerProcesses
+from screener.run_listeners import ListenerProcesses, _Child
 from screener.store import Store, open_store
 from screener.store.tables import instances
 from tests.peers.scanner import AssociationFailed, Scanner, make_ct
@@ -105,3 +107,19 @@ def test_a_killed_process_is_started_again_and_takes_nobody_with_it(doors: Doors
     assert not any(lives(process_id) for process_id in doors.listener.process_ids)
     doors.listener.watch(datetime.now(UTC) + timedelta(minutes=2))
     assert not any(lives(process_id) for process_id in doors.listener.process_ids)
+
+
+def test_a_child_that_ended_is_started_again_although_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Doors(tmp_path).listener
+    now = datetime.now(UTC)
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    listener._children = [_Child(ended, now)]
+    monkeypatch.setattr(listener, "_start_child", lambda: subprocess.Popen([sys.executable, "-c", "pass"]))
+    listener.watch(now)
+    assert listener.process_ids == [ended.pid], "one that ends at once waits a moment"
+    listener.watch(now - timedelta(hours=1))
+    assert listener.process_ids != [ended.pid]
+    listener._children[0].process.wait()
