@@ -66,7 +66,8 @@ class ListenerProcesses:
         if self._is_over:
             return
         for child in self._children:
-            if child.process.poll() is not None and now - child.started_at >= START_AGAIN_AFTER:
+            waits = timedelta(0) <= now - child.started_at < START_AGAIN_AFTER  # before 0: the clock was set back
+            if child.process.poll() is not None and not waits:
                 logger.error("a listener ended with status %s: started again", child.process.returncode)
                 _close_pipes(child.process)
                 child.process, child.started_at = self._start_child(), now

@@ -38,7 +38,7 @@ class Workers:
             if worker is not None and worker.process.poll() is None:
                 continue
             if worker is not None:
-                if now - worker.started_at < START_AGAIN_AFTER:
+                if timedelta(0) <= now - worker.started_at < START_AGAIN_AFTER:  # before 0: the clock was set back
                     continue
                 logger.error("worker queue=%s ended with status %s: started again", queue, worker.process.returncode)
             self._workers[queue] = _Worker(self._start(queue), now)
