@@ -19,6 +19,7 @@ from pydicom.uid import CTImageStorage
 from screener.config import Completeness, Config
 from screener.dispatch import dispatch_study
 from screener.find_gaps import Place, find_gaps
+from screener.logs import describe_error
 from screener.read_place import read_place
 from screener.store import QuietStudy, Store
 
@@ -31,12 +32,12 @@ INCOMPLETE: Final = "incomplete"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """What PACS say of a study."""
+    """What the slices or PACS say of a study."""
 
     missing: tuple[str, ...] = ()
-    """A sentence for each series of which they hold more."""
+    """A sentence for each series of which slices have not come."""
     remarks: tuple[str, ...] = ()
-    """A sentence for each PACS, whether it has answered or not."""
+    """What else they say, or that they say nothing; a sentence for each PACS."""
 
 
 AskCount = Callable[[QuietStudy, datetime], Count | None]
@@ -50,7 +51,8 @@ class _Watch:
     news_at: datetime
     places: dict[Path, Place] = field(default_factory=dict)
     """Read once per file."""
-    gaps: tuple[str, ...] = ()
+    gaps: tuple[str, ...] | None = None
+    """None: not looked for yet."""
     is_held: bool = False
     """True: something is missing. False: only an answer of a PACS is waited for."""
 
@@ -76,25 +78,27 @@ class Completion:
             is_calm = study.news_at <= now - (calm if watch and watch.is_held else self._quiet)
             is_over = study.news_since_at is not None and study.news_since_at <= now - self._max_wait
             if is_calm or is_over:
-                dispatched += self._judge(study, now, is_calm=is_calm, is_over=is_over)
+                dispatched += self._judge_alone(study, now, is_calm=is_calm, is_over=is_over)
         return dispatched
+
+    def _judge_alone(self, study: QuietStudy, now: datetime, *, is_calm: bool, is_over: bool) -> bool:
+        """Judge one study; what goes wrong with it keeps no other from its turn."""
+        try:
+            return self._judge(study, now, is_calm=is_calm, is_over=is_over)
+        except Exception as error:  # noqa: BLE001 - the edge of one study: it has its turn again with the next look
+            logger.error("study=%d stage=received %s", study.study_id, describe_error(error))
+            return False
 
     def _judge(self, study: QuietStudy, now: datetime, *, is_calm: bool, is_over: bool) -> bool:
         """Let a study go on, set it aside or keep it waiting; True: it waits no longer."""
         if study.is_asked_for or study.is_fetched:  # a person's word; a PACS's count has been compared already
             return self._let_go(study, self._describe_silence(study, now, is_calm=is_calm), now)
-        watch = self._look(study)
-        missing = list(watch.gaps)
-        has_slices = CTImageStorage in study.sop_class_uids
-        remarks = ["no slice is missing between others"] if has_slices and not missing else []
-        if self._ask_count is not None:
-            count = self._ask_count(study, now)
-            if count is None and not is_over:
-                return False
-            missing += count.missing if count else ()
-            remarks += count.remarks if count else ("no PACS has said yet how many images it holds",)
+        found = self._find_missing(study, now, is_over=is_over)
+        if found is None:
+            return False
+        missing, remarks = found.missing, found.remarks
         if missing and not is_over:
-            self._hold(study, watch, "; ".join(missing), now)
+            self._hold(study, "; ".join(missing), now)
             return False
         silence = self._describe_silence(study, now, is_calm=is_calm)
         if missing or not is_calm:
@@ -105,21 +109,43 @@ class Completion:
             silence = "; ".join([silence, *(f"not waited for any longer than {waited}: {one}" for one in missing)])
         return self._let_go(study, "; ".join([silence, *remarks]), now)
 
-    def _look(self, study: QuietStudy) -> _Watch:
-        """Read where the slices lie that have come since the last look."""
+    def _find_missing(self, study: QuietStudy, now: datetime, *, is_over: bool) -> Count | None:
+        """What is missing by the places of the slices and by the count of PACS; None while a PACS is waited for."""
+        try:
+            slices = self._look(study)
+            count = self._ask_count(study, now) if self._ask_count is not None else Count()
+        except Exception as error:  # noqa: BLE001 - the edge of one study: it must come to its end all the same
+            logger.error("study=%d stage=received %s", study.study_id, describe_error(error))
+            return Count(missing=(f"nobody can tell whether it is whole ({type(error).__name__})",))
+        if count is None:
+            if not is_over:
+                return None
+            count = Count(remarks=("no PACS has said yet how many images it holds",))
+        return Count(missing=slices.missing + count.missing, remarks=slices.remarks + count.remarks)
+
+    def _look(self, study: QuietStudy) -> Count:
+        """Tell which slices are missing between those that have come."""
         watch = self._watched.get(study.study_id)
-        if watch is not None and watch.news_at == study.news_at:
-            return watch
-        places = watch.places if watch is not None else {}
-        watch = _Watch(study.news_at, places, is_held=watch is not None and watch.is_held)
-        self._watched[study.study_id] = watch
+        if watch is None or watch.news_at != study.news_at or watch.gaps is None:
+            watch = self._read_places(study)
+        gaps = watch.gaps or ()
+        if gaps or CTImageStorage not in study.sop_class_uids:
+            return Count(missing=gaps)
+        is_placed = any(place.position_mm and place.orientation for place in watch.places.values())
+        return Count(remarks=("no slice is missing between others" if is_placed else "no slice says where it lies",))
+
+    def _read_places(self, study: QuietStudy) -> _Watch:
+        """Read where the slices lie that have come since the last look."""
+        watch = self._watched.setdefault(study.study_id, _Watch(study.news_at))
+        watch.news_at, watch.gaps, places = study.news_at, None, watch.places
         for image in self._store.images_of(study.study_id, self._config.storage_folder):
             if image.sop_class_uid == CTImageStorage and image.path not in places:
                 places[image.path] = read_place(image.path, image.series_instance_uid)
         watch.gaps = tuple(map(str, find_gaps(places.values())))
         return watch
 
-    def _hold(self, study: QuietStudy, watch: _Watch, missing: str, now: datetime) -> None:
+    def _hold(self, study: QuietStudy, missing: str, now: datetime) -> None:
+        watch = self._watched.setdefault(study.study_id, _Watch(study.news_at))
         if not watch.is_held:
             logger.info("study=%d stage=received waits=%r", study.study_id, missing)
         watch.is_held = True

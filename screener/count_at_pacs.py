@@ -17,6 +17,7 @@ from pydicom import Dataset
 
 from screener.complete import Count
 from screener.config import AskedPacs, Source
+from screener.logs import describe_error
 from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import Caller, PacsSource
 from screener.pull.match import Series
@@ -99,6 +100,10 @@ class PacsCounts:
                     self._away_until[pacs.name] = now + AWAY_FOR
                     logger.warning("study=%d images are not counted: %s", study.study_id, away.reason)
                     remarks.append(f"{pacs.name} did not say how many images it holds: {away.reason}")
+                    continue
+                except Exception as error:  # noqa: BLE001 - the edge: what fails on this thread is nobody's standstill
+                    logger.error("study=%d images are not counted: %s", study.study_id, describe_error(error))
+                    remarks.append(f"{pacs.name} was not asked how many images it holds: {type(error).__name__}")
                     continue
             missing += found
             if not series:

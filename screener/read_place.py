@@ -1,6 +1,5 @@
 """Read from an archived file where its image lies, without touching pixels or the patient."""
 
-import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -22,6 +21,10 @@ from screener.read_header import (
 
 _PREAMBLE_BYTES = 132
 _HEAD_BYTES = 1 << 18  # what is wanted stands at the begin of every header
+_FARTHEST_MM = 1e6
+"""From the origin. What says that it lies farther away does not say where it lies."""
+_LONGEST_COSINE = 2.0
+"""A cosine is at most 1; those who write it too long still say which way."""
 _FILE_META_GROUP = 0x0002
 _TRANSFER_SYNTAX_UID = 0x00020010
 _IMAGE_TYPE = 0x00080008
@@ -43,8 +46,8 @@ def read_place(path: Path, series_instance_uid: str) -> Place:
         elements = dict(_read_elements(BytesIO(head)))
     except NOT_READABLE:  # a file that has vanished is one of them
         elements = {}
-    position = _numbers(elements.get(_IMAGE_POSITION_PATIENT, ""), 3)
-    orientation = _numbers(elements.get(_IMAGE_ORIENTATION_PATIENT, ""), 6)
+    position = _numbers(elements.get(_IMAGE_POSITION_PATIENT, ""), 3, _FARTHEST_MM)
+    orientation = _numbers(elements.get(_IMAGE_ORIENTATION_PATIENT, ""), 6, _LONGEST_COSINE)
     number = elements.get(_INSTANCE_NUMBER, "")
     return Place(
         series_instance_uid=series_instance_uid,
@@ -81,13 +84,13 @@ def _read_elements(file: BinaryIO) -> Iterator[tuple[int, str]]:
             yield one.tag, read_text(one.value)
 
 
-def _numbers(text: str, count: int) -> list[float]:
-    """The values of a DS element (PS3.5 6.2), or none where there are not `count` finite ones."""
+def _numbers(text: str, count: int, most: float) -> list[float]:
+    """The values of a DS element (PS3.5 6.2), or none where there are not `count` of -`most` to `most`."""
     try:
         values = [float(part) for part in text.split("\\")]
     except ValueError:
         return []
-    return values if len(values) == count and all(map(math.isfinite, values)) else []
+    return values if len(values) == count and all(abs(value) <= most for value in values) else []
 
 
 def _vector(values: list[float]) -> Vector:

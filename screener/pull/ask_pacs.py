@@ -198,6 +198,8 @@ class PacsSource:
             if model not in {context.abstract_syntax for context in assoc.accepted_contexts}:
                 raise TryAgain(f"{source.name} does not offer {model.name if model else model}", code=AWAY)
             yield assoc
+        except (RuntimeError, ValueError) as error:  # the library's, where it has ended since it was accepted
+            raise TryAgain(f"{source.name} ended the association before it was asked", code=AWAY) from error
         finally:
             with self._lock:
                 self._assoc = None

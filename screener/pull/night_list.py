@@ -9,17 +9,21 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from screener.clock import is_open, night_began, parse_window
 from screener.config import Pull, Source
 from screener.delays import next_delay
+from screener.logs import describe_error
 from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import AWAY
 from screener.pull.match import Series, is_wanted_series
 from screener.store import ListedStudy, Search, Store
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LIST_AHEAD = 2000
 """Studies that may wait before no further day is searched."""
@@ -120,8 +124,9 @@ class NightList:
 
     def _search(self, search: Search) -> None:
         client = self._clients[search.source]
+        modalities = search.modalities or client.settings.modalities
         try:
-            found = client.find_studies(search.next_date, search.modalities or client.settings.modalities)
+            found = self._ask(client.find_studies, search.next_date, modalities)
         except TryAgain as outcome:
             self._stand_back(search.source, outcome.reason)
             return
@@ -135,7 +140,7 @@ class NightList:
     def _work_on(self, item: ListedStudy) -> None:
         client = self._clients[item.source]
         try:
-            offered = client.find_series(item.study_instance_uid)
+            offered = self._ask(client.find_series, item.study_instance_uid)
         except TryAgain as outcome:
             if outcome.code == AWAY:
                 self._stand_back(item.source, outcome.reason)
@@ -154,14 +159,14 @@ class NightList:
         elif not missing:
             self._end(item, "skipped", "known", "received before, and nothing of it is missing")
         elif item.attempts >= self._settings.max_attempts:
-            self._give_up(item, item.attempts, "the daemon stopped each time while it was fetched")
+            self._give_up(item, item.attempts, "no fetch of it came to its end")
         else:
             self._fetch(item, client, wanted, missing)
 
     def _fetch(self, item: ListedStudy, client: Client, wanted: Sequence[Series], missing: Sequence[Series]) -> None:
         self._store.begin_fetch(item, self._clock())
         try:
-            client.fetch(item.study_instance_uid, missing)
+            self._ask(client.fetch, item.study_instance_uid, missing)
         except TryAgain as outcome:
             if self._is_over.is_set():  # broken off by ourselves
                 return
@@ -175,6 +180,16 @@ class NightList:
             self._leave(item, f"{len(still)} of {len(wanted)} series did not come whole")
         else:
             self._end(item, "fetched")
+
+    def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask a source; TryAgain, whatever goes wrong: it must not be repeated at once, nor hold up other studies."""
+        try:
+            return question(*args, **kwargs)
+        except TryAgain:
+            raise
+        except Exception as error:
+            logger.error("source %s", describe_error(error))
+            raise TryAgain(f"an error that nobody expected ({type(error).__name__})", code="unexpected") from error
 
     def _wanted(self, item: ListedStudy, source: Source, offered: Sequence[Series]) -> list[Series]:
         modalities = item.modalities or source.modalities

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset
@@ -76,11 +77,16 @@ def test_a_pacs_that_aborts_right_after_accepting_is_away() -> None:
     source = Source(name="pacs", ae_title="PACS", host="127.0.0.1", port=server.server_address[1])
     asked = PacsSource(source, Caller(ae_title="PAROTID", timeout_seconds=5, store=lambda _: Dataset()))
     try:
-        with pytest.raises(TryAgain) as raised, asked._associated([build_context(FIND)]) as assoc:
-            wait_until(lambda: bool(server.active_associations), 60, "the PACS has accepted")
-            server.active_associations[0].abort()
-            wait_until(lambda: not assoc.is_established, 60, "the end of the association")
-            list(assoc.send_c_find(Dataset(), FIND))
+        with pytest.raises(TryAgain) as raised:
+            ask_once_it_has_gone(asked, server)
         assert raised.value.code == AWAY
     finally:
         ae.shutdown()
+
+
+def ask_once_it_has_gone(asked: PacsSource, server: Any) -> None:
+    with asked._associated([build_context(FIND)]) as assoc:
+        wait_until(lambda: bool(server.active_associations), 60, "the PACS has accepted")
+        server.active_associations[0].abort()
+        wait_until(lambda: not assoc.is_established, 60, "the end of the association")
+        list(assoc.send_c_find(Dataset(), FIND))
