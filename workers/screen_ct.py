@@ -38,7 +38,7 @@ def screen_ct(bench: Bench, run: Run) -> None:
     started_at = bench.clock()
     began = time.monotonic()
     with _stage(bench, run, Stage.SELECTED) as note:
-        images = bench.store.images_of(run.study_id, bench.config.storage_folder)
+        images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
         series_instance_uid, choices = _select(bench, run, images)
         run_key = make_run_key(run, [i for i in images if i.series_instance_uid == series_instance_uid], models)
         same = bench.store.record_series(run, choices, run_key)

@@ -133,7 +133,7 @@ def hint_again(queue: Queue) -> None:
 
 def screen_us(bench: Bench, run: Run) -> None:
     """Carry one run through the ultrasound journey."""
-    select_frames(bench.store.images_of(run.study_id, bench.config.storage_folder))
+    select_frames(bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id))
 
 
 def work_on_run(bench: Bench, queue: Queue, screen: Callable[[Bench, Run], None]) -> bool:

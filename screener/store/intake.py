@@ -165,6 +165,10 @@ class Intake(Base):
                 .where(t.runs.c.study_id == study.study_id, t.runs.c.state.in_(["waiting", "running"]))
                 .values(state="superseded", ended_at=now, reason=f"superseded by run {number}", owner=None)
             )
+            # Numbers grow with the arrivals of a study, whose row every writer of them holds.
+            newest = sa.select(sa.func.max(t.instances.c.id)).where(
+                t.instances.c.study_id == study.study_id, t.instances.c.expired_at.is_(None)
+            )
             backfill_id = backfill_of(connection, row)
             is_backlog = backfill_id is not None and row.reprocess_number == 0  # a person who asks again waits for it
             inserted = connection.execute(
@@ -183,6 +187,7 @@ class Intake(Base):
                     config_revision=thresholds.config_revision,
                     reprocess_number=row.reprocess_number,
                     opened_at=now,
+                    newest_instance_id=connection.execute(newest).scalar(),
                     not_before=now,
                     attempts=0,
                     code="",

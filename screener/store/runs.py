@@ -56,18 +56,17 @@ class Runs(Base):
             renewed = connection.execute(_held(run).values(lease_until=until))
             return renewed.rowcount == 1
 
-    def images_of(self, study_id: int, folder: Path) -> list[Instance]:
-        """The study's images, by SOP Instance UID; `folder` is the storage folder."""
+    def images_of(self, study_id: int, folder: Path, newest_instance_id: int | None = None) -> list[Instance]:
+        """The study's images up to the given one, by SOP Instance UID; `folder` is the storage folder."""
+        images = t.instances.select().where(
+            t.instances.c.study_id == study_id,
+            t.instances.c.kind == Kind.IMAGE,
+            t.instances.c.expired_at.is_(None),
+        )
+        if newest_instance_id is not None:
+            images = images.where(t.instances.c.id <= newest_instance_id)
         with self._begin() as connection:
-            rows = connection.execute(
-                t.instances.select()
-                .where(
-                    t.instances.c.study_id == study_id,
-                    t.instances.c.kind == Kind.IMAGE,
-                    t.instances.c.expired_at.is_(None),
-                )
-                .order_by(t.instances.c.sop_instance_uid)
-            ).all()
+            rows = connection.execute(images.order_by(t.instances.c.sop_instance_uid)).all()
         return [
             Instance(
                 sop_instance_uid=row.sop_instance_uid,
@@ -382,6 +381,7 @@ def _run(connection: sa.Connection, run_id: int) -> Run:
         attempts=row.attempts,
         thresholds=thresholds_of(row),
         reprocess_number=row.reprocess_number,
+        newest_instance_id=row.newest_instance_id,
     )
 
 

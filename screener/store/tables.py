@@ -122,6 +122,11 @@ runs = sa.Table(
     sa.Column("config_revision", sa.String(16), nullable=False),
     sa.Column("reprocess_number", sa.Integer, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
+    sa.Column(
+        "newest_instance_id",
+        sa.Integer,
+        comment="newest image that it was opened for; null: it reads all that are there",
+    ),
     sa.Column("priority", sa.Integer, nullable=False, default=0, comment="0 first: daytime work; 1: past studies"),
     sa.Column("backfill_id", sa.Integer, comment="the backfill that fetched the study; null in daytime"),
     sa.Column("owner", sa.String(128), comment="the worker that holds the lease"),

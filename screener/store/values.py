@@ -96,6 +96,8 @@ class Run:
     """This one included."""
     thresholds: Thresholds
     reprocess_number: int
+    newest_instance_id: int | None = None
+    """Our number of the newest image that was judged complete with the others; the run reads none after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
