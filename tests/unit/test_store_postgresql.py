@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue, Stage
-from screener.store import Run, Store, open_store
+from screener.store import Receipt, Run, Store, open_store
 from screener.store import tables as t
 from screener.study import SeriesChoice
 from tests.peers.servers import open_postgresql
@@ -18,6 +20,7 @@ from tests.unit.test_store import (
     LEASE,
     QUIET,
     START,
+    THRESHOLDS,
     a_screening,
     an_instance,
     check_migration_from_the_first_version,
@@ -98,6 +101,19 @@ def test_rows_of_the_first_version_are_read_after_the_migration(url: str) -> Non
     )
 
 
+def test_an_image_is_told_from_one_that_is_sent_again(store: Store) -> None:
+    receipts = [store.record_instance(an_instance(number), START) for number in (1, 2, 2)]
+    assert receipts == [Receipt.NEW, Receipt.NEW, Receipt.RESENT]
+
+
+def test_a_late_image_reopens_the_study(store: Store) -> None:
+    run = a_claimed_run(store)
+    store.end_run(run, Ending.SET_ASIDE, code="x", reason="too few slices", now=START + QUIET)
+    store.record_instance(an_instance(2), START + 2 * QUIET)
+    assert store.study_report(run.study_id).ending is None
+    assert dispatch(store, START + 3 * QUIET) == 1
+
+
 def test_a_study_ends_whichever_of_its_last_effects_is_marked_last(store: Store) -> None:
     run = a_claimed_run(store)
     recipients = [("email", "ent@hospital.test")]
@@ -126,6 +142,23 @@ def test_a_worker_never_locks_against_the_dispatch_of_a_late_image(store: Store)
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{DEADLINE_SECONDS:g}s'"))
         connection.execute(t.runs.update().where(t.runs.c.study_id == run.study_id).values(reason="a newer image"))
     meanwhile.finish()
+
+
+def test_a_run_reads_no_image_whose_row_waited_for_its_opening(store: Store) -> None:
+    store.record_instance(an_instance(1), START)
+    (study,) = store.quiet_studies(START + QUIET, quiet=QUIET, max_wait=timedelta(days=1))
+    with store.engine.begin() as connection:
+        hold(connection, study.study_id)
+        meanwhile = Meanwhile(store, lambda: store.record_instance(an_instance(2), START + QUIET))
+        meanwhile.wait_for_blocked()
+    meanwhile.finish()
+    assert dispatch_study(store, study, THRESHOLDS, START + QUIET) is None
+    dispatch(store, START + 2 * QUIET)
+    store.record_instance(an_instance(3), START + 2 * QUIET)
+    run = store.claim_run(Queue.CT, "worker", START + 2 * QUIET, LEASE)
+    assert run is not None
+    read = [image.sop_instance_uid for image in store.images_of(run.study_id, Path(), run.newest_instance_id)]
+    assert read == [an_instance(number).sop_instance_uid for number in (1, 2)]
 
 
 def test_recovery_never_locks_against_the_dispatch_of_a_late_image(store: Store) -> None:
