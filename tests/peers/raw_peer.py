@@ -66,9 +66,9 @@ class RawPeer:
 
 
 @contextmanager
-def call(port: int, seconds: float = 120) -> Iterator[RawPeer]:
-    """Connect; nothing is sent yet."""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock:
+def call(port: int, seconds: float = 120, host: str = "127.0.0.1") -> Iterator[RawPeer]:
+    """Connect from the loopback address `host`; nothing is sent yet."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds, source_address=(host, 0)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield RawPeer(sock)
 
