@@ -18,9 +18,9 @@ from screener.study import Thresholds
 
 @cache
 def _insertion(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    if dialect == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    # With RETURNING, which PostgreSQL gets unasked, the count of rows is lost unless it is asked to be kept.
+    return make(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 # Made once: to make a statement anew costs more than to run it, and these run for every image.
