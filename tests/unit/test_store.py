@@ -171,6 +171,13 @@ def test_a_study_that_never_falls_silent_goes_on_after_max_wait(store: Store) ->
     assert dispatch(store, START + MAX_WAIT) == 1
 
 
+def test_an_image_that_is_recorded_late_makes_no_study_quiet_sooner(store: Store) -> None:
+    for number, seconds in enumerate((0, 50, 10)):
+        store.record_instance(an_instance(number), START + timedelta(seconds=seconds))
+    assert dispatch(store, START + timedelta(seconds=109)) == 0
+    assert dispatch(store, START + timedelta(seconds=110)) == 1
+
+
 def test_an_image_between_the_look_and_the_dispatch_keeps_the_study_waiting(store: Store) -> None:
     store.record_instance(an_instance(1), START)
     (seen,) = store.quiet_studies(START + QUIET, quiet=QUIET, max_wait=MAX_WAIT)
