@@ -80,7 +80,6 @@ class IncomingInstance:
         self._intake = intake
         self._archive = intake.archive
         self._store = intake.store
-        self._now = intake.clock()
         self._tally = tally
         self._request = request
         self._arriving: Arriving | None = None
@@ -166,7 +165,7 @@ class IncomingInstance:
 
     def _keep(self, arriving: Arriving, header: Header) -> tuple[int, str]:
         kept = arriving.keep()
-        receipt = self._intake.rows.record(self._describe(header, kept), self._now)
+        receipt = self._intake.rows.record(self._describe(header, kept), self._intake.clock())
         if not self._archive.holds(kept.path):  # taken for an expired one before its row was committed
             arriving.keep_again()
         if receipt is Receipt.CONFLICT:
@@ -205,7 +204,7 @@ class IncomingInstance:
             self._store.record_oddity(
                 study_instance_uid=header.study_instance_uid, sop_instance_uid="", code="disk_full",
                 reason="Images were refused with 0xA700: the disk was below its reserve.", path="", sha256="",
-                now=self._now,
+                now=self._intake.clock(),
             )  # fmt: skip
 
     def _fail(self, error: Exception) -> None:
@@ -259,7 +258,7 @@ class IncomingInstance:
             reason=reason,
             path=path,
             sha256=sha256,
-            now=self._now,
+            now=self._intake.clock(),
         )
         _logger.warning(
             "instance odd code=%s calling_ae_title=%s sop_instance_uid=%s reason=%s",

@@ -25,14 +25,14 @@ def _insertion(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Inse
 
 # Made once: to make a statement anew costs more than to run it, and these run for every image.
 _HOLD_STUDY = (
-    sa.select(t.studies.c.id, t.studies.c.news_since_at)
+    sa.select(t.studies.c.id, t.studies.c.news_since_at, t.studies.c.news_at)
     .where(t.studies.c.study_instance_uid == sa.bindparam("uid"))
     .with_for_update()
 )
 _NEW_IMAGE = (
     t.studies.update()
     .where(t.studies.c.id == sa.bindparam("study"))
-    .values(news_since_at=sa.bindparam("since"), news_at=sa.bindparam("now"), stage=Stage.RECEIVED, **IN_FLIGHT)
+    .values(news_since_at=sa.bindparam("since"), news_at=sa.bindparam("newest"), stage=Stage.RECEIVED, **IN_FLIGHT)
 )
 
 
@@ -272,7 +272,8 @@ def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime
         if study.news_since_at is None:
             sentence = "an image arrived after the study had been dispatched: it will be screened again"
             add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
-        connection.execute(_NEW_IMAGE, {"study": study.id, "since": study.news_since_at or now, "now": now})
+        newest = max(study.news_at or now, now)  # rows of several associations are not committed in order
+        connection.execute(_NEW_IMAGE, {"study": study.id, "since": study.news_since_at or now, "newest": newest})
     return Receipt.NEW
 
 
