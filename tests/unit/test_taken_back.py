@@ -1,0 +1,223 @@
+"""What a newer run decides while a mail is on its way: what is no longer so is not told, or set right where it was."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from screener.channels.message import Message
+from screener.config import Notices
+from screener.decide import decide
+from screener.journey import Ending
+from screener.notify import send_owed_digests, send_owed_notices
+from screener.store import BackfillOrder, Screening, Store, open_store
+from screener.study import Side
+from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
+from tests.unit import test_digest as digests
+from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, a_screening, claimed, dispatch
+
+ENT, ONC = ("email", "ent@hospital.test"), ("email", "onc@hospital.test")
+SECONDS = timedelta(seconds=30)
+NOTHING = 100
+"""Voxels of what is below the threshold."""
+
+
+class Mail:
+    """A channel; `meanwhile` happens once, while its first message is on its way."""
+
+    name = "email"
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.meanwhile = meanwhile
+        self.taken: list[tuple[Message, str]] = []
+
+    def send(self, message: Message, recipient: str) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        self.taken.append((message, recipient))
+
+    def heard(self, recipient: str = ENT[1]) -> list[str]:
+        """What each message said, in a word."""
+        return [_summarize(message.text) for message, to in self.taken if to == recipient]
+
+
+def _summarize(text: str) -> str:
+    if "withdrawn" in text:
+        return "withdrawn"
+    return "+".join(
+        side for side in ("left", "right") if f"{side} parotid: mass" in text.lower() or f"in the {side}" in text
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened.record_instance(an_instance(1), START)
+    dispatch(opened, START + QUIET)
+    yield opened
+    opened.engine.dispose()
+
+
+def find(
+    store: Store, *sides: Side, now: datetime = START + QUIET, recipients: tuple[tuple[str, str], ...] = (ENT,)
+) -> None:
+    """Let the waiting run find a mass on each of these sides."""
+    candidates = tuple(a_candidate(number, 900, side) for number, side in enumerate(sides, start=1))
+    screening = Screening(
+        assessments=BOTH_ASSESSED,
+        candidates=candidates,
+        verdict=decide(BOTH_ASSESSED, candidates, THRESHOLDS),
+        results=(),
+        model_identity="2.25.99",
+    )
+    store.finish_run(claimed(store, now), screening, destinations=[], recipients=recipients, seconds=1.0, now=now)
+
+
+def find_anew(store: Store, *sides: Side, now: datetime, recipients: tuple[tuple[str, str], ...] = (ENT,)) -> None:
+    """Let an image come, and the run that it opens find masses on these sides."""
+    store.record_instance(an_instance(1 + len(store.study_report(1).runs)), now - QUIET)
+    dispatch(store, now)
+    find(store, *sides, now=now, recipients=recipients)
+
+
+def tell(store: Store, mail: Mail, now: datetime) -> int:
+    return send_owed_notices(store, [mail], Notices(), now, storage_folder=Path())
+
+
+LATER = START + timedelta(hours=1)
+
+
+def test_a_flag_that_is_taken_back_while_another_mail_is_on_its_way_is_not_told(store: Store) -> None:
+    find(store, Side.RIGHT, recipients=(ENT, ONC))
+    mail = Mail(lambda: find_anew(store, now=LATER, recipients=(ENT, ONC)))
+    tell(store, mail, LATER)
+    assert mail.heard(ONC[1]) == []
+
+
+def test_a_flag_that_is_taken_back_while_its_own_mail_is_on_its_way_is_withdrawn(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = Mail(lambda: find_anew(store, now=LATER))
+    tell(store, mail, LATER)
+    report = store.study_report(1)
+    assert (mail.heard(), report.ending) == (["right"], None)
+    assert tell(store, mail, LATER + SECONDS) == 1
+    assert tell(store, mail, LATER + 2 * SECONDS) == 0
+    assert mail.heard() == ["right", "withdrawn"]
+    assert store.study_report(1).ending is Ending.DONE
+    assert len({message.key for message, _ in mail.taken}) == 2
+
+
+def test_a_finding_that_moves_while_its_mail_is_on_its_way_is_told_once_more_as_it_is(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = Mail(lambda: find_anew(store, Side.LEFT, now=LATER))
+    tell(store, mail, LATER)
+    tell(store, mail, LATER + SECONDS)
+    assert tell(store, mail, LATER + 2 * SECONDS) == 0
+    assert mail.heard() == ["right", "left"]
+
+
+def test_a_flag_that_comes_while_its_withdrawal_is_on_its_way_is_told_again(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = Mail()
+    tell(store, mail, START + QUIET)
+    find_anew(store, now=LATER)
+    mail.meanwhile = lambda: find_anew(store, Side.RIGHT, now=LATER + 2 * QUIET)
+    tell(store, mail, LATER)
+    tell(store, mail, LATER + 3 * QUIET)
+    assert tell(store, mail, LATER + 4 * QUIET) == 0
+    assert mail.heard() == ["right", "withdrawn", "right"]
+    assert store.study_report(1).ending is Ending.DONE
+
+
+def test_the_same_finding_of_a_newer_run_is_told_once(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = Mail(lambda: find_anew(store, Side.RIGHT, now=LATER))
+    assert tell(store, mail, LATER) == 1
+    assert tell(store, mail, LATER + SECONDS) == 0
+
+
+def test_figures_that_change_while_another_mail_is_on_its_way_are_told_as_they_are(store: Store) -> None:
+    find(store, Side.RIGHT, recipients=(ENT, ONC))
+    mail = Mail(lambda: find_anew(store, Side.RIGHT, Side.LEFT, now=LATER, recipients=(ENT, ONC)))
+    tell(store, mail, LATER)
+    tell(store, mail, LATER + SECONDS)
+    assert mail.heard() == ["right", "left+right"]
+    assert mail.heard(ONC[1]) == ["left+right"]
+
+
+def test_what_was_heard_last_is_known_although_the_clock_was_set_back(store: Store) -> None:
+    find(store, Side.RIGHT, now=LATER)
+    mail = Mail()
+    tell(store, mail, LATER)
+    for hours, sides in ((-3, ()), (-2, (Side.RIGHT,))):
+        now = LATER + timedelta(hours=hours)
+        find_anew(store, *sides, now=now)
+        tell(store, mail, now)
+    assert mail.heard() == ["right", "withdrawn", "right"]
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path}/nights.sqlite", is_migrating=True)
+    order = BackfillOrder(sources=("old",), from_date=digests.FIRST, to_date=digests.FIRST)
+    opened.add_backfill(order, digests.NIGHT)
+    yield opened
+    opened.engine.dispose()
+
+
+def reprocess(store: Store, number: int, voxels: int, now: datetime) -> None:
+    """Let a person ask for another run, which finds so much."""
+    store.reprocess(number, now)
+    digests.dispatch(store, now + QUIET)
+    digests.screen(store, voxels=voxels, now=now + QUIET)
+
+
+def tell_digests(store: Store, mail: Mail, now: datetime) -> int:
+    return send_owed_digests(store, [mail], Notices(), now, digest_at=time(6, 30))
+
+
+def test_a_finding_that_is_taken_back_while_another_digest_is_on_its_way_is_not_told(nights: Store) -> None:
+    digests.fetch(nights, "1.2.1")
+    number = digests.screen(nights)
+    mail = Mail(lambda: reprocess(nights, number, NOTHING, digests.MORNING))
+    tell_digests(nights, mail, digests.MORNING)
+    assert len(mail.taken) == 1
+
+
+def test_a_finding_that_is_taken_back_while_its_digest_is_on_its_way_is_withdrawn_in_the_next(nights: Store) -> None:
+    digests.fetch(nights, "1.2.1", "1.2.2")
+    number, _ = digests.screen(nights), digests.screen(nights)
+    mail = Mail(lambda: reprocess(nights, number, NOTHING, digests.MORNING))
+    tell_digests(nights, mail, digests.MORNING)
+    (_, first), *_ = mail.taken
+    assert nights.study_report(number).ending is None
+    tell_digests(nights, mail, digests.MORNING + timedelta(days=1))
+    assert mail.heard(first)[1:] == ["withdrawn"]
+    assert f"study {number}." in mail.taken[-1][0].text
+    assert nights.study_report(number).ending is Ending.DONE
+
+
+def test_a_finding_that_a_later_run_takes_over_while_its_digest_is_on_its_way_can_be_withdrawn(nights: Store) -> None:
+    digests.fetch(nights, "1.2.1")
+    number = digests.screen(nights)
+    nights.record_instance(an_instance(77, study_instance_uid="1.2.1"), digests.MORNING)
+    digests.dispatch(nights, digests.MORNING + QUIET)
+
+    def find_the_same() -> None:
+        run = nights.claim_run(digests.Queue.CT, "worker", digests.MORNING + QUIET, LEASE)
+        assert run is not None
+        nights.finish_run(
+            run, a_screening(), destinations=[], recipients=[ENT, ONC], seconds=1.0, now=digests.MORNING + QUIET
+        )
+
+    mail = Mail(find_the_same)
+    later = digests.MORNING + timedelta(hours=1)
+    tell_digests(nights, mail, digests.MORNING)
+    tell(nights, mail, later)
+    reprocess(nights, number, NOTHING, later)
+    for hours in (2, 24):
+        tell(nights, mail, later + timedelta(hours=hours))
+        tell_digests(nights, mail, later + timedelta(hours=hours))
+    for recipient in (ENT[1], ONC[1]):
+        assert mail.heard(recipient)[-1] == "withdrawn"
