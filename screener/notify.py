@@ -26,7 +26,10 @@ class NoticeOutbox(Protocol):
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
         """Those that are due, oldest first."""
 
-    def notice_sent(self, notice_id: int, now: datetime) -> None:
+    def owed_notice(self, notice_id: int) -> OwedNotice | None:
+        """One of them as it is now; None where it is not owed any more."""
+
+    def notice_sent(self, notice: OwedNotice, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
@@ -41,6 +44,9 @@ class DigestOutbox(Protocol):
 
     def owed_digests(self, now: datetime) -> list[OwedDigest]:
         """Those that are due, oldest first."""
+
+    def owed_digest(self, digest_id: int) -> OwedDigest | None:
+        """One of them as it is now; None where it is not owed any more."""
 
     def digest_sent(self, digest: OwedDigest, now: datetime) -> None:
         """Mark a digest that its channel has taken, and what it told."""
@@ -62,7 +68,10 @@ def send_owed_notices(
     """
     by_name = {channel.name: channel for channel in channels}
     taken = 0
-    for notice in store.owed_notices(now):
+    for listed in store.owed_notices(now):
+        notice = store.owed_notice(listed.notice_id)  # again: the mails before it may have taken minutes
+        if notice is None:
+            continue
         attempt = notice.attempts + 1
         try:
             _send(notice, by_name.get(notice.channel), settings, storage_folder)
@@ -76,7 +85,7 @@ def send_owed_notices(
             _put_back(store, notice, reason, timedelta(seconds=settings.max_retry_seconds), now)
             raise
         else:
-            store.notice_sent(notice.notice_id, now)
+            store.notice_sent(notice, now)
             taken += 1
             log.info(
                 "study=%d stage=notified channel=%s recipient=%s attempt=%d",
@@ -100,7 +109,10 @@ def send_owed_digests(
         store.open_digests(local.date(), now)
     by_name = {channel.name: channel for channel in channels}
     taken = 0
-    for digest in store.owed_digests(now):
+    for listed in store.owed_digests(now):
+        digest = store.owed_digest(listed.digest_id)
+        if digest is None:
+            continue
         try:
             _send_digest(digest, by_name.get(digest.channel), settings)
         except (TryAgain, NeedsPerson) as outcome:

@@ -1,14 +1,15 @@
 """Digests: what backfills found is told in one message a night, owed and marked like any notice."""
 
 from datetime import date, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from screener.journey import Stage
 from screener.store import pull_tables as p
 from screener.store import tables as t
-from screener.store.base import Base, add_step, lock_study, settle
+from screener.store.base import Base, lock_study
 from screener.store.outbox import notice_of
+from screener.store.told import mark_told
 from screener.store.values import OwedDigest
 
 
@@ -60,53 +61,22 @@ class Digests(Base):
                 .where(p.digests.c.state == "owed", p.digests.c.not_before <= now)
                 .order_by(p.digests.c.owed_since, p.digests.c.id)
             ).all()
-            owed = []
-            for row in rows:
-                notices = connection.execute(
-                    t.notices.select()
-                    .where(t.notices.c.digest_id == row.id, t.notices.c.state == "owed")
-                    .order_by(t.notices.c.study_id, t.notices.c.id)
-                ).all()
-                owed.append(
-                    OwedDigest(
-                        digest_id=row.id,
-                        channel=row.channel,
-                        recipient=row.recipient,
-                        attempts=row.attempts,
-                        owed_since=row.owed_since,
-                        notices=tuple(notice_of(connection, notice) for notice in notices),
-                    )
-                )
-            return owed
+            return [_digest(connection, row) for row in rows]
+
+    def owed_digest(self, digest_id: int) -> OwedDigest | None:
+        """A listed digest as it is now, without what newer runs have taken back; None where it is owed no more."""
+        with self._begin() as connection:
+            still = (p.digests.c.id == digest_id, p.digests.c.state == "owed")
+            row = connection.execute(p.digests.select().where(*still)).one_or_none()
+            return None if row is None else _digest(connection, row)
 
     def digest_sent(self, digest: OwedDigest, now: datetime) -> None:
-        """Mark a digest that its channel has taken, and each notice that it told.
-
-        A notice that a newer run took over meanwhile is not marked: it has not been told.
-        """
+        """Mark a digest that its channel has taken, and each notice that it told."""
+        sentence = f"told in digest {digest.digest_id}; {digest.channel} to {digest.recipient} was taken"
         for notice in digest.notices:
             with self._begin() as connection:
                 lock_study(connection, notice.study_id)
-                marked = connection.execute(
-                    t.notices.update()
-                    .where(
-                        t.notices.c.id == notice.notice_id,
-                        t.notices.c.state == "owed",
-                        t.notices.c.run_id == notice.run_id,
-                    )
-                    .values(state="sent", sent_at=now, attempts=digest.attempts + 1, last_error="")
-                )
-                if marked.rowcount != 1:
-                    continue
-                add_step(
-                    connection,
-                    study_id=notice.study_id,
-                    run_id=notice.run_id,
-                    at=now,
-                    stage=Stage.NOTIFIED,
-                    sentence=f"told in digest {digest.digest_id}; {digest.channel} to {digest.recipient} was taken",
-                )
-                settle(connection, notice.study_id, now)
+                mark_told(connection, notice, attempts=digest.attempts + 1, sentence=sentence, now=now)
         with self._begin() as connection:
             left = (t.notices.c.digest_id == digest.digest_id, t.notices.c.state == "owed")
             connection.execute(t.notices.update().where(*left).values(digest_id=None))  # tomorrow's digest tells them
@@ -134,3 +104,19 @@ class Digests(Base):
                 .where(t.notices.c.digest_id == digest.digest_id, t.notices.c.state == "owed")
                 .values(attempts=digest.attempts + 1, last_error=error)
             )
+
+
+def _digest(connection: sa.Connection, row: sa.Row[Any]) -> OwedDigest:
+    notices = connection.execute(
+        t.notices.select()
+        .where(t.notices.c.digest_id == row.id, t.notices.c.state == "owed")
+        .order_by(t.notices.c.study_id, t.notices.c.id)
+    ).all()
+    return OwedDigest(
+        digest_id=row.id,
+        channel=row.channel,
+        recipient=row.recipient,
+        attempts=row.attempts,
+        owed_since=row.owed_since,
+        notices=tuple(notice_of(connection, notice) for notice in notices),
+    )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from screener.journey import Stage
 from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
+from screener.store.told import mark_told
 from screener.store.values import UNCONFIRMED, Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
 
@@ -162,24 +163,19 @@ class Outbox(Base):
             ).all()
             return [notice_of(connection, row) for row in rows]
 
-    def notice_sent(self, notice_id: int, now: datetime) -> None:
+    def owed_notice(self, notice_id: int) -> OwedNotice | None:
+        """A listed notice as it is now; None where a newer run has taken it back, or moved it into a digest."""
+        with self._begin() as connection:
+            still = (t.notices.c.id == notice_id, t.notices.c.state == "owed", t.notices.c.is_in_digest.is_(False))
+            row = connection.execute(t.notices.select().where(*still)).one_or_none()
+            return None if row is None else notice_of(connection, row)
+
+    def notice_sent(self, notice: OwedNotice, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
         with self._begin() as connection:
-            row = _held_notice(connection, notice_id)
-            connection.execute(
-                t.notices.update()
-                .where(t.notices.c.id == notice_id)
-                .values(state="sent", sent_at=now, attempts=t.notices.c.attempts + 1, last_error="")
-            )
-            add_step(
-                connection,
-                study_id=row.study_id,
-                run_id=row.run_id,
-                at=now,
-                stage=Stage.NOTIFIED,
-                sentence=f"{row.channel} to {row.recipient} was taken by the mail server",
-            )
-            settle(connection, row.study_id, now)
+            row = _held_notice(connection, notice.notice_id)
+            sentence = f"{row.channel} to {row.recipient} was taken by the mail server"
+            mark_told(connection, notice, attempts=row.attempts + 1, sentence=sentence, now=now)
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
         """Put a notice back until `not_before`."""

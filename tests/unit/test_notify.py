@@ -70,10 +70,13 @@ class Outbox:
     def owed_notices(self, now: datetime) -> list[OwedNotice]:
         return [notice for notice_id, notice in self.rows.items() if self.not_before[notice_id] <= now]
 
-    def notice_sent(self, notice_id: int, now: datetime) -> None:  # noqa: ARG002 - the store's shape
+    def owed_notice(self, notice_id: int) -> OwedNotice | None:
+        return self.rows.get(notice_id)
+
+    def notice_sent(self, notice: OwedNotice, now: datetime) -> None:  # noqa: ARG002 - the store's shape
         if self.is_broken:
             raise ConnectionError("the database is away")
-        del self.rows[notice_id]
+        del self.rows[notice.notice_id]
 
     def notice_failed(
         self,

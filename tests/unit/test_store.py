@@ -83,7 +83,7 @@ def deliver_and_notify(store: Store, now: datetime) -> None:
     assert delivery is not None
     store.delivery_sent(delivery, seconds=0.1, now=now)
     for notice in store.owed_notices(now):
-        store.notice_sent(notice.notice_id, now)
+        store.notice_sent(notice, now)
 
 
 def test_the_migrations_build_the_tables(store: Store) -> None:
@@ -255,7 +255,7 @@ def test_a_study_is_done_only_when_nothing_is_owed(store: Store) -> None:
     store.delivery_sent(delivery, seconds=0.1, now=START)
     assert store.study_report(1).stage == Stage.SENT
     (notice,) = store.owed_notices(START)
-    store.notice_sent(notice.notice_id, START)
+    store.notice_sent(notice, START)
     report = store.study_report(1)
     assert (report.ending, report.stage) == (Ending.DONE, Stage.NOTIFIED)
     assert store.counts() == replace(store.counts(), done=1, in_flight=0, flagged=1)

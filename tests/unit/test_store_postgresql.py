@@ -126,7 +126,7 @@ def test_a_study_ends_whichever_of_its_last_effects_is_marked_last(store: Store)
             store,
             lambda: store.delivery_sent(deliveries[0], seconds=0.1, now=START),  # type: ignore[arg-type]
             lambda: store.delivery_sent(deliveries[1], seconds=0.1, now=START),  # type: ignore[arg-type]
-            lambda: store.notice_sent(notice.notice_id, START),
+            lambda: store.notice_sent(notice, START),
         )
         meanwhile.wait_for_blocked()
     meanwhile.finish()

@@ -1,0 +1,101 @@
+"""What was told is marked as told, and set right where a newer run has decided otherwise while it was on its way."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from screener.journey import Ending, Stage
+from screener.store import tables as t
+from screener.store.base import IN_FLIGHT, add_step, settle
+from screener.store.runs import WITHDRAWN
+from screener.store.values import OwedNotice
+
+
+def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, sentence: str, now: datetime) -> None:
+    """Mark a notice that its channel has taken; the study's row must be held.
+
+    Whatever has become of it meanwhile, the recipient has heard it, and a
+    later run that finds otherwise owes a word on that. Where such a run has
+    ended before this mark, the word is owed now.
+    """
+    row = connection.execute(t.notices.select().where(t.notices.c.id == notice.notice_id)).one()
+    if row.state == "sent":
+        return
+    connection.execute(
+        t.notices.update()
+        .where(t.notices.c.id == row.id)
+        .values(state="sent", sent_at=_after_all_others(connection, row, now), attempts=attempts, last_error="")
+    )
+    add_step(connection, study_id=row.study_id, run_id=notice.run_id, at=now, stage=Stage.NOTIFIED, sentence=sentence)
+    if row.state != "owed" or row.run_id != notice.run_id:
+        _owe_correction(connection, row, now)
+    settle(connection, row.study_id, now)
+
+
+def _after_all_others(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> datetime:
+    """Give `now`, or the last time that this recipient was told of the study, where the clock was set back since.
+
+    By this time it is known what the recipient has heard last.
+    """
+    told = sa.select(sa.func.max(t.notices.c.sent_at)).where(*_for_recipient_of(row), t.notices.c.state == "sent")
+    last: datetime | None = connection.execute(told).scalar()
+    return now if last is None else max(now, last)
+
+
+def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
+    """Owe the newest run's answer to who has just heard another, unless it is owed to them already."""
+    run = connection.execute(
+        t.runs.select()
+        .where(t.runs.c.study_id == row.study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+        .order_by(t.runs.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if run is None:
+        return
+    flagged = _flagged(connection, run.id)
+    if flagged == _told(row.finding_key):
+        return
+    is_coming = (*_for_recipient_of(row), t.notices.c.run_id == run.id, t.notices.c.state == "owed")
+    if connection.execute(t.notices.select().where(*is_coming)).first() is not None:
+        return
+    # A key of its own: what this run has told before was overtaken on its way.
+    key = f"{flagged}@{run.number}" if flagged else f"{WITHDRAWN} by run {run.number}"
+    connection.execute(
+        t.notices.insert().values(
+            study_id=row.study_id,
+            run_id=run.id,
+            channel=row.channel,
+            recipient=row.recipient,
+            finding_key=f"{key} after {row.id}",
+            state="owed",
+            attempts=0,
+            owed_since=now,
+            not_before=now,
+            last_error="",
+            is_in_digest=run.backfill_id is not None,
+        )
+    )
+    is_done = (t.studies.c.id == row.study_id, t.studies.c.ending == Ending.DONE)
+    connection.execute(t.studies.update().where(*is_done).values(**IN_FLIGHT))
+
+
+def _for_recipient_of(row: sa.Row[Any]) -> tuple[sa.ColumnElement[bool], ...]:
+    """The notices of this study for this recipient."""
+    return (
+        t.notices.c.study_id == row.study_id,
+        t.notices.c.channel == row.channel,
+        t.notices.c.recipient == row.recipient,
+    )
+
+
+def _flagged(connection: sa.Connection, run_id: int) -> str:
+    """The sides that a run flags, as a finding key begins; empty where it flags none."""
+    above = (t.candidates.c.run_id == run_id, t.candidates.c.is_above_threshold)
+    return "+".join(sorted(set(connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars())))
+
+
+def _told(finding_key: str) -> str:
+    """The sides that a finding key names; empty for a withdrawal."""
+    return "" if finding_key.startswith(WITHDRAWN) else re.split("[@#]", finding_key)[0]
