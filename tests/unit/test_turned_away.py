@@ -31,14 +31,14 @@ def threads() -> int:
 
 
 def join(crowd: ExitStack, door: Door, host: str, count: int) -> list[RawPeer]:
-    return [crowd.enter_context(call(door.listener.port, host=host)) for _ in range(count)]
+    return [crowd.enter_context(call(door.listener.port, 60, host)) for _ in range(count)]
 
 
 def test_rejected_callers_that_stay_connected_hold_the_places_of_strangers(
     tmp_path: Path, crowd: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("screener.connection.GOODBYE_SECONDS", 3600.0)
-    with open_door(tmp_path) as door, crowd:
+    with open_door(tmp_path, acse_timeout_seconds=3600) as door, crowd:
         for _ in range(MOST_STRANGERS_OF_A_HOST):
             [caller] = join(crowd, door, "127.0.0.2", 1)
             caller.send(WRONG)
@@ -53,7 +53,7 @@ def test_a_caller_that_was_released_and_stays_connected_holds_a_place_of_a_stran
     tmp_path: Path, crowd: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("screener.connection.GOODBYE_SECONDS", 3600.0)
-    with open_door(tmp_path) as door, crowd:
+    with open_door(tmp_path, acse_timeout_seconds=3600) as door, crowd:
         for _ in range(MOST_STRANGERS_OF_A_HOST):
             [caller] = join(crowd, door, "127.0.0.2", 1)
             caller.associate()
@@ -74,10 +74,10 @@ def test_hosts_that_no_entry_admits_leave_the_door_open_to_those_that_are(tmp_pa
 
 
 def test_an_unknown_host_is_told_why_it_is_turned_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with open_door(tmp_path, peers=[Peer(ae_title="*", hosts=["127.0.0.1"])]) as door:
-        with call(door.listener.port, host="127.0.0.9") as caller:
-            caller.send(associate_request())
-            assert caller.read_pdu()[0] == REJECT
+    peers = [Peer(ae_title="*", hosts=["127.0.0.1"])]
+    with open_door(tmp_path, peers=peers) as door, call(door.listener.port, host="127.0.0.9") as caller:
+        caller.send(associate_request())
+        assert caller.read_pdu()[0] == REJECT
     assert "no [[listener.peers]] entry admits calling_ae_title=RAW host=127.0.0.9" in caplog.text
 
 
@@ -119,7 +119,7 @@ def test_more_callers_than_can_be_remembered_are_only_logged(tmp_path: Path, mon
 
 
 def test_the_database_keeps_the_newest_callers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("screener.store.intake.MOST_CALLERS", 3)
+    monkeypatch.setattr("screener.store.refusals.MOST_CALLERS", 3)
     with open_door(tmp_path) as door:
         for number in range(5):
             turn_away(door, f"CALLER{number}")
