@@ -30,6 +30,7 @@ from screener.store import LeaseLostError, OwedDelivery, Run, open_store
 from workers.app import app
 from workers.bench import Bench
 from workers.deliver import confirm, destination_of, send
+from workers.faults import until_answered
 from workers.screen_ct import screen_ct
 from workers.us.select_frames import select_frames
 
@@ -108,22 +109,31 @@ def has_models() -> bool:
 @app.task(name="screener.ct")  # type: ignore[untyped-decorator]
 def work_on_ct() -> None:
     """Screen the oldest due CT run; without models the runs wait, for their studies are not to blame."""
-    if has_models() and work_on_run(bench(), Queue.CT, screen_ct):
-        hint_again(Queue.CT)
+    if has_models():
+        _work(Queue.CT, lambda: work_on_run(bench(), Queue.CT, screen_ct))
 
 
 @app.task(name="screener.us")  # type: ignore[untyped-decorator]
 def work_on_us() -> None:
     """Screen the oldest due ultrasound run."""
-    if work_on_run(bench(), Queue.US, screen_us):
-        hint_again(Queue.US)
+    _work(Queue.US, lambda: work_on_run(bench(), Queue.US, screen_us))
 
 
 @app.task(name="screener.results")  # type: ignore[untyped-decorator]
 def work_on_results() -> None:
     """Send the oldest due delivery."""
-    if deliver(bench()):
-        hint_again(Queue.RESULTS)
+    _work(Queue.RESULTS, lambda: deliver(bench()))
+
+
+def _work(queue: Queue, work: Callable[[], bool]) -> None:
+    """Do one piece of work. A child that does not know how it ended ends itself, and is then seen to hold no claim."""
+    try:
+        is_some = work()
+    except Exception as error:  # noqa: BLE001 - the edge: a living owner of a claim would be waited for
+        logger.error("queue=%s this child ends, to be started anew: %s", queue, describe_error(error))
+        os._exit(1)
+    if is_some:
+        hint_again(queue)
 
 
 def hint_again(queue: Queue) -> None:
@@ -173,12 +183,13 @@ def _try_again(bench: Bench, run: Run, code: str, reason: str) -> None:
         return
     now = bench.clock()
     wait = next_delay(run.attempts, settings.retry_seconds, MAX_RETRY_SECONDS)
-    bench.store.try_again(run, reason=f"attempt {run.attempts}: {reason}", not_before=now + wait, now=now)
+    reason = f"attempt {run.attempts}: {reason}"
+    until_answered(lambda: bench.store.try_again(run, reason=reason, not_before=now + wait, now=now))
     logger.warning("study=%d run=%d tried again in %.0f s: %s", run.study_id, run.number, wait.total_seconds(), reason)
 
 
 def _end(bench: Bench, run: Run, ending: Ending, code: str, reason: str) -> None:
-    bench.store.end_run(run, ending, code=code, reason=reason, now=bench.clock())
+    until_answered(lambda: bench.store.end_run(run, ending, code=code, reason=reason, now=bench.clock()))
     level = logging.ERROR if ending is Ending.FAILED else logging.INFO
     logger.log(level, "study=%d run=%d ending=%r code=%s: %s", run.study_id, run.number, str(ending), code, reason)
 
@@ -256,7 +267,8 @@ def _carry_out(bench: Bench, delivery: OwedDelivery) -> None:
 
 def _delivery_failed(bench: Bench, delivery: OwedDelivery, reason: str) -> None:
     not_before = _next_try(bench, delivery, delivery.tries)
-    bench.store.delivery_failed(delivery, error=reason, not_before=not_before, now=bench.clock())
+    now = bench.clock()
+    until_answered(lambda: bench.store.delivery_failed(delivery, error=reason, not_before=not_before, now=now))
     what = "sent" if delivery.state == "owed" else "confirmed"
     logger.warning("study=%d not %s destination=%s: %s", delivery.study_id, what, delivery.destination, reason)
 

@@ -54,6 +54,10 @@ def away(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, *, times: int
     monkeypatch.setattr(store, name, call)
 
 
+def no_connection(*_: object) -> None:
+    raise TryAgain("no connection")
+
+
 @pytest.mark.parametrize("commits", [False, True])
 def test_the_end_of_a_run_is_written_once_the_database_is_back(
     world: World, monkeypatch: pytest.MonkeyPatch, commits: bool
@@ -71,6 +75,7 @@ def test_a_run_is_put_back_once_the_database_is_back(world: World, monkeypatch: 
 
 def test_a_delivery_is_put_back_once_the_database_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = open_world(tmp_path, NOWHERE)
+    monkeypatch.setattr(tasks, "send", no_connection)
     away(world.store, monkeypatch, "delivery_failed", times=2)
     assert world.deliver()
     assert world.deliver(minutes=1)
