@@ -158,3 +158,14 @@ def test_a_study_from_a_scanner_is_told_by_itself_and_at_once(store: Store) -> N
     box = Box()
     assert send_owed_notices(store, [box], Notices(), NIGHT + QUIET, storage_folder=Path()) == 2
     assert send_owed_digests(store, [box], Notices(), MORNING, digest_at=DIGEST_AT) == 0
+
+
+def test_a_digest_that_waits_is_due_at_once_where_the_clock_was_set_back(store: Store) -> None:
+    fetch(store, "1.2.1")
+    screen(store)
+    box = Box()
+    box.is_away = True
+    tell(store, box)
+    box.is_away = False
+    assert tell(store, box) == 0
+    assert tell(store, box, MORNING - timedelta(hours=1)) == 2

@@ -244,6 +244,32 @@ def test_a_study_that_kills_its_worker_three_times_fails_with_the_evidence(store
     assert store.counts().is_balanced
 
 
+def test_a_killed_worker_is_counted_apart_from_faults_outside_the_study(store: Store) -> None:
+    store.record_instance(an_instance(), START)
+    dispatch(store, START + QUIET)
+    now = START + QUIET
+    for _ in range(5):
+        store.try_again(claimed(store, now), reason="the disk is away", not_before=now, now=now)
+    for _ in range(2):
+        claimed(store, now)
+        now += LEASE + timedelta(seconds=1)
+        store.recover_runs(now, max_attempts=3)
+    assert store.study_report(1).ending is None
+
+
+def test_a_worker_that_died_before_it_selected_a_series_is_said_to_have_died_there_on_every_attempt(
+    store: Store,
+) -> None:
+    store.record_instance(an_instance(), START)
+    dispatch(store, START + QUIET)
+    now = START + QUIET
+    for _ in range(2):
+        claimed(store, now)
+        now += LEASE + timedelta(seconds=1)
+        ((_, sentence),) = store.recover_runs(now, max_attempts=3)
+        assert sentence.endswith("after stage 'complete'")
+
+
 def test_a_study_is_done_only_when_nothing_is_owed(store: Store) -> None:
     store.record_instance(an_instance(), START)
     dispatch(store, START + QUIET)
@@ -445,3 +471,23 @@ def test_failed_studies_are_listed_newest_first(store: Store) -> None:
         store.end_run(claimed(store), Ending.FAILED, code="gap", reason="a slice is missing", now=START)
     assert store.latest_ending(Ending.FAILED) == [(2, "a slice is missing"), (1, "a slice is missing")]
     assert store.latest_ending(Ending.SET_ASIDE) == []
+
+
+def test_a_notice_that_waits_is_due_at_once_where_the_clock_was_set_back(store: Store) -> None:
+    store.record_instance(an_instance(), START)
+    dispatch(store, START + QUIET)
+    finish(store, claimed(store))
+    (notice,) = store.owed_notices(START)
+    longest = timedelta(minutes=15)
+    store.notice_failed(notice.notice_id, "away", not_before=START + longest, now=START)
+    assert store.owed_notices(START, longest) == []
+    assert len(store.owed_notices(START - timedelta(hours=1), longest)) == 1
+
+
+def test_a_hint_is_repeated_although_the_clock_was_set_back(store: Store) -> None:
+    store.record_instance(an_instance(), START - timedelta(hours=2))
+    dispatch(store, START - timedelta(hours=2) + QUIET)
+    minute = timedelta(minutes=1)
+    (fresh,) = store.owed_hints(START, minute)
+    store.hinted(fresh, START)
+    assert len(store.owed_hints(START - timedelta(hours=1), minute)) == 1
