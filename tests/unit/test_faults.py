@@ -99,3 +99,21 @@ def test_a_child_ends_when_it_cannot_know_whether_it_holds_a_claim(
     away(world.store, monkeypatch, name, times=1, commits=True)
     with pytest.raises(EndedError):
         task()
+
+
+@pytest.mark.usefixtures("_child")
+def test_a_child_whose_accelerator_broke_ends_with_its_run_put_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "screen_ct", raising(RuntimeError("CUDA error: device-side assert triggered")))
+    with pytest.raises(EndedError):
+        tasks.work_on_ct()
+    (run,) = world.report.runs
+    assert run.state == "waiting"
+
+
+@pytest.mark.usefixtures("_child")
+def test_a_child_lives_on_after_any_other_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "screen_ct", raising(RuntimeError("a bug")))
+    tasks.work_on_ct()
+    assert [run.state for run in world.report.runs] == ["waiting"]

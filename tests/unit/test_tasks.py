@@ -1,5 +1,6 @@
 """Outcomes become retry, set aside or failure: on the real store, with a stage that misbehaves."""
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from screener.archive import Archive
 from screener.config import make_config
@@ -78,16 +80,50 @@ def test_needs_person_fails_the_study(world: World) -> None:
     assert (world.report.ending, world.report.code) == (Ending.FAILED, "duplicate_position")
 
 
-def test_try_again_waits_longer_each_time_and_fails_in_the_end(world: World) -> None:
-    for wait_seconds in (10, 20):
+def test_try_again_waits_longer_each_time(world: World) -> None:
+    for wait_seconds in (10, 20, 40, 80):
         assert world.screen(raising(TryAgain("the disk is away")))
         assert world.report.ending is None
         world.clock.now += timedelta(seconds=wait_seconds - 1)
         assert not world.screen(raising(TryAgain("the disk is away")))
         world.clock.now += timedelta(seconds=1)
-    assert world.screen(raising(TryAgain("the disk is away")))
+
+
+OUTSIDE = [
+    TryAgain("the disk is away", code="disk"),
+    OSError(errno.ENOSPC, "No space left on device"),
+    OperationalError("", None, Exception("the server closed the connection unexpectedly")),
+]
+
+
+@pytest.mark.parametrize("error", OUTSIDE, ids=lambda error: type(error).__name__)
+def test_a_fault_outside_the_study_is_waited_out_for_a_day_and_then_a_persons(world: World, error: Exception) -> None:
+    tries = 0
+    while world.report.ending is None:
+        tries += world.screen(raising(error))
+        world.clock.now += timedelta(minutes=10)
+    assert timedelta(days=1) <= world.clock.now - START <= timedelta(days=1, hours=2)
+    assert tries > 20
     assert world.report.ending is Ending.FAILED
-    assert "tried 3 times" in world.report.reason
+    assert f"tried {tries} times since 2026-01-01 12:00 UTC" in world.report.reason
+
+
+def test_a_study_that_waited_long_for_a_worker_is_not_given_up_at_its_first_fault(world: World) -> None:
+    world.clock.now += timedelta(days=9)
+    world.screen(raising(TryAgain("the disk is away")))
+    world.clock.now += timedelta(days=9)
+    world.screen(raising(TryAgain("the disk is away")))
+    assert world.report.ending is None
+
+
+def test_unexpected_errors_fail_the_study_after_as_many_attempts_as_are_set(world: World) -> None:
+    errors = [TryAgain("the disk is away"), ValueError(), TryAgain("the disk is away"), ValueError(), ValueError()]
+    for error in errors:
+        assert world.report.ending is None
+        assert world.screen(raising(error))
+        world.clock.now += timedelta(hours=1)
+    assert (world.report.ending, world.report.code) == (Ending.FAILED, "unexpected")
+    assert "3 times" in world.report.reason
 
 
 def test_a_bug_is_logged_without_its_words_and_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
