@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class NoticeOutbox(Protocol):
     """What this stage needs of the store."""
 
-    def owed_notices(self, now: datetime) -> list[OwedNotice]:
-        """Those that are due, oldest first."""
+    def owed_notices(self, now: datetime, longest_wait: timedelta) -> list[OwedNotice]:
+        """Those that are due, oldest first; one that would wait longer is due too."""
 
     def owed_notice(self, notice_id: int) -> OwedNotice | None:
         """One of them as it is now; None where it is not owed any more."""
@@ -42,8 +42,8 @@ class DigestOutbox(Protocol):
     def open_digests(self, night: date, now: datetime) -> int:
         """Gather what is owed into one digest for each recipient who had none tonight."""
 
-    def owed_digests(self, now: datetime) -> list[OwedDigest]:
-        """Those that are due, oldest first."""
+    def owed_digests(self, now: datetime, longest_wait: timedelta) -> list[OwedDigest]:
+        """Those that are due, oldest first; one that would wait longer is due too."""
 
     def owed_digest(self, digest_id: int) -> OwedDigest | None:
         """One of them as it is now; None where it is not owed any more."""
@@ -68,7 +68,7 @@ def send_owed_notices(
     """
     by_name = {channel.name: channel for channel in channels}
     taken = 0
-    for listed in store.owed_notices(now):
+    for listed in store.owed_notices(now, timedelta(seconds=settings.max_retry_seconds)):
         notice = store.owed_notice(listed.notice_id)  # again: the mails before it may have taken minutes
         if notice is None:
             continue
@@ -109,7 +109,7 @@ def send_owed_digests(
         store.open_digests(local.date(), now)
     by_name = {channel.name: channel for channel in channels}
     taken = 0
-    for listed in store.owed_digests(now):
+    for listed in store.owed_digests(now, timedelta(seconds=settings.max_retry_seconds)):
         digest = store.owed_digest(listed.digest_id)
         if digest is None:
             continue

@@ -1,6 +1,6 @@
 """Digests: what backfills found is told in one message a night, owed and marked like any notice."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from screener.store import pull_tables as p
 from screener.store import tables as t
 from screener.store.base import Base, lock_study
-from screener.store.outbox import notice_of
+from screener.store.outbox import is_due, notice_of
 from screener.store.told import mark_told
 from screener.store.values import OwedDigest
 
@@ -53,12 +53,12 @@ class Digests(Base):
                 opened += 1
         return opened
 
-    def owed_digests(self, now: datetime) -> list[OwedDigest]:
-        """Digests that are due, oldest first."""
+    def owed_digests(self, now: datetime, longest_wait: timedelta | None = None) -> list[OwedDigest]:
+        """Digests that are due, oldest first; no wait is longer than `longest_wait`."""
         with self._begin() as connection:
             rows = connection.execute(
                 p.digests.select()
-                .where(p.digests.c.state == "owed", p.digests.c.not_before <= now)
+                .where(p.digests.c.state == "owed", is_due(p.digests.c.not_before, now, longest_wait))
                 .order_by(p.digests.c.owed_since, p.digests.c.id)
             ).all()
             return [_digest(connection, row) for row in rows]

@@ -34,7 +34,7 @@ class Hints(Base):
             ).all()
         rows: list[Any] = list(runs)
         rows += deliveries
-        return list(_group(rows, now - repeat_after))
+        return list(_group(rows, now, now - repeat_after))
 
     def hinted(self, owed: OwedHint, now: datetime) -> None:
         """Remember that the broker has taken a hint."""
@@ -43,12 +43,12 @@ class Hints(Base):
             connection.execute(table.update().where(table.c.id.in_(owed.row_ids)).values(hinted_at=now))
 
 
-def _group(rows: list[Any], told_before: datetime) -> Iterator[OwedHint]:
+def _group(rows: list[Any], now: datetime, told_before: datetime) -> Iterator[OwedHint]:
     stale: dict[Queue, list[int]] = {}
     for row in rows:
         if row.hinted_at is None:
             yield OwedHint(queue=Queue(row.queue), row_ids=(row.id,))
-        elif row.hinted_at <= told_before:
+        elif row.hinted_at <= told_before or row.hinted_at > now:  # the clock was set back since
             stale.setdefault(Queue(row.queue), []).append(row.id)
     for queue, ids in stale.items():
         yield OwedHint(queue=queue, row_ids=tuple(ids))

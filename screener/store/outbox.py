@@ -153,12 +153,13 @@ class Outbox(Base):
             )
             settle(connection, delivery.study_id, now)
 
-    def owed_notices(self, now: datetime) -> list[OwedNotice]:
-        """Notices that are due and told each by itself, oldest first."""
+    def owed_notices(self, now: datetime, longest_wait: timedelta | None = None) -> list[OwedNotice]:
+        """Notices that are due and told each by itself, oldest first; no wait is longer than `longest_wait`."""
         with self._begin() as connection:
             rows = connection.execute(
                 t.notices.select()
-                .where(t.notices.c.state == "owed", t.notices.c.not_before <= now, t.notices.c.is_in_digest.is_(False))
+                .where(t.notices.c.state == "owed", t.notices.c.is_in_digest.is_(False))
+                .where(is_due(t.notices.c.not_before, now, longest_wait))
                 .order_by(t.notices.c.owed_since, t.notices.c.id)
             ).all()
             return [notice_of(connection, row) for row in rows]
@@ -194,6 +195,12 @@ class Outbox(Base):
                 stage="not notified",
                 sentence=f"{row.channel} to {row.recipient}, attempt {row.attempts + 1}: {error}",
             )
+
+
+def is_due(not_before: sa.Column[datetime], now: datetime, longest_wait: timedelta | None) -> sa.ColumnElement[bool]:
+    """True: its time has come, or lies so far ahead that it was written before the clock was set back."""
+    due = not_before <= now
+    return due if longest_wait is None else sa.or_(due, not_before > now + longest_wait)
 
 
 def _then(not_before: datetime | None, what: str) -> str:

@@ -67,7 +67,7 @@ class Outbox:
         self.errors: dict[int, str] = {}
         self.is_broken = False
 
-    def owed_notices(self, now: datetime) -> list[OwedNotice]:
+    def owed_notices(self, now: datetime, longest_wait: timedelta) -> list[OwedNotice]:  # noqa: ARG002 - the store's shape
         return [notice for notice_id, notice in self.rows.items() if self.not_before[notice_id] <= now]
 
     def owed_notice(self, notice_id: int) -> OwedNotice | None:
