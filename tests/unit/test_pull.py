@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from pydicom import Dataset
 
 from screener.clock import is_open, night_began, parse_window
-from screener.config import Pull, Source
+from screener.complete import Completion
+from screener.config import Pull, Source, make_config
 from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue
 from screener.outcomes import TryAgain
@@ -17,12 +19,15 @@ from screener.pull.ask_pacs import AWAY, MOST_CONTEXTS, _contexts_for
 from screener.pull.match import Series, is_wanted_series, is_wanted_study
 from screener.pull.night_list import NightList
 from screener.store import BackfillOrder, BackfillReport, Store, open_store
-from tests.peers.values import an_instance
+from screener.store import pull_tables as p
+from tests.peers.scanner import make_ct
+from tests.peers.values import CT, an_instance
 from tests.unit.test_store import THRESHOLDS
 
 NIGHT = datetime(2031, 3, 4, 23, 0).astimezone()
 """A local time in the window of every test that names none."""
 QUIET, MAX_WAIT, LEASE = timedelta(seconds=60), timedelta(hours=1), timedelta(minutes=2)
+AXIAL = [1, 0, 0, 0, 1, 0]
 FIRST, LAST = date(2019, 1, 1), date(2019, 1, 3)
 
 
@@ -42,7 +47,7 @@ def store(empty: Path, tmp_path: Path) -> Iterator[Store]:
     opened.engine.dispose()
 
 
-def a_series(number: int, images: int = 2, **changes: object) -> Series:
+def a_series(number: int, images: int | None = 2, **changes: object) -> Series:
     values: dict[str, object] = {"modality": "CT", "body_part": "HEADNECK", "station_name": "CT1", "images": images}
     return Series(series_instance_uid=f"1.9.{number}", **values | changes)  # type: ignore[arg-type]
 
@@ -63,6 +68,8 @@ class Archive:
         self.refusal: Exception | None = None
         self.breaks: dict[str, Exception] = {}
         """What the fetch of a study raises."""
+        self.holds: dict[str, int] = {}
+        """How many images a series has of which it gives no count."""
         self.now = NIGHT
         self._store = store
 
@@ -79,13 +86,20 @@ class Archive:
         self._refuse()
         return self.series[study_instance_uid]
 
+    def find_images(self, study_instance_uid: str, series_instance_uid: str) -> dict[str, str]:
+        self._refuse()
+        (series,) = (one for one in self.series[study_instance_uid] if one.series_instance_uid == series_instance_uid)
+        count = self.holds.get(series_instance_uid, series.images or 0)
+        return {f"{study_instance_uid}.{series_instance_uid}.{number}": CT for number in range(count)}
+
     def fetch(self, study_instance_uid: str, series: Sequence[Series]) -> None:
         self.asked.append((study_instance_uid, [one.series_instance_uid for one in series]))
         if study_instance_uid in self.breaks:
             raise self.breaks[study_instance_uid]
         for one in series:
             if one.series_instance_uid not in self.loses:
-                receive(self._store, study_instance_uid, one, self.now)
+                count = one.images if one.images is not None else self.holds[one.series_instance_uid]
+                receive(self._store, study_instance_uid, replace(one, images=count), self.now)
 
     def abort(self) -> None:
         pass
@@ -330,6 +344,148 @@ def test_a_study_that_stays_incomplete_is_screened_with_what_has_come(store: Sto
         night_list(store, archive, NIGHT + timedelta(hours=hour), max_attempts=2).work()
     assert report(store).states == {"fetched": 1}
     assert dispatch(store, NIGHT + timedelta(hours=2)) == 1
+
+
+class Reading:
+    """Completeness as the daemon judges it."""
+
+    def __init__(self, store: Store, folder: Path, **settings: object) -> None:
+        tables = {
+            "storage": {"folder": str(folder)},
+            "completeness": {"max_wait_seconds": MAX_WAIT.total_seconds(), **settings},
+        }
+        self.store = store
+        self.completion = Completion(store, make_config(tables, base=folder, environment={}))
+
+    def look(self, now: datetime) -> int:
+        return self.completion.dispatch_complete_studies(now)
+
+    def story(self, study: str = "1.2.1") -> list[str]:
+        study_id = self.store.find_study(study)
+        assert study_id is not None
+        return [step.sentence for step in self.store.study_report(study_id).steps]
+
+
+def test_the_story_of_a_study_that_was_given_up_says_what_did_not_come(store: Store, tmp_path: Path) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2))
+    archive.loses = {"1.9.2"}
+    order(store)
+    night_list(store, archive, max_attempts=1).work()
+    reading = Reading(store, tmp_path)
+    assert reading.look(NIGHT + QUIET) == 1
+    assert "night list: 1 of 2 series did not come whole; tried 1 times" in reading.story()[-1]
+
+
+def test_the_story_of_a_study_that_was_let_go_says_that_its_fetch_is_held_back(store: Store, tmp_path: Path) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2))
+    archive.loses = {"1.9.2"}
+    order(store)
+    night_list(store, archive).work()
+    store.pause_backfill(1, True)
+    night_list(store, archive, NIGHT + QUIET).work()
+    reading = Reading(store, tmp_path)
+    assert reading.look(NIGHT + QUIET) == 1
+    assert "night list: held back by window, pause or settings before all of it had come" in reading.story()[-1]
+
+
+def test_a_past_study_that_came_in_part_is_waited_for_where_slices_are_missing(store: Store, tmp_path: Path) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1, images=20))
+    order(store)
+    night_list(store, archive).work()
+    with store.engine.begin() as connection:
+        connection.execute(p.worklist.update().values(code="incomplete", reason="3 of 4 series did not come whole"))
+    for number in range(20):
+        ds = make_ct(ImagePositionPatient=[0, 0, 3 * number + 3 * (number > 9)], ImageOrientationPatient=AXIAL)
+        (tmp_path / "received").mkdir(exist_ok=True)
+        ds.save_as(tmp_path / f"received/1.2.1-1.9.1-{number}.dcm", enforce_file_format=True)
+    reading = Reading(store, tmp_path)
+    assert reading.look(NIGHT + QUIET) == 0
+    assert "waits: 1 slice is missing" in reading.story()[-1]
+    assert reading.look(NIGHT + MAX_WAIT) == 1
+    assert "night list: 3 of 4 series did not come whole" in reading.story()[-1]
+
+
+def test_a_study_that_came_whole_is_not_judged_again(store: Store, tmp_path: Path) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    night_list(store, archive).work()
+    (study,) = store.quiet_studies(NIGHT + QUIET, quiet=QUIET, max_wait=MAX_WAIT)
+    assert (study.is_fetched, study.fetch_reason) == (True, "")
+
+
+def test_images_are_counted_one_by_one_where_the_source_gives_no_count(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1, images=None))
+    archive.holds = {"1.9.1": 5}
+    receive(store, "1.2.1", a_series(1, images=2), NIGHT)
+    order(store)
+    night_list(store, archive).work()
+    assert archive.asked == [("1.2.1", ["1.9.1"])]
+    assert store.images_by_series("1.2.1") == {"1.9.1": 5}
+    assert report(store).reasons == {}
+
+
+def test_a_study_of_which_the_source_counts_nothing_is_not_called_whole(store: Store, tmp_path: Path) -> None:
+    archive = Archive(store)
+    archive.find_images = lambda *_: {}  # type: ignore[method-assign]
+    archive.add("1.2.1", FIRST, a_series(1, images=None))
+    archive.holds = {"1.9.1": 5}
+    receive(store, "1.2.2", a_series(2), NIGHT)
+    archive.add("1.2.2", FIRST, a_series(2, images=None))
+    order(store)
+    night_list(store, archive).work()
+    reason = "of 1 of its series the source does not say how many images there are"
+    assert report(store).reasons == {("fetched", reason): 1, ("skipped", f"received before; {reason}"): 1}
+    reading = Reading(store, tmp_path)
+    assert reading.look(NIGHT + QUIET) == 2
+    assert f"night list: {reason}" in reading.story()[-1]
+
+
+def test_a_study_whose_source_stays_away_is_released_after_max_wait_and_the_rest_supersedes(
+    store: Store, tmp_path: Path
+) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2))
+    archive.loses = {"1.9.2"}
+    order(store)
+    pulling = night_list(store, archive)
+    pulling.work()
+    archive.refusal = TryAgain("old cannot be reached", code=AWAY)
+    reading = Reading(store, tmp_path)
+    while archive.now < NIGHT + MAX_WAIT - timedelta(minutes=5):
+        archive.now += timedelta(minutes=5)
+        pulling.work()
+        assert reading.look(archive.now) == 0, "a study that is half here was screened"
+    assert reading.story()[-1] == "waits for the rest of it: old cannot be reached"
+    assert sum("cannot be reached" in line for line in reading.story()) == 1
+    assert reading.look(NIGHT + MAX_WAIT) == 1
+    told = reading.story()[-1]
+    assert "not waited for any longer than 3600 s after the first image: night list: old cannot be reached" in told
+    archive.now += timedelta(hours=1)
+    pulling.work()
+    assert reading.story()[-1] == told, "it waits no longer"
+    archive.refusal, archive.loses = None, set()
+    archive.now += timedelta(hours=2)
+    pulling.work()
+    assert report(store).states == {"fetched": 1}
+    assert reading.look(archive.now + QUIET) == 1
+    assert len(store.study_report(1).runs) == 2
+
+
+def test_a_day_is_searched_once_it_has_been_over_for_hours(store: Store) -> None:
+    archive = Archive(store, from_date=(NIGHT.date() - timedelta(days=1)).isoformat())
+    midnight = NIGHT.replace(hour=0) + timedelta(days=1)
+    pulling = night_list(store, archive, midnight + timedelta(seconds=1))
+    pulling.begin()
+    pulling.work()
+    assert report(store).next_dates == {"old": NIGHT.date()}
+    archive.now = midnight + timedelta(hours=3)
+    pulling.work()
+    assert report(store).next_dates == {"old": NIGHT.date() + timedelta(days=1)}
 
 
 def test_a_source_that_is_away_is_left_alone_for_longer_and_longer(store: Store) -> None:
