@@ -9,12 +9,13 @@ from io import BytesIO
 from typing import BinaryIO
 
 from pydicom import Dataset
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
+from pydicom.valuerep import VR
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT
+from screener.walk_elements import CutShortError, ElementWalker, Head, MalformedError, NotHeldError
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -25,7 +26,7 @@ _MAX_INFLATION = 40
 _SINGLE_IMAGE_BYTES = 16 << 20
 _HEAD_BYTES = 4 << 20  # of an inflated data set, kept to be read: all that stands before the first frame
 _PIECE_BYTES = 64 << 10
-_MAX_VALUE_BYTES = 1 << 20  # of the few elements that are read
+_MAX_VALUE_BYTES = 1 << 16  # of the few elements that are read
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
@@ -35,21 +36,24 @@ _MODEL_NAME = 0x00081090
 _CONTRIBUTING_EQUIPMENT = 0x0018A001
 _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
-_WANTED: list[BaseTag | int] = [
+_WANTED = frozenset({
     _SOP_CLASS_UID, _SOP_INSTANCE_UID, _MODALITY, _MANUFACTURER, _MODEL_NAME,
     _CONTRIBUTING_EQUIPMENT, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID,
-]  # fmt: skip
+})  # fmt: skip
 _FIRST_BULK_TAG = 0x52000000  # per-frame groups, waveforms and pixels follow
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_SIGNATURES = 0xFFFAFFFA
+_LAST_PRIVATE_GROUP = 0xFFFD  # PS3.5 7.8.1
+_VRS = frozenset(str(vr) for vr in VR)
 _PROCESSING_EQUIPMENT = "109102"  # PS3.16 CID 7005, DCM
 
 # What the parser raises on bytes that are no data set: it was written for files that are.
 NOT_READABLE = (
     ArithmeticError, AttributeError, EOFError, InvalidDicomError, LookupError, NotImplementedError,
-    MemoryError, OSError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
+    OSError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
-_Elements = dict[int, RawDataElement | DataElement]
+_Elements = dict[int, RawDataElement]
 
 
 class UnreadableDataSetError(ValueError):
@@ -69,7 +73,7 @@ class Header:
     is_ours: bool
     """True: its equipment says that a screener made it, of whatever version."""
     is_truncated: bool
-    """True: its last element, the pixel data, ends before its declared length."""
+    """True: it ends within its pixel data, or within what stands before or behind them."""
 
 
 def is_uid(text: str) -> bool:
@@ -78,18 +82,20 @@ def is_uid(text: str) -> bool:
 
 
 def read_header(encoded: BinaryIO, transfer_syntax_uid: str) -> Header:
-    """Read the header of a data set without file meta information; UnreadableDataSetError says what is wrong."""
+    """Read the header of a data set without file meta information; UnreadableDataSetError says what is wrong.
+
+    What the disk or the memory does not give is OSError or MemoryError: no fault of the data set.
+    """
     size_bytes = encoded.seek(0, os.SEEK_END)
     if size_bytes == 0:
         raise UnreadableDataSetError("The data set is empty.")
+    is_cut = False
     try:
         if transfer_syntax_uid in DEFLATED:
             most_bytes = min(_MAX_INFLATED_BYTES, max(_SINGLE_IMAGE_BYTES, _MAX_INFLATION * size_bytes))
-            encoded, size_bytes = _inflate(encoded, most_bytes)
-        elements, is_truncated = _walk(encoded, size_bytes, transfer_syntax_uid)
-    except UnreadableDataSetError:
-        raise
-    except NOT_READABLE:
+            encoded, size_bytes, is_cut = _inflate(encoded, most_bytes)
+        elements, ends_early = _walk(encoded, size_bytes, transfer_syntax_uid)
+    except (MalformedError, zlib.error):
         raise UnreadableDataSetError("The data set cannot be read: it is damaged or not DICOM.") from None
     return Header(
         study_instance_uid=_uid(elements, _STUDY_INSTANCE_UID, "Study Instance UID"),
@@ -98,12 +104,12 @@ def read_header(encoded: BinaryIO, transfer_syntax_uid: str) -> Header:
         sop_class_uid=_uid(elements, _SOP_CLASS_UID, "SOP Class UID"),
         modality=_modality(elements),
         is_ours=_is_ours(elements),
-        is_truncated=is_truncated,
+        is_truncated=is_cut or ends_early,
     )
 
 
-def _inflate(encoded: BinaryIO, most_bytes: int) -> tuple[BinaryIO, int]:
-    """Inflate a data set piece by piece: its head, and how many bytes it comes to."""
+def _inflate(encoded: BinaryIO, most_bytes: int) -> tuple[BinaryIO, int, bool]:
+    """Inflate a data set piece by piece: its head, how many bytes it comes to, and whether it ends too early."""
     encoded.seek(0)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     head = bytearray()
@@ -117,39 +123,69 @@ def _inflate(encoded: BinaryIO, most_bytes: int) -> tuple[BinaryIO, int]:
         size_bytes += len(inflated)
         if size_bytes > most_bytes:
             raise UnreadableDataSetError("The data set inflates to more than an image can hold.")
-    return BytesIO(head), size_bytes
+    return BytesIO(head), size_bytes, not inflate.eof
 
 
 def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple[_Elements, bool]:
-    """Collect the wanted elements, stepping over all others; the flag says that the pixel data are cut short."""
-    bulk: tuple[int, int] | None = None  # position and declared length of the value
+    """Collect the wanted elements, stepping over all others; the flag says that the data set is cut short.
 
-    def is_bulk(tag: BaseTag, _vr: str | None, length: int) -> bool:
-        nonlocal bulk
+    What stands behind the pixels is looked at as far as it may belong to the
+    data set: some writers fill up their files.
+    """
+    is_implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+    is_little = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
+    walker = ElementWalker(encoded, size_bytes, is_implicit=is_implicit, is_little=is_little)
+    elements: _Elements = {}
+    tag = 0
+    try:
+        while (head := walker.read_head()) is not None:
+            tag, begin = head.tag, walker.position
+            walker.step_over(head)
+            if tag in _WANTED:
+                _collect(elements, walker, head, begin, is_little=is_little)
+            if tag in _PIXELS:
+                return elements, _is_cut_behind_pixels(walker, tag, is_implicit=is_implicit)
+    except CutShortError:
         if tag < _FIRST_BULK_TAG:
-            if length > _MAX_VALUE_BYTES and length != _UNDEFINED_LENGTH and tag in _WANTED:
-                raise ValueError  # the parser would set as much memory aside
-            return False
-        bulk = (encoded.tell(), length)
-        return True
+            raise UnreadableDataSetError("The data set ends in the middle of its header.") from None
+        return elements, True
+    except NotHeldError:
+        pass
+    return elements, False
 
-    encoded.seek(0)
-    elements: _Elements = {
-        element.tag: element
-        for element in data_element_generator(
-            encoded,
-            is_implicit_VR=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
-            is_little_endian=transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
-            stop_when=is_bulk,
-            specific_tags=_WANTED,
-        )
-    }
-    if bulk is None:
-        if encoded.tell() > size_bytes:
-            raise UnreadableDataSetError("The data set ends in the middle of its header.")
-        return elements, False
-    position, length = bulk
-    return elements, length != _UNDEFINED_LENGTH and position + length > size_bytes
+
+def _collect(elements: _Elements, walker: ElementWalker, head: Head, begin: int, *, is_little: bool) -> None:
+    """Read the value that the walker has just stepped over."""
+    length = walker.position - begin
+    if length > _MAX_VALUE_BYTES:
+        if head.tag == _CONTRIBUTING_EQUIPMENT:  # nobody has as much; the library would build it all
+            return
+        raise MalformedError("a value of absurd length")
+    value = walker.read_value(begin, length)
+    elements[head.tag] = RawDataElement(
+        BaseTag(head.tag), head.vr or None, head.length, value, begin, not head.vr, is_little
+    )
+
+
+def _is_cut_behind_pixels(walker: ElementWalker, tag: int, *, is_implicit: bool) -> bool:
+    head: Head | None = None
+    try:
+        while (head := walker.read_head()) is not None and _may_follow_pixels(head, tag, is_implicit=is_implicit):
+            tag = head.tag
+            walker.step_over(head)
+            head = None
+    except CutShortError:
+        return head is not None
+    except (MalformedError, NotHeldError):
+        pass
+    return False
+
+
+def _may_follow_pixels(head: Head, previous_tag: int, *, is_implicit: bool) -> bool:
+    """Tell whether a head stands for something: private groups, signatures; what fills a file up is of no interest."""
+    group = head.tag >> 16
+    is_known = (group % 2 == 1 and group <= _LAST_PRIVATE_GROUP) or head.tag in _PIXELS or head.tag == _SIGNATURES
+    return is_known and head.tag > previous_tag and (is_implicit or head.vr in _VRS)
 
 
 def _text(elements: _Elements, tag: int) -> str:

@@ -149,16 +149,19 @@ def test_the_door_counts_what_is_inflated_to_the_byte(size_bytes: int) -> None:
     content = rng.integers(0, 4, size_bytes, dtype=np.uint8).tobytes()
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     encoded = squeeze.compress(content) + squeeze.flush() + b"\0"
-    head, counted = door._inflate(BytesIO(encoded), size_bytes)
-    assert (head.read(), counted) == (content[: door._HEAD_BYTES], size_bytes)
+    head, counted, is_cut = door._inflate(BytesIO(encoded), size_bytes)
+    assert (head.read(), counted, is_cut) == (content[: door._HEAD_BYTES], size_bytes, False)
 
 
 def test_a_value_of_absurd_length_is_refused_at_the_door(tmp_path: Path) -> None:
     data_set = read_data_set_bytes(write(a_slice(), tmp_path / "one.dcm"))
     at = data_set.index(b"\x08\x00\x70\x00LO")
     absurd = data_set[:at] + b"\x08\x00\x70\x00UT\0\0\xf0\xff\xff\xff" + data_set[at + 8 :]
-    with pytest.raises(UnreadableDataSetError, match="damaged"):
+    with pytest.raises(UnreadableDataSetError, match="ends in the middle"):
         read_header(BytesIO(absurd), ExplicitVRLittleEndian)
+    long = data_set[:at] + b"\x08\x00\x70\x00UT\0\0\0\0\x10\0" + bytes(1 << 20) + data_set[at:]
+    with pytest.raises(UnreadableDataSetError, match="damaged"):
+        read_header(BytesIO(long), ExplicitVRLittleEndian)
 
 
 def test_a_sequence_in_place_of_a_value_is_a_broken_file(tmp_path: Path) -> None:
