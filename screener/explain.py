@@ -27,12 +27,12 @@ def describe_counts(counts: Counts) -> str:
 
 
 def describe_backlog(backlog: Backlog, now: datetime) -> str:
-    """What waits on each queue, what has waited longest, and what is in hand."""
+    """What waits on each queue, what of each kind has waited longest, and what is in hand."""
     waiting = ", ".join(f"{queue} {backlog.queues.get(queue, 0)}" for queue in Queue)
     lines = [f"waiting, by queue: {waiting}"]
-    if backlog.oldest_study_id is not None and backlog.oldest_since is not None:
-        minutes = (now - backlog.oldest_since).total_seconds() / 60
-        lines.append(f"oldest waiting study: {backlog.oldest_study_id}, for {minutes:.0f} min")
+    for oldest in backlog.oldest:
+        minutes = max((now - oldest.since).total_seconds(), 0) / 60
+        lines.append(f"oldest {oldest.what}: study {oldest.study_id}, for {minutes:.0f} min")
     lines.append(f"leases held: {len(backlog.leases)}")
     for lease in backlog.leases:
         state = f"until {_moment(lease.until)}" if lease.until >= now else f"expired at {_moment(lease.until)}"

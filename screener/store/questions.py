@@ -26,6 +26,7 @@ from screener.store.values import (
     SeriesLine,
     StepLine,
     StudyReport,
+    WaitLine,
 )
 from screener.study import GlandAssessment, Presence, Side
 
@@ -75,9 +76,7 @@ class Questions(Base):
             queues: dict[str, int] = dict(connection.execute(counted).all())
             free = (t.deliveries.c.state.in_(["owed", "sent"]), t.deliveries.c.owner.is_(None))
             queues[Queue.RESULTS] = _count(connection, t.deliveries, *free)
-            oldest = connection.execute(
-                sa.select(t.runs.c.study_id, t.runs.c.opened_at).where(waiting).order_by(t.runs.c.opened_at).limit(1)
-            ).one_or_none()
+            oldest = tuple(_oldest_waits(connection))
             held = connection.execute(
                 sa.select(t.runs.c.study_id, t.runs.c.queue, t.runs.c.owner, t.runs.c.lease_until)
                 .where(t.runs.c.state == "running")
@@ -96,8 +95,7 @@ class Questions(Base):
             rows: list[Any] = [*held, *sending]
         return Backlog(
             queues=queues,
-            oldest_study_id=oldest.study_id if oldest else None,
-            oldest_since=oldest.opened_at if oldest else None,
+            oldest=oldest,
             leases=tuple(
                 LeaseLine(study_id=row.study_id, queue=row.queue, owner=row.owner, until=row.lease_until)
                 for row in rows
@@ -213,6 +211,31 @@ class Questions(Base):
 
 def _count(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
     return connection.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one()
+
+
+def _oldest_waits(connection: sa.Connection) -> Iterator[WaitLine]:
+    """What has waited longest of each kind: where any stage stands still, one of these grows old."""
+    studies, runs, deliveries, notices = t.studies.c, t.runs.c, t.deliveries.c, t.notices.c
+    alone = notices.is_in_digest.is_(False)
+    kinds: list[tuple[str, sa.Column[int], sa.Column[datetime], sa.ColumnElement[bool]]] = [
+        ("not yet complete", studies.id, studies.news_since_at, studies.news_since_at.is_not(None)),
+        ("waiting to be screened", runs.study_id, runs.opened_at, runs.state == "waiting"),
+        ("delivery owed", deliveries.study_id, deliveries.owed_since, deliveries.state == "owed"),
+        ("delivery not yet confirmed", deliveries.study_id, deliveries.owed_since, deliveries.state == "sent"),
+        ("notice owed", notices.study_id, notices.owed_since, sa.and_(notices.state == "owed", alone)),
+        (
+            "finding to be told in a digest",
+            notices.study_id,
+            notices.owed_since,
+            sa.and_(notices.state == "owed", ~alone),
+        ),
+    ]
+    for what, study_id, since, is_waiting in kinds:
+        row = connection.execute(
+            sa.select(study_id, since).where(is_waiting).order_by(since, study_id).limit(1)
+        ).first()
+        if row is not None:
+            yield WaitLine(what=what, study_id=row[0], since=row[1])
 
 
 def _oddities(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[OddityLine]:

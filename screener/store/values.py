@@ -68,7 +68,11 @@ class QuietStudy:
     senders: frozenset[str] = frozenset()
     """Calling AE titles of its images."""
     is_fetched: bool = False
-    """True: a backfill fetched it, and a sender had no part in it."""
+    """True: a backfill fetched all of it, and a sender had no part in it."""
+    is_being_fetched: bool = False
+    """True: a backfill has begun to fetch it and has not come to an end."""
+    fetch_reason: str = ""
+    """Why not all of it may have been fetched; empty where it was, or where no backfill tried."""
     is_asked_for: bool = False
     """True: a person asked for another run, and no image has come since."""
 
@@ -98,6 +102,10 @@ class Run:
     reprocess_number: int
     newest_instance_id: int | None = None
     """Our number of the newest image that was judged complete with the others; the run reads none after it."""
+    failures: int = 0
+    """Earlier attempts that killed the worker or ended in an unexpected error."""
+    tried_since: datetime | None = None
+    """When it was first put back to be tried again; None on a first attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,14 +183,23 @@ class LeaseLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitLine:
+    """The oldest of one kind of waiting."""
+
+    what: str
+    """Such as "delivery owed"."""
+    study_id: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """What waits, and who works on what."""
 
     queues: dict[str, int]
     """Runs and deliveries that wait, by queue."""
-    oldest_study_id: int | None
-    """The study whose run has waited longest; None where none waits."""
-    oldest_since: datetime | None
+    oldest: tuple[WaitLine, ...]
+    """What has waited longest of each kind, in the order of the journey."""
     leases: tuple[LeaseLine, ...]
 
 
