@@ -77,6 +77,8 @@ class Completion:
             watch = self._watched.get(study.study_id)
             is_calm = study.news_at <= now - (calm if watch and watch.is_held else self._quiet)
             is_over = study.news_since_at is not None and study.news_since_at <= now - self._max_wait
+            if study.is_being_fetched:  # nothing comes of it any more: its source is away
+                is_over = is_calm = study.news_at <= now - self._max_wait
             if is_calm or is_over:
                 dispatched += self._judge_alone(study, now, is_calm=is_calm, is_over=is_over)
         return dispatched
@@ -97,6 +99,9 @@ class Completion:
         if found is None:
             return False
         missing, remarks = found.missing, found.remarks
+        if study.fetch_reason:
+            told = (f"night list: {study.fetch_reason}",)
+            missing, remarks = (told + missing, remarks) if study.is_being_fetched else (missing, told + remarks)
         if missing and not is_over:
             self._hold(study, "; ".join(missing), now)
             return False
@@ -105,7 +110,7 @@ class Completion:
             waited = f"{self._settings.max_wait_seconds:g} s after the first image"
             if self._settings.after_max_wait == "set_aside":
                 reason = "; ".join([f"not whole {waited}", *([] if is_calm else [silence]), *missing])
-                return self._set_aside(study, reason, now)
+                return self._set_aside(study, reason, remarks, now)
             silence = "; ".join([silence, *(f"not waited for any longer than {waited}: {one}" for one in missing)])
         return self._let_go(study, "; ".join([silence, *remarks]), now)
 
@@ -167,8 +172,9 @@ class Completion:
         logger.info("study=%d stage=complete signal=%r next=%r", study.study_id, signal, ended)
         return True
 
-    def _set_aside(self, study: QuietStudy, reason: str, now: datetime) -> bool:
-        study = replace(study, signal=f"not waited for any longer than {self._settings.max_wait_seconds:g} s")
+    def _set_aside(self, study: QuietStudy, reason: str, remarks: tuple[str, ...], now: datetime) -> bool:
+        waited = f"not waited for any longer than {self._settings.max_wait_seconds:g} s"
+        study = replace(study, signal="; ".join([waited, *remarks]))
         if not self._store.set_aside_study(study, code=INCOMPLETE, reason=reason, now=now):
             return False
         self._watched.pop(study.study_id, None)

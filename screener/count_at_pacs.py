@@ -20,8 +20,7 @@ from screener.config import AskedPacs, Source
 from screener.logs import describe_error
 from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import Caller, PacsSource
-from screener.pull.match import Series
-from screener.sop_classes import IMAGES
+from screener.pull.match import Series, pick_images
 from screener.store import QuietStudy, Store
 
 logger = logging.getLogger(__name__)
@@ -126,9 +125,8 @@ def _compare(
         if (not here and not pacs.whole_studies) or (one.images is not None and one.images <= len(here)):
             continue
         images = source.find_images(study_instance_uid, one.series_instance_uid)
-        wanted = {uid for uid, sop_class_uid in images.items() if not sop_class_uid or sop_class_uid in IMAGES}
         # A PACS that does not answer for images has counted them all the same.
-        missing = len(wanted - here) if images else (one.images or 0) - len(here)
+        missing = len(pick_images(images) - here) if images else (one.images or 0) - len(here)
         if missing > 0:
             yield (
                 f"{missing} {'image' if missing == 1 else 'images'} of series {one.series_instance_uid}, which "

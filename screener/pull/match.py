@@ -4,13 +4,14 @@ What a PACS leaves empty rules nothing out: matching keys beyond the unique
 ones are optional for it (PS3.4 C.6.2.1), and scanners leave them empty too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pydicom import Dataset
 
 from screener.config import Source
+from screener.sop_classes import IMAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,11 @@ class Series:
             station_name=_text(answer, "StationName"),
             images=int(count) if count.isascii() and count.isdigit() else None,
         )
+
+
+def pick_images(found: Mapping[str, str]) -> frozenset[str]:
+    """Of SOP Instance UIDs by SOP Class UID: those that the door takes as images; an unknown class may be one."""
+    return frozenset(uid for uid, sop_class_uid in found.items() if not sop_class_uid or sop_class_uid in IMAGES)
 
 
 def is_wanted_study(answer: Dataset, source: Source, modality: str) -> bool:

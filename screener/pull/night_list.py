@@ -8,6 +8,7 @@ every wanted series counts as many images here as there.
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from screener.delays import next_delay
 from screener.logs import describe_error
 from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import AWAY
-from screener.pull.match import Series, is_wanted_series
+from screener.pull.match import Series, is_wanted_series, pick_images
 from screener.store import ListedStudy, Search, Store
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ T = TypeVar("T")
 LIST_AHEAD = 2000
 """Studies that may wait before no further day is searched."""
 LONGEST_WAIT_SECONDS = 3600
+SETTLED = timedelta(hours=3)
+"""So long after its end a day is searched: what was taken shortly before midnight is in the PACS by then."""
 
 
 class Client(Protocol):
@@ -42,6 +45,9 @@ class Client(Protocol):
 
     def find_series(self, study_instance_uid: str) -> list[Series]:
         """The series of one study."""
+
+    def find_images(self, study_instance_uid: str, series_instance_uid: str) -> dict[str, str]:
+        """SOP Instance UID to SOP Class UID of every instance of a series."""
 
     def fetch(self, study_instance_uid: str, series: Sequence[Series]) -> None:
         """Have these series sent to us; return when the source says that it is over."""
@@ -108,7 +114,7 @@ class NightList:
             return True
         if self._store.waiting_studies(ready) >= LIST_AHEAD:
             return False
-        search = self._store.next_search(ready, local.date(), is_open=is_night)
+        search = self._store.next_search(ready, (local - SETTLED).date(), is_open=is_night)
         if search is not None:
             self._search(search)
         return search is not None
@@ -141,23 +147,26 @@ class NightList:
         client = self._clients[item.source]
         try:
             offered = self._ask(client.find_series, item.study_instance_uid)
+            wanted = [self._count(item, client, series) for series in self._wanted(item, client.settings, offered)]
         except TryAgain as outcome:
             if outcome.code == AWAY:
                 self._stand_back(item.source, outcome.reason)
+                self._wait(item, outcome.reason, self._clock())
             else:  # it refuses this very study: that counts, or the study would hold up all others
                 self._store.begin_fetch(item, self._clock())
                 self._leave(item, outcome.reason)
             return
-        wanted = self._wanted(item, client.settings, offered)
         missing = self._missing(item, wanted)
         if not offered:
             self._end(item, "skipped", "gone", "the source no longer has it")
         elif not wanted:
             self._end(item, "skipped", "no_series", "no series of it is wanted")
         elif not missing and item.has_begun:
-            self._end(item, "fetched")
+            self._end_fetched(item, wanted)
         elif not missing:
-            self._end(item, "skipped", "known", "received before, and nothing of it is missing")
+            uncounted = describe_uncounted(wanted)
+            known = f"received before; {uncounted}" if uncounted else "received before, and nothing of it is missing"
+            self._end(item, "skipped", "known", known)
         elif item.attempts >= self._settings.max_attempts:
             self._give_up(item, item.attempts, "no fetch of it came to its end")
         else:
@@ -179,7 +188,7 @@ class NightList:
         if still:
             self._leave(item, f"{len(still)} of {len(wanted)} series did not come whole")
         else:
-            self._end(item, "fetched")
+            self._end_fetched(item, wanted)
 
     def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask a source; TryAgain, whatever goes wrong: it must not be repeated at once, nor hold up other studies."""
@@ -195,6 +204,18 @@ class NightList:
         modalities = item.modalities or source.modalities
         body_parts = item.body_parts or source.body_parts
         return [series for series in offered if is_wanted_series(series, source, modalities, body_parts)]
+
+    def _count(self, item: ListedStudy, client: Client, series: Series) -> Series:
+        """Count the images of a series of which the source gives no count, where it tells of each image."""
+        if series.images:
+            return series
+        try:
+            found = self._ask(client.find_images, item.study_instance_uid, series.series_instance_uid)
+        except TryAgain as outcome:
+            if outcome.code == AWAY:
+                raise
+            found = {}
+        return replace(series, images=len(pick_images(found)) or None)
 
     def _missing(self, item: ListedStudy, wanted: Sequence[Series]) -> list[Series]:
         """Series of which fewer images are here than there; where the source gives no count, those of which none is."""
@@ -212,11 +233,18 @@ class NightList:
             self._give_up(item, attempts, reason)
             return
         wait = next_delay(attempts, self._settings.retry_seconds, LONGEST_WAIT_SECONDS)
-        self._store.fetch_failed(item, reason, self._clock() + wait)
+        self._wait(item, reason, self._clock() + wait)
         logger.warning(
             "backfill=%d item=%d attempt=%d, again in %.0f s: %s",
             item.backfill_id, item.item_id, attempts, wait.total_seconds(), reason,
         )  # fmt: skip
+
+    def _wait(self, item: ListedStudy, reason: str, not_before: datetime) -> None:
+        """Leave a study for another attempt; where some of it is here, its story says what that waits for."""
+        is_begun = self._store.fetch_failed(item, reason, not_before)
+        study_id = self._store.find_study(item.study_instance_uid) if is_begun else None
+        if study_id is not None:
+            self._store.record_wait(study_id, f"waits for the rest of it: {reason}", self._clock())
 
     def _give_up(self, item: ListedStudy, attempts: int, reason: str) -> None:
         """What has come of a study is screened; where nothing has, a person must look."""
@@ -225,6 +253,10 @@ class NightList:
             self._end(item, "fetched", "incomplete", sentence)
         else:
             self._end(item, "failed", "not_fetched", sentence)
+
+    def _end_fetched(self, item: ListedStudy, wanted: Sequence[Series]) -> None:
+        uncounted = describe_uncounted(wanted)
+        self._end(item, "fetched", "uncounted" if uncounted else "", uncounted)
 
     def _end(self, item: ListedStudy, state: str, code: str = "", reason: str = "") -> None:
         self._store.end_fetch(item, state, code=code, reason=reason, now=self._clock())
@@ -239,3 +271,9 @@ class NightList:
         self._away_until[source] = self._clock() + wait
         level = logging.WARNING if failures == 1 else logging.DEBUG
         logger.log(level, "source=%s left alone for %.0f s: %s", source, wait.total_seconds(), reason)
+
+
+def describe_uncounted(wanted: Sequence[Series]) -> str:
+    """Say of how many series nobody knows how many images they have; empty where there is none."""
+    uncounted = sum(series.images is None for series in wanted)
+    return f"of {uncounted} of its series the source does not say how many images there are" if uncounted else ""

@@ -12,7 +12,7 @@ from screener.journey import Ending, Queue, Stage
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, Base, add_step, end_study, lock_study
 from screener.store.values import Kind, QuietStudy, Receipt, ReceivedInstance
-from screener.store.worklist import BACKLOG, DAYTIME, backfill_of, is_being_fetched
+from screener.store.worklist import BACKLOG, DAYTIME, backfill_of, fetch_of, is_being_fetched
 from screener.study import Thresholds
 
 
@@ -106,14 +106,15 @@ class Intake(Base):
     def quiet_studies(self, now: datetime, *, quiet: timedelta, max_wait: timedelta) -> list[QuietStudy]:
         """Studies whose new images have stopped arriving, or have waited long enough; oldest first.
 
-        One whose images we are fetching ourselves is not whole before that has ended.
+        One whose images we are fetching ourselves is not whole before that has ended, or has brought nothing for
+        as long.
         """
         with self._begin() as connection:
             rows = connection.execute(
                 t.studies.select()
                 .where(
                     t.studies.c.news_since_at.is_not(None),
-                    ~is_being_fetched(),
+                    sa.or_(~is_being_fetched(), t.studies.c.news_at <= now - max_wait),
                     sa.or_(t.studies.c.news_at <= now - quiet, t.studies.c.news_since_at <= now - max_wait),
                 )
                 .order_by(t.studies.c.news_since_at, t.studies.c.id)
@@ -121,7 +122,7 @@ class Intake(Base):
             return [_quiet_study(connection, row, now, quiet=quiet, max_wait=max_wait) for row in rows]
 
     def record_wait(self, study_id: int, sentence: str, now: datetime) -> None:
-        """Say in a study's history what it waits for; what its last line says already is not said again."""
+        """Say in a study's history what it waits for, if it waits; what its last line says is not said again."""
         with self._begin() as connection:
             last = connection.execute(
                 sa.select(t.steps.c.sentence)
@@ -129,7 +130,10 @@ class Intake(Base):
                 .order_by(t.steps.c.id.desc())
                 .limit(1)
             ).scalar()
-            if last != sentence:
+            is_waiting = sa.select(t.studies.c.id).where(
+                t.studies.c.id == study_id, t.studies.c.news_since_at.is_not(None)
+            )
+            if last != sentence and connection.execute(is_waiting).first() is not None:
                 add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
 
     def instances_by_series(self, study_id: int) -> dict[str, frozenset[str]]:
@@ -289,6 +293,7 @@ def _quiet_study(
         )
         .distinct()
     ).all()
+    fetch = fetch_of(connection, row)
     return QuietStudy(
         study_id=row.id,
         news_at=row.news_at,
@@ -301,7 +306,9 @@ def _quiet_study(
         study_instance_uid=row.study_instance_uid,
         news_since_at=row.news_since_at,
         senders=frozenset(image.calling_ae_title for image in images),
-        is_fetched=backfill_of(connection, row) is not None,
+        is_fetched=fetch is not None and fetch.is_whole and backfill_of(connection, row) is not None,
+        is_being_fetched=fetch is not None and fetch.is_under_way,
+        fetch_reason="" if fetch is None else fetch.reason,
         is_asked_for=row.reprocess_number > 0 and row.news_at == row.received_at,
     )
 

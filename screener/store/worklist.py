@@ -6,6 +6,7 @@ interrupted, and goes first.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,19 @@ from screener.store.values import Kind
 DAYTIME, BACKLOG = 0, 1
 """Priorities of runs: studies from scanners overtake those of a backfill."""
 
+HELD_BACK = "held back by window, pause or settings before all of it had come"
+
 _GROUPS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """What became of fetching the present state of a study."""
+
+    is_whole: bool
+    is_under_way: bool
+    reason: str
+    """Why not all of it may have come; empty where it is whole."""
 
 
 class Worklist(Base):
@@ -172,7 +185,7 @@ class Worklist(Base):
         )
         with self._begin() as connection:
             released = connection.execute(
-                p.worklist.update().where(p.worklist.c.id.in_(begun)).values(state="listed", reason="")
+                p.worklist.update().where(p.worklist.c.id.in_(begun)).values(state="listed", reason=HELD_BACK)
             )
             return released.rowcount
 
@@ -185,11 +198,13 @@ class Worklist(Base):
                 values |= {"started_at": now, "was_known": connection.execute(known).first() is not None}
             connection.execute(p.worklist.update().where(p.worklist.c.id == item.item_id).values(**values))
 
-    def fetch_failed(self, item: ListedStudy, reason: str, not_before: datetime) -> None:
-        """Leave a study for another attempt; what has come of it waits until then."""
+    def fetch_failed(self, item: ListedStudy, reason: str, not_before: datetime) -> bool:
+        """Leave a study for another attempt; True: it was begun, and what has come of it waits until then."""
         with self._begin() as connection:
             mine = p.worklist.c.id == item.item_id
             connection.execute(p.worklist.update().where(mine).values(reason=reason, not_before=not_before))
+            state: str = connection.execute(sa.select(p.worklist.c.state).where(mine)).scalar_one()
+            return state == "fetching"
 
     def end_fetch(self, item: ListedStudy, state: str, *, code: str, reason: str, now: datetime) -> None:
         """End a study on the list as fetched, skipped or failed."""
@@ -247,6 +262,24 @@ def is_being_fetched() -> sa.ColumnElement[bool]:
     return sa.exists().where(
         p.worklist.c.study_instance_uid == t.studies.c.study_instance_uid, p.worklist.c.state == "fetching"
     )
+
+
+def fetch_of(connection: sa.Connection, study: sa.Row[Any]) -> Fetch | None:
+    """The latest attempt at fetching a study; None where there was none, or all news came after it had ended."""
+    row = connection.execute(
+        sa.select(p.worklist)
+        .where(
+            p.worklist.c.study_instance_uid == study.study_instance_uid,
+            p.worklist.c.started_at.is_not(None),
+        )
+        .order_by(p.worklist.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None or (row.ended_at is not None and study.news_since_at > row.ended_at):
+        return None
+    is_whole = row.state == "fetched" and not row.code
+    reason = "" if is_whole else row.reason or "not all of it has come yet"
+    return Fetch(is_whole=is_whole, is_under_way=row.state == "fetching", reason=reason)
 
 
 def backfill_of(connection: sa.Connection, study: sa.Row[Any]) -> int | None:
