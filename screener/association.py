@@ -97,11 +97,11 @@ class Association:
         *,
         host: str,
         tls: ssl.SSLContext | None,
-        introduce: Callable[[], None],
+        tell: Callable[[bool], None],
     ) -> None:
-        """`introduce` is called once the peer has asked for an association."""
+        """`tell` is told True once the peer is let in, and False once its place is another's."""
         self.host = host
-        self._introduce = introduce
+        self._tell = tell
         self.calling_ae_title = ""
         self._connection = connection
         self._service = service
@@ -144,13 +144,13 @@ class Association:
         return False
 
     def _answer_request(self, request: AssociationRequest) -> bool:
-        self._introduce()
         self.calling_ae_title = request.calling_ae_title
         answer = self._service.admit(self, request)
         if isinstance(answer, Rejected):
             self._connection.say_goodbye(encode_reject(answer.result, answer.source, answer.reason))
             return False
         self._is_guest = True
+        self._tell(True)
         abstract_syntaxes = {context.context_id: context.abstract_syntax for context in request.contexts}
         self._contexts = {
             result.context_id: Context(result.context_id, abstract_syntaxes[result.context_id], result.transfer_syntax)
@@ -192,6 +192,7 @@ class Association:
             )
         if self._is_guest:
             self._is_guest = False
+            self._tell(False)
             self._service.leave(self)
             self._service.conclude(self, how)
 

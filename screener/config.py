@@ -110,11 +110,14 @@ class Peer(Section):
 
     def admits(self, ae_title: str, host: str) -> bool:
         """True: this entry lets a caller with this AE title and address in."""
+        return self.ae_title in {"*", ae_title.strip()} and self.includes(host)
+
+    def includes(self, host: str) -> bool:
+        """True: the address is one of this entry's."""
         address = ipaddress.ip_address(host)
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        named = self.ae_title in {"*", ae_title.strip()}
-        return named and any(address in ipaddress.ip_network(network, strict=False) for network in self.hosts)
+        return any(address in ipaddress.ip_network(network, strict=False) for network in self.hosts)
 
 
 def _loopback() -> list[Peer]:
@@ -186,7 +189,7 @@ class Queue(Section):
     time_limit_seconds: Annotated[int, Field(ge=1)] = 900
     """Seconds after which a study's screening is stopped by force."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """Times that a study is tried before a person must look."""
+    """Times that a study may kill its worker or end in an unexpected error before a person must look."""
     retry_seconds: Positive = 30
     """Seconds before a study is tried again; each further wait is twice as long."""
 

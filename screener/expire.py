@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 ORPHAN_AFTER = timedelta(days=1)
 """A file that no row names is younger than this while its row is being written."""
 REPORTS_KEPT = timedelta(days=30)
+REFUSALS_KEPT = timedelta(days=30)
 BATCH = 500
 
 
@@ -44,6 +45,7 @@ def expire(store: Store, archive: Archive, settings: Retention, now: datetime) -
         while store.forget_studies(now - timedelta(days=settings.history_days)):
             pass
     store.forget_reports(now - REPORTS_KEPT)
+    store.forget_refusals(now - REFUSALS_KEPT)
     return expired
 
 

@@ -1,6 +1,7 @@
 """Accept connections, one thread each, and see them all end."""
 
 import logging
+import resource
 import socket
 import threading
 import time
@@ -11,10 +12,17 @@ from screener.connection import TICK_SECONDS
 
 BACKLOG = 128  # the system's connections that wait; few would make the ninth modality of a busy morning wait a second
 MOST_STRANGERS = 256
-"""Connections that have not yet asked for an association, besides those that have one."""
+"""Connections without an association, from addresses that the settings name: before it, after it, or turned away."""
 MOST_STRANGERS_OF_A_HOST = 64
+MOST_UNKNOWN = 32
+"""Likewise from all other addresses: they are told why they are turned away, and shut the door to nobody."""
+MOST_UNKNOWN_OF_A_HOST = 8
+TELL_AGAIN_SECONDS = 10.0
 YIELD_SECONDS = 0.002
 """A process with associations lets others come first at a new one, so long for each that it has."""
+LONGEST_YIELD_SECONDS = 0.05
+MOST_FILES = 65536
+"""A thousand associations need two thousand; programs that we start may count to whatever is allowed."""
 
 _logger = logging.getLogger(__name__)
 
@@ -32,29 +40,64 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
+def allow_many_files() -> None:
+    """Raise what this process may have open, connections included, to what the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
+class _Crowd:
+    """Connections without an association, counted by the address that they come from."""
+
+    def __init__(self, most: int, most_of_a_host: int) -> None:
+        self._most = most
+        self._most_of_a_host = most_of_a_host
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def has_room(self, host: str) -> bool:
+        with self._lock:
+            return self._counts.total() < self._most and self._counts[host] < self._most_of_a_host
+
+    def add(self, host: str, change: int) -> None:
+        with self._lock:
+            self._counts[host] += change
+            if not self._counts[host]:
+                del self._counts[host]
+
+
 class Server:
     """Hands every connection to `serve` in a thread of its own, which closes it."""
 
     def __init__(
         self,
         listening: socket.socket,
-        serve: Callable[[socket.socket, str, Callable[[], None]], None],
+        serve: Callable[[socket.socket, str, Callable[[bool], None]], None],
         *,
+        is_known: Callable[[str], bool] = lambda _: True,
         is_shared: bool = False,
     ) -> None:
-        """`serve` gets a connection, the address it comes from, and what to call once it has asked for an association.
+        """`serve` gets a connection, its address, and what to tell whether it has an association (True) or none.
 
+        `is_known` tells whether any caller at an address can be let in.
         `is_shared`: other processes accept from the same socket.
         """
         self._listening = listening
         # A socket made from a descriptor knows nothing of the time limit that its maker set, and would poll instead.
         listening.settimeout(TICK_SECONDS)
         self._serve = serve
+        self._is_known = is_known
         self._is_shared = is_shared
         self._is_closing = threading.Event()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self._strangers: Counter[str] = Counter()
+        self._guests = 0
+        self._strangers = _Crowd(MOST_STRANGERS, MOST_STRANGERS_OF_A_HOST)
+        self._unknown = _Crowd(MOST_UNKNOWN, MOST_UNKNOWN_OF_A_HOST)
+        self._closed = 0
+        self._told_at = float("-inf")
         self._accepting = threading.Thread(target=self._accept, name="listener", daemon=True)
 
     @property
@@ -91,44 +134,54 @@ class Server:
                 continue
             self._receive(connection, address[0])
             if self._is_shared:
-                time.sleep(YIELD_SECONDS * len(self._threads))
+                time.sleep(min(YIELD_SECONDS * self._guests, LONGEST_YIELD_SECONDS))
 
     def _receive(self, connection: socket.socket, host: str) -> None:
-        with self._lock:
-            is_welcome = self._strangers.total() < MOST_STRANGERS and self._strangers[host] < MOST_STRANGERS_OF_A_HOST
-            if is_welcome:
-                self._strangers[host] += 1
-        if not is_welcome:
-            _logger.warning("connection closed: too many from host=%s that ask for no association", host)
-            connection.close()
+        crowd = self._strangers if self._is_known(host) else self._unknown
+        if not crowd.has_room(host):
+            self._turn_away(connection, host)
             return
-        thread = threading.Thread(target=self._run, args=(connection, host), name="association", daemon=True)
+        thread = threading.Thread(target=self._run, args=(connection, host, crowd), name="association", daemon=True)
+        crowd.add(host, 1)
         with self._lock:
             self._threads.add(thread)
         try:
             thread.start()
         except RuntimeError:  # the system gives no more threads
             _logger.warning("connection closed: no thread for it host=%s", host)
-            with self._lock:
-                self._threads.discard(thread)
-                self._strangers[host] -= 1
             connection.close()
+            self._forget(thread, host, crowd)
 
-    def _run(self, connection: socket.socket, host: str) -> None:
-        is_stranger = True
+    def _turn_away(self, connection: socket.socket, host: str) -> None:
+        """Hang up on a connection for which there is no place; one line of the log may stand for many."""
+        connection.close()
+        self._closed += 1
+        if time.monotonic() - self._told_at >= TELL_AGAIN_SECONDS:
+            _logger.warning(
+                "connections closed: %d, the last from host=%s: too many that have no association", self._closed, host
+            )
+            self._closed, self._told_at = 0, time.monotonic()
 
-        def introduce() -> None:
-            nonlocal is_stranger
-            with self._lock:
-                self._strangers[host] -= is_stranger
-                is_stranger = False
-                if not self._strangers[host]:
-                    del self._strangers[host]
+    def _run(self, connection: socket.socket, host: str, crowd: _Crowd) -> None:
+        is_guest = False
+
+        def tell(has_association: bool) -> None:
+            nonlocal is_guest
+            if has_association != is_guest:
+                is_guest = has_association
+                change = 1 if is_guest else -1
+                crowd.add(host, -change)
+                with self._lock:
+                    self._guests += change
 
         try:
-            self._serve(connection, host, introduce)
+            self._serve(connection, host, tell)
         finally:
-            introduce()
             connection.close()
-            with self._lock:
-                self._threads.discard(threading.current_thread())
+            tell(False)
+            self._forget(threading.current_thread(), host, crowd)
+
+    def _forget(self, thread: threading.Thread, host: str, crowd: _Crowd) -> None:
+        crowd.add(host, -1)
+        with self._lock:
+            self._threads.discard(thread)

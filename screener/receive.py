@@ -32,8 +32,7 @@ from screener.commit_rows import RowWriter
 from screener.config import Listener as ListenerSettings
 from screener.config import Peer
 from screener.connection import Connection
-from screener.listen import Server, open_socket
-from screener.logs import describe_error
+from screener.listen import Server, allow_many_files, open_socket
 from screener.read_header import NOT_READABLE, is_uid
 from screener.service import Admitted, Caller, Context, EventReport, Limits, Rejected
 from screener.slots import Slots
@@ -42,6 +41,7 @@ from screener.storage_commitment import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from screener.store import Store
 from screener.store.values import OwedReport
 from screener.take_instance import IncomingInstance, Intake, StoreRequest, Tally
+from screener.turned_away import TurnedAway
 from screener.upper_layer import (
     ABSTRACT_SYNTAX_NOT_SUPPORTED,
     ACCEPTED,
@@ -104,6 +104,7 @@ class Listener:
         if shared and store.engine.dialect.name == "sqlite":
             turn = {"turn": self._slots.turn}
         self._intake = Intake(archive, store, RowWriter(store, **turn), clock)
+        self._turned_away = TurnedAway(store, clock, **turn)
         self._commitments = CommitmentService(settings, archive, store, clock)
         self._limits = Limits(
             acse_seconds=settings.acse_timeout_seconds,
@@ -122,8 +123,9 @@ class Listener:
     def start(self) -> None:
         """Listen; OSError where the address is taken."""
         silence_libraries()
+        allow_many_files()
         listening = self._shared[0] if self._shared else open_socket(self._settings.host, self._settings.port)
-        self._server = Server(listening, self._serve, is_shared=self._shared is not None)
+        self._server = Server(listening, self._serve, is_known=self._is_known, is_shared=self._shared is not None)
         self._server.start()
 
     def stop(self, grace_seconds: float = 5) -> None:
@@ -136,9 +138,12 @@ class Listener:
             self._server.wait_until_idle(END_SECONDS)
         self._server = None
 
-    def _serve(self, sock: socket.socket, host: str, introduce: Callable[[], None]) -> None:
+    def _is_known(self, host: str) -> bool:
+        return any(peer.includes(host) for peer in self._settings.peers)
+
+    def _serve(self, sock: socket.socket, host: str, tell: Callable[[bool], None]) -> None:
         connection = Connection(sock, self._is_stopping, answer_seconds=self._settings.network_timeout_seconds)
-        Association(connection, self, self._limits, host=host, tls=self._tls, introduce=introduce).run()
+        Association(connection, self, self._limits, host=host, tls=self._tls, tell=tell).run()
 
     def admit(self, caller: Caller, request: AssociationRequest) -> Admitted | Rejected:
         """Let the caller in or not, and narrow what it may store to what its peers entry allows."""
@@ -148,7 +153,9 @@ class Listener:
                 "association rejected: called AE title is not ours calling_ae_title=%s host=%s called_ae_title=%s",
                 calling_ae_title, host, request.called_ae_title,
             )  # fmt: skip
-            self._remember(f"{calling_ae_title} at {host} called another AE title than {self._settings.ae_title}.")
+            self._turned_away.remember(
+                f"{calling_ae_title} at {host} called another AE title than {self._settings.ae_title}."
+            )
             return CALLED_AE_TITLE_UNKNOWN
         peers = [peer for peer in self._settings.peers if peer.admits(calling_ae_title, host)]
         if not peers:
@@ -156,7 +163,9 @@ class Listener:
                 "association rejected: no [[listener.peers]] entry admits calling_ae_title=%s host=%s",
                 calling_ae_title, host,
             )  # fmt: skip
-            self._remember(f"No [[listener.peers]] entry of config.toml admits {calling_ae_title} at {host}.")
+            self._turned_away.remember(
+                f"No [[listener.peers]] entry of config.toml admits {calling_ae_title} at {host}."
+            )
             return CALLING_AE_TITLE_UNKNOWN
         slots = self._take_slots(calling_ae_title, host, peers)
         if slots is None:
@@ -201,16 +210,6 @@ class Listener:
                 "SOP classes refused calling_ae_title=%s host=%s sop_classes=%s%s",
                 request.calling_ae_title, host, ", ".join(refused[:MEANT_CLASSES]), more,
             )  # fmt: skip
-
-    def _remember(self, reason: str) -> None:
-        """`screener status` tells who was turned away, each caller once."""
-        try:
-            self._store.record_oddity(
-                study_instance_uid=None, sop_instance_uid="", code="caller", reason=reason, path="", sha256="",
-                now=self._clock(),
-            )  # fmt: skip
-        except SQLAlchemyError as error:
-            _logger.error("a rejected caller is not remembered: %s", describe_error(error))
 
     def store(self, caller: Caller, command: Command, context: Context) -> IncomingInstance:
         """Begin to take an instance."""

@@ -2,8 +2,8 @@
 
 `tables` is the schema (`pull_tables` that of the night list), `values` and
 `pull_values` what goes in and comes out; the operations stand by subject in
-`intake`, `runs`, `hints`, `outbox`, `commitments`, `retention`, `worklist`,
-`digests` and `questions`.
+`intake`, `refusals`, `runs`, `hints`, `outbox`, `commitments`, `retention`,
+`worklist`, `digests` and `questions`.
 """
 
 from screener.store.base import LeaseLostError
@@ -15,6 +15,7 @@ from screener.store.intake import Intake
 from screener.store.outbox import Outbox
 from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
 from screener.store.questions import Questions
+from screener.store.refusals import Refusals
 from screener.store.retention import Retention
 from screener.store.runs import Runs
 from screener.store.values import (
@@ -34,7 +35,7 @@ from screener.store.values import (
 from screener.store.worklist import Worklist
 
 
-class Store(Intake, Runs, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
+class Store(Intake, Refusals, Runs, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
     """Everything that is known of studies; each method is one transaction."""
 
 
