@@ -2,7 +2,7 @@
 
 A worker renews its lease while it works. One that was killed, froze or lost
 its machine does not; its study is given to another, and after
-`max_attempts` to a person. A delivery likewise, after `give_up_hours`. A lease
+`max_attempts` such ends to a person. A delivery likewise, after `give_up_hours`. A lease
 is short, so that a dead worker is missed soon; one that is seen to live on
 this machine is only slow, and is waited for.
 """

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from screener.logs import describe_error
+from screener.outcomes import TryAgain
 
 logger = logging.getLogger(__name__)
 
@@ -15,9 +16,24 @@ ANSWER_SECONDS: Final = 300.0
 ASK_AGAIN_SECONDS: Final = 2.0
 
 
-def is_database_away(error: BaseException) -> bool:
+def is_database_away(error: Exception) -> bool:
     """True: the database does not do its work. False: it does, and refuses a value; or this is no error of it."""
     return isinstance(error, SQLAlchemyError) and not isinstance(error, DataError | IntegrityError)
+
+
+def describe_outside(error: Exception) -> TryAgain | None:
+    """What stands in the way where it is the database or this machine; None where it may be the study."""
+    if is_database_away(error):
+        return TryAgain("the database does not answer; the log has the place", code="database")
+    if isinstance(error, OSError) and error.errno is not None:  # from the system, not from a library's parser
+        return TryAgain(f"the system refuses its service: {error.strerror}", code="disk")
+    return None
+
+
+def is_of_accelerator(error: Exception) -> bool:
+    """True: the accelerator failed, after which nothing more can be computed in this process."""
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(name in words for name in ("cuda", "cudnn", "cublas", "accelerator"))
 
 
 def until_answered(call: Callable[[], None]) -> None:

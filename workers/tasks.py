@@ -30,13 +30,15 @@ from screener.store import LeaseLostError, OwedDelivery, Run, open_store
 from workers.app import app
 from workers.bench import Bench
 from workers.deliver import confirm, destination_of, send
-from workers.faults import until_answered
+from workers.faults import describe_outside, is_of_accelerator, until_answered
 from workers.screen_ct import screen_ct
 from workers.us.select_frames import select_frames
 
 logger = logging.getLogger(__name__)
 
 MAX_RETRY_SECONDS = 3600.0
+WAITED_OUT = timedelta(days=1)
+"""So long after a run was first put back a fault outside its study is given to a person."""
 RENEWALS_PER_LEASE = 4
 RENEW_AGAIN_SECONDS = 1.0
 FAMILY_SECONDS = 1.0
@@ -168,23 +170,45 @@ def _screen(bench: Bench, run: Run, screen: Callable[[Bench, Run], None]) -> Non
     except NeedsPerson as outcome:
         _end(bench, run, Ending.FAILED, outcome.code, outcome.reason)
     except TryAgain as outcome:
-        _try_again(bench, run, outcome.code, outcome.reason)
+        _wait_out(bench, run, outcome)
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001 - the edge: a bug in a stage ends one study, never the worker
+    except Exception as error:  # a bug in a stage ends one study, never the worker
         logger.error("study=%d run=%d %s", run.study_id, run.number, describe_error(error))
-        _try_again(bench, run, "unexpected", f"unexpected {type(error).__name__}; the log has the place")
+        outside = describe_outside(error)
+        if outside is not None:
+            _wait_out(bench, run, outside)
+        else:
+            _count_failure(bench, run, f"unexpected {type(error).__name__}; the log has the place")
+        if is_of_accelerator(error):
+            raise
 
 
-def _try_again(bench: Bench, run: Run, code: str, reason: str) -> None:
-    settings = bench.config.queue
-    if run.attempts >= settings.max_attempts:
-        _end(bench, run, Ending.FAILED, code, f"{reason}; tried {run.attempts} times")
-        return
+def _wait_out(bench: Bench, run: Run, outcome: TryAgain) -> None:
+    """Try again what something outside the study was in the way of; a person must look where it stays so."""
+    waited = bench.clock() - (run.tried_since or bench.clock())
+    if waited >= WAITED_OUT and run.attempts >= bench.config.queue.max_attempts:
+        tried = f"tried {run.attempts} times since {run.tried_since:%Y-%m-%d %H:%M} UTC"
+        _end(bench, run, Ending.FAILED, outcome.code, f"{outcome.reason}; {tried}")
+    else:
+        _try_again(bench, run, outcome.reason, is_failure=False)
+
+
+def _count_failure(bench: Bench, run: Run, reason: str) -> None:
+    """Try again what failed for a reason that may lie in the study; a person must look where it does so too often."""
+    failures = run.failures + 1
+    if failures >= bench.config.queue.max_attempts:
+        _end(bench, run, Ending.FAILED, "unexpected", f"{reason}; failed {failures} times")
+    else:
+        _try_again(bench, run, reason, is_failure=True)
+
+
+def _try_again(bench: Bench, run: Run, reason: str, *, is_failure: bool) -> None:
     now = bench.clock()
-    wait = next_delay(run.attempts, settings.retry_seconds, MAX_RETRY_SECONDS)
-    reason = f"attempt {run.attempts}: {reason}"
-    until_answered(lambda: bench.store.try_again(run, reason=reason, not_before=now + wait, now=now))
+    wait = next_delay(run.attempts, bench.config.queue.retry_seconds, MAX_RETRY_SECONDS)
+    sentence = f"attempt {run.attempts}: {reason}"
+    put_back = bench.store.try_again
+    until_answered(lambda: put_back(run, reason=sentence, not_before=now + wait, now=now, is_failure=is_failure))
     logger.warning("study=%d run=%d tried again in %.0f s: %s", run.study_id, run.number, wait.total_seconds(), reason)
 
 

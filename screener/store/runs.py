@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,6 +25,8 @@ from screener.store.values import Kind, Run, Screening
 from screener.study import Instance, SeriesChoice
 
 WITHDRAWN = "withdrawn"
+TRIED_AGAIN = "tried again"
+"""What a run's history says where it was put back after a fault."""
 
 
 class Runs(Base):
@@ -308,11 +311,20 @@ class Runs(Base):
             self._must_hold(connection, run)
             _end(connection, run.run_id, run.study_id, ending, code=code, reason=reason, now=now)
 
-    def try_again(self, run: Run, *, reason: str, not_before: datetime, now: datetime) -> None:
-        """Put a run back; a worker takes it again from `not_before` on."""
+    def try_again(
+        self, run: Run, *, reason: str, not_before: datetime, now: datetime, is_failure: bool = False
+    ) -> None:
+        """Put a run back; a worker takes it again from `not_before` on.
+
+        True: the attempt counts as a failure of the run. False: something
+        outside the study was in the way.
+        """
+        failures = run.failures + is_failure
         with self._begin() as connection:
             self._must_hold(connection, run)
-            _put_back(connection, run.run_id, run.study_id, reason=reason, not_before=not_before, now=now)
+            _put_back(
+                connection, run.run_id, run.study_id, reason=reason, not_before=not_before, failures=failures, now=now
+            )
 
     def recover_runs(
         self, now: datetime, max_attempts: int, *, is_slow: IsSlow = nobody_is_slow
@@ -333,22 +345,23 @@ class Runs(Base):
                 # Renewed, ended or superseded meanwhile; or in the hands of a worker that lives.
                 if row is None or is_slow(row.owner or "", row.lease_until):
                     continue
-                stage = connection.execute(
-                    sa.select(t.steps.c.stage).where(t.steps.c.run_id == row.id).order_by(t.steps.c.id.desc()).limit(1)
-                ).scalar()
+                stage = _stage_of_attempt(connection, row)
                 reason = f"attempt {row.attempts}: the worker stopped without an answer after stage '{stage}'"
-                if row.attempts >= max_attempts:
+                failures = row.failures + 1
+                if failures >= max_attempts:
                     _end(
                         connection,
                         row.id,
                         row.study_id,
                         Ending.FAILED,
                         code="worker_died",
-                        reason=f"{reason}; tried {row.attempts} times",
+                        reason=f"{reason}; failed {failures} times",
                         now=now,
                     )
                 else:
-                    _put_back(connection, row.id, row.study_id, reason=reason, not_before=now, now=now)
+                    _put_back(
+                        connection, row.id, row.study_id, reason=reason, not_before=now, failures=failures, now=now
+                    )
                 recovered.append((row.study_id, reason))
         return recovered
 
@@ -382,7 +395,24 @@ def _run(connection: sa.Connection, run_id: int) -> Run:
         thresholds=thresholds_of(row),
         reprocess_number=row.reprocess_number,
         newest_instance_id=row.newest_instance_id,
+        failures=row.failures,
+        tried_since=connection.execute(
+            sa.select(sa.func.min(t.steps.c.at)).where(
+                t.steps.c.study_id == row.study_id, t.steps.c.run_id == row.id, t.steps.c.stage == TRIED_AGAIN
+            )
+        ).scalar(),
     )
+
+
+def _stage_of_attempt(connection: sa.Connection, run: sa.Row[Any]) -> str:
+    """The stage that this attempt has reached; every attempt begins with a complete study."""
+    last = connection.execute(
+        sa.select(t.steps.c.stage)
+        .where(t.steps.c.study_id == run.study_id, t.steps.c.run_id == run.id)
+        .order_by(t.steps.c.id.desc())
+        .limit(1)
+    ).scalar()
+    return last if last in set(Stage) else Stage.COMPLETE
 
 
 def _step(
@@ -411,11 +441,18 @@ def _end(
 
 
 def _put_back(
-    connection: sa.Connection, run_id: int, study_id: int, *, reason: str, not_before: datetime, now: datetime
+    connection: sa.Connection,
+    run_id: int,
+    study_id: int,
+    *,
+    reason: str,
+    not_before: datetime,
+    failures: int,
+    now: datetime,
 ) -> None:
-    add_step(connection, study_id=study_id, run_id=run_id, at=now, stage="tried again", sentence=reason)
+    add_step(connection, study_id=study_id, run_id=run_id, at=now, stage=TRIED_AGAIN, sentence=reason)
     connection.execute(
         t.runs.update()
         .where(t.runs.c.id == run_id)
-        .values(state="waiting", owner=None, lease_until=None, not_before=not_before, hinted_at=None)
+        .values(state="waiting", owner=None, lease_until=None, not_before=not_before, hinted_at=None, failures=failures)
     )

@@ -132,6 +132,13 @@ runs = sa.Table(
     sa.Column("owner", sa.String(128), comment="the worker that holds the lease"),
     sa.Column("lease_until", Instant, index=True),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column(
+        "failures",
+        sa.Integer,
+        nullable=False,
+        default=0,
+        comment="attempts that killed the worker or ended in an unexpected error",
+    ),
     sa.Column("not_before", Instant, nullable=False),
     sa.Column("hinted_at", Instant, comment="when the broker was last told"),
     sa.Column("ended_at", Instant),
