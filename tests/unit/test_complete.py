@@ -165,6 +165,51 @@ def test_images_that_still_arrive_at_max_wait_say_so(world: World) -> None:
     assert "images still arrive, but the first is 3600 s old" in world.story()[-1]
 
 
+@pytest.mark.parametrize("after_max_wait", ["go_on", "set_aside"])
+def test_time_in_which_the_daemon_was_down_is_no_waiting(world: World, after_max_wait: str) -> None:
+    slices = a_series()
+    world.receive(slices[:8] + slices[9:])
+    up_again = START + world.max_wait * 2
+    world.begin(after_max_wait=after_max_wait)
+    world.completion.begin(up_again)
+    assert [world.look(up_again), world.look(up_again + QUIET), world.look(up_again + QUIET * 2)] == [0, 0, 0]
+    assert "waits: 1 slice is missing" in world.story()[-1]
+    world.receive([slices[8]], up_again + QUIET * 2)  # the scanner sends again what had failed
+    assert world.look(up_again + QUIET * 2 + CALM) == 1
+    assert "what was missing has come" in world.story()[-1]
+
+
+def test_a_whole_study_goes_on_a_quiet_period_after_the_start(world: World) -> None:
+    world.receive(a_series())
+    up_again = START + QUIET * 5
+    world.completion.begin(up_again)
+    assert world.look(up_again + QUIET - SECOND) == 0
+    assert world.look(up_again + QUIET) == 1
+
+
+def test_a_hole_that_stays_is_waited_for_no_longer_than_max_wait_after_the_start(world: World) -> None:
+    slices = a_series()
+    world.receive(slices[:8] + slices[9:])
+    up_again = START + QUIET * 5
+    world.completion.begin(up_again)
+    assert world.look(up_again + world.max_wait - SECOND) == 0
+    assert world.look(up_again + world.max_wait) == 1
+
+
+def test_a_clock_that_is_set_back_after_the_start_makes_no_study_wait_longer(world: World) -> None:
+    world.completion.begin(START + timedelta(days=1))
+    world.receive(a_series())
+    assert [world.look(START), world.look(START + QUIET)] == [0, 1]
+
+
+def test_a_person_who_asks_again_after_the_start_does_not_wait(world: World) -> None:
+    world.receive(a_series())
+    assert world.look(START + QUIET) == 1
+    world.completion.begin(START + QUIET * 2)
+    world.store.reprocess(1, START + QUIET * 2)
+    assert world.look(START + QUIET * 2 + SECOND) == 1
+
+
 def test_two_spacings_do_not_wait(world: World) -> None:
     narrow = a_series(15, 2.5)
     wide = a_series(10, 5.0, 40.0)
