@@ -81,10 +81,10 @@ def test_unsigned_values_in_a_signed_header_are_refused_where_bone_would_become_
     store(ds, hu + 1024, bits=written_bits, is_signed=False, intercept=-1024)
     compress(ds, syntax, tmp_path / "encoder")
     ds.PixelRepresentation, ds.BitsStored, ds.HighBit = 1, 12, 11
-    try:
+    if written_bits == 16 and syntax in {JPEG2000Lossless, JPEGLSLossless}:  # the stream says that they fit
         assert np.array_equal(read(tmp_path, ds), hu)
-    except NeedsPerson as refused:
-        assert refused.code == "undecodable"
+    else:
+        assert code_of(tmp_path, ds) == "undecodable"
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless], ids=lambda uid: uid.name)

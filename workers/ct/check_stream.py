@@ -1,11 +1,13 @@
 """Refuse a compressed frame that claims another size than its header, before a decoder sets memory aside for it."""
 
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import UID
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, RLELossless
 
 MAX_TILES: Final = 4096
 """Of a JPEG 2000 stream: each costs the decoder memory of its own."""
@@ -16,22 +18,96 @@ _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _MAX_BOXES_BYTES = 4096
 
 
-def check_stream(ds: Dataset, number: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """How the values of a decoded frame are to be read."""
+
+    bits: int
+    """So many of each hold the value."""
+    written_bits: int
+    """So many of each are in the stream: more than hold the value where unused bits were encoded too."""
+    is_signed: bool = False
+    """Whether the stream itself says that its values are signed; only JPEG 2000 can."""
+
+
+def check_stream(ds: Dataset, number: int) -> Values:
     """Raise ValueError where frame `number` (from 1; 0: the only one) of an encapsulated image is not as `ds` says.
 
-    Streams that are neither JPEG nor JPEG 2000, such as RLE, hold no sizes.
+    The bits of JPEG 2000 and JPEG-LS are told by the stream, those of all others by the header: streams that are
+    neither, such as RLE, tell nothing of their values, and a lossless JPEG stream may hold more than the value.
     """
-    if not UID(ds.file_meta.TransferSyntaxUID).is_encapsulated:
-        return
-    frames = int(ds.get("NumberOfFrames") or 1)
-    frame = get_frame(ds.PixelData, max(0, number - 1), number_of_frames=frames)
-    size = _read_jpeg(frame) if frame.startswith(_SOI) else _read_jpeg_2000(frame)
-    if size is not None and size != (int(ds.Rows), int(ds.Columns), int(ds.get("SamplesPerPixel") or 1)):
+    syntax = UID(ds.file_meta.TransferSyntaxUID)
+    bits = int(ds.BitsStored)
+    as_told = Values(bits=bits, written_bits=bits)
+    if not syntax.is_encapsulated:
+        return as_told
+    frame = _get_frame(ds, number)
+    rows, columns = int(ds.Rows), int(ds.Columns)
+    if syntax == RLELossless:
+        _check_rle(frame, rows * columns)
+        return as_told
+    stream = _read_jpeg(frame) if frame.startswith(_SOI) else _read_jpeg_2000(frame)
+    if stream is None:
+        return as_told
+    if (stream.rows, stream.columns, stream.components) != (rows, columns, int(ds.get("SamplesPerPixel") or 1)):
         raise ValueError("the stream is of another size than the header says")
+    if stream.bits > int(ds.BitsAllocated):
+        raise ValueError("the stream has more bits than the header sets aside")
+    if syntax not in {*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes}:
+        return Values(bits=bits, written_bits=stream.bits)
+    return Values(bits=stream.bits, written_bits=stream.bits, is_signed=stream.is_signed)
 
 
-def _read_jpeg(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2); None without a frame header."""
+def _get_frame(ds: Dataset, number: int) -> bytes:
+    """The bytes that the decoder is going to be given, by whichever table tells where they are (PS3.5 A.4)."""
+    offsets = as_pixel_options(ds).get("extended_offsets")
+    if offsets and len(offsets[0]) != len(offsets[1]):  # which the decoder does not go by
+        offsets = None
+    frames = int(ds.get("NumberOfFrames") or 1)
+    return get_frame(ds.PixelData, max(0, number - 1), number_of_frames=frames, extended_offsets=offsets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stream:
+    """What a codestream says of itself."""
+
+    rows: int
+    columns: int
+    components: int
+    bits: int
+    is_signed: bool = False
+
+
+def _check_rle(frame: bytes, pixels: int) -> None:
+    """Raise ValueError where a segment (PS3.5 G.5) holds more than a byte for each pixel and one for padding.
+
+    A header that tells fewer columns than there are would shear the image; one that tells more is found when decoding.
+    """
+    count, *offsets = struct.unpack_from("<16L", frame)
+    ends = [*offsets[1:count], len(frame)]
+    for begin, end in zip(offsets[:count], ends, strict=False):
+        if _count_rle(frame[begin:end]) > pixels + 1:
+            raise ValueError("the stream is of another size than the header says")
+
+
+def _count_rle(segment: bytes) -> int:
+    """How many bytes a segment decodes to (PS3.5 G.3.2)."""
+    at = count = 0
+    while at + 1 < len(segment):
+        head = segment[at]
+        if head < 128:  # that many bytes and one, as they are
+            count += min(head + 1, len(segment) - at - 1)
+            at += head + 2
+        elif head > 128:  # one byte so many times
+            count += 257 - head
+            at += 2
+        else:
+            at += 1
+    return count
+
+
+def _read_jpeg(frame: bytes) -> _Stream | None:
+    """The frame header of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2); None without one."""
     at = len(_SOI)
     while at + 4 <= len(frame):
         if frame[at] != 0xFF:
@@ -44,14 +120,14 @@ def _read_jpeg(frame: bytes) -> tuple[int, int, int] | None:
         elif marker in _FRAME_MARKERS:
             if at + 10 > len(frame):
                 return None
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, components
+            bits, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
+            return _Stream(rows=rows, columns=columns, components=components, bits=bits)
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4], "big"))
     return None
 
 
-def _read_jpeg_2000(frame: bytes) -> tuple[int, int, int] | None:
+def _read_jpeg_2000(frame: bytes) -> _Stream | None:
     """The same of a JPEG 2000 or HTJ2K stream (ITU-T T.800 A.5.1), in a JP2 file or by itself."""
     begin = 0
     if frame.startswith(_JP2_SIGNATURE):
@@ -66,4 +142,11 @@ def _read_jpeg_2000(frame: bytes) -> tuple[int, int, int] | None:
     tiles = -(-(right - tile_left) // width) * -(-(bottom - tile_top) // height)
     if tiles > MAX_TILES:
         raise ValueError("the stream has more tiles than an image needs")
-    return bottom - top, right - left, components
+    depth = frame[begin + 42]  # Ssiz: the sign, and the bits less one (table A.11)
+    return _Stream(
+        rows=bottom - top,
+        columns=right - left,
+        components=components,
+        bits=(depth & 0x7F) + 1,
+        is_signed=depth >= 128,
+    )

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
-from workers.ct.check_stream import check_stream
+from workers.ct.check_stream import Values, check_stream
 from workers.ct.check_values import AIR_HU
 from workers.ct.decode_jpeg import accept_retired, register_decoder
 from workers.ct.list_frames import flatten_frame
@@ -24,6 +25,9 @@ MAX_SIZE = 4096
 """Rows and columns; the loader asks for less."""
 MAX_BELOW_AIR_HU = 100
 """Noise, and what some scanners store for air."""
+
+Words = NDArray[np.unsignedinteger]
+"""Pixels as they were written."""
 
 
 @contextmanager
@@ -76,33 +80,66 @@ def _decode(ds: Dataset, header: Dataset, shape: tuple[int, int], number: int, u
             f"SOP Instance UID {uid} does not say how its values become Hounsfield units.", code="missing_rescale"
         )
     _check_length(ds, uid)
-    stored = _decode_pixels(ds, number, uid)
-    if stored.shape != shape:
+    words, values = _decode_words(ds, number, uid)
+    if words.shape != shape:
         raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
+    overlay = _find_overlay_bits(ds)
+    if overlay:
+        values = replace(values, bits=int(ds.BitsStored))
+    stored = _read_values(words, values.bits, is_signed=_is_signed(ds))
     hu = stored.astype(np.float32)
     hu *= np.float32(slope)
     hu += np.float32(intercept)
     np.rint(hu, out=hu)
-    hu[_find_padding(header, stored)] = AIR_HU
-    _check_bits(ds, number, stored, hu, uid)
+    padding = _find_padding(header, stored) | _find_padding(header, _read_values(words, 16, is_signed=_is_signed(ds)))
+    wrapped = ((words ^ stored.view(words.dtype)) & ~words.dtype.type(overlay)) != 0
+    if wrapped.any():
+        written = words & ~words.dtype.type(overlay)
+        lost = wrapped & ~padding & _find_lost(ds, values, written, hu, float(slope), float(intercept))
+        if lost.any():
+            raise NeedsPerson(
+                f"The values of SOP Instance UID {uid} do not fit in its {ds.BitsStored} bits.", code="undecodable"
+            )
+    hu[padding] = AIR_HU
     return np.clip(hu, AIR_HU, np.iinfo(np.int16).max, out=hu).astype(np.int16)
 
 
-def _decode_pixels(ds: Dataset, number: int, uid: str) -> NDArray[np.integer]:
-    """Decode with whichever decoder is installed; the sentence names the transfer syntax where none can."""
+def _decode_words(ds: Dataset, number: int, uid: str) -> tuple[Words, Values]:
+    """Decode to the words that were written, unsigned and with all their bits, and tell how to read them.
+
+    The sentence names the transfer syntax where no decoder that is installed can.
+    """
     name = _transfer_syntax(ds).name
     accept_retired(ds)
     try:
-        check_stream(ds, number)
-        return pixel_array(ds, index=number - 1) if number else ds.pixel_array
+        if int(ds.get("HighBit", int(ds.BitsStored) - 1)) != int(ds.BitsStored) - 1:
+            raise ValueError("the values do not end at the lowest bit")
+        values = check_stream(ds, number)
+        words: Words = pixel_array(
+            ds,
+            index=max(0, number - 1),
+            pixel_representation=0,
+            bits_stored=values.written_bits,
+            correct_unused_bits=False,
+            apply_j2k_sign_correction=False,
+            apply_jls_sign_correction=False,
+        )
     except (*BROKEN_FILE, RuntimeError) as error:
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {uid} cannot be decoded: {name}.", code="undecodable"
         ) from error
+    words = words.astype(words.dtype.newbyteorder("="), copy=False)
+    if values.is_signed:  # decoders differ in the bits above the value
+        words = _read_values(words, values.bits, is_signed=True).view(words.dtype)
+    return words, values
 
 
 def _check_length(ds: Dataset, uid: str) -> None:
-    """Refuse uncompressed pixel data shorter than frames x rows x columns: the transfer or the disk lost the rest."""
+    """Refuse uncompressed pixel data of another length than frames x rows x columns, but for a byte to make it even.
+
+    Shorter: the transfer or the disk lost the rest. Longer: the header tells other rows or columns than there are, and
+    the image would be sheared. In items (of undefined length) they would be shifted by the items' headers.
+    """
     if _transfer_syntax(ds).is_compressed:
         return
     bits = int(ds.get("SamplesPerPixel") or 1) * int(ds.get("BitsAllocated") or 16)
@@ -112,30 +149,54 @@ def _check_length(ds: Dataset, uid: str) -> None:
             f"The pixels of SOP Instance UID {uid} are cut short: {len(ds.PixelData)} of {expected} bytes.",
             code="truncated_pixel_data",
         )
-
-
-def _check_bits(ds: Dataset, number: int, stored: NDArray[np.integer], hu: NDArray[np.float32], uid: str) -> None:
-    """Refuse values that BitsStored and HighBit misdescribe (PS3.5 8.1.1): decoded, bone would wrap round to air.
-
-    The decoder drops the unused bits. They may hold an old overlay, or lack the sign of a negative value; then the
-    value is true, unless it lies below all Hounsfield units.
-    """
-    bits_stored = int(ds.get("BitsStored") or 16)
-    if int(ds.get("HighBit", bits_stored - 1)) != bits_stored - 1:
-        raise NeedsPerson(f"The values of SOP Instance UID {uid} do not end at the lowest bit.", code="undecodable")
-    if _transfer_syntax(ds).is_compressed or int(ds.get("BitsAllocated") or 16) != 16:
-        return
-    order = "<" if _transfer_syntax(ds).is_little_endian else ">"
-    begin_bytes = max(0, number - 1) * stored.size * 2
-    written = np.frombuffer(ds.PixelData, f"{order}u2", stored.size, begin_bytes).reshape(stored.shape)
-    wrapped = written != stored.astype(np.uint16)
-    if stored.dtype.kind == "i":
-        wrapped &= (written >= 1 << bits_stored) | (hu < AIR_HU - MAX_BELOW_AIR_HU)
-    has_overlay = any((group, 0x0102) in ds for group in range(0x6000, 0x6020, 2))
-    if wrapped.any() and not has_overlay:
+    if len(ds.PixelData) > expected + expected % 2 or ds["PixelData"].is_undefined_length:
         raise NeedsPerson(
-            f"The values of SOP Instance UID {uid} do not fit in its {bits_stored} bits.", code="undecodable"
+            f"The pixels of SOP Instance UID {uid} are not as its header says: {len(ds.PixelData)} bytes where "
+            f"{expected} are needed.",
+            code="undecodable",
         )
+
+
+def _is_signed(ds: Dataset) -> bool:
+    return int(ds.get("PixelRepresentation") or 0) == 1
+
+
+def _read_values(words: Words, bits: int, *, is_signed: bool) -> NDArray[np.integer]:
+    """The values in the lowest `bits` of each word."""
+    unused = max(0, 8 * words.dtype.itemsize - bits)
+    shifted = words << words.dtype.type(unused)
+    if is_signed:
+        return shifted.view(f"i{words.dtype.itemsize}") >> unused
+    return shifted >> words.dtype.type(unused)
+
+
+def _find_overlay_bits(ds: Dataset) -> int:
+    """The unused bits in which old overlays are drawn (PS3.3 C.9.2, PS3.5 8.1.2), as a mask."""
+    mask = 0
+    for group in range(0x6000, 0x6020, 2):
+        allocated, position = ds.get((group, 0x0100)), ds.get((group, 0x0102))
+        is_in_pixels = allocated is not None and allocated.value == ds.BitsAllocated and (group, 0x3000) not in ds
+        if is_in_pixels and position is not None and isinstance(position.value, int):
+            mask |= 1 << position.value if int(ds.BitsStored) <= position.value < int(ds.BitsAllocated) else 0
+    return mask
+
+
+def _find_lost(
+    ds: Dataset, values: Values, words: Words, hu: NDArray[np.float32], slope: float, intercept: float
+) -> NDArray[np.bool_]:
+    """Of values that are not as they were written, those that are not true either: bone would become air (PS3.5 8.1.1).
+
+    The unused bits may lack the sign of a negative value: it is true unless it lies below all Hounsfield units, as only
+    padding does, which fills the corners. A stream may call unsigned values signed: they are true if, signed, they
+    would lie below all Hounsfield units.
+    """
+    lowest_hu = AIR_HU - MAX_BELOW_AIR_HU
+    if _is_signed(ds):
+        return np.asarray((words >> values.bits != 0) | ((hu < lowest_hu) & (words != words[0, 0])), np.bool_)
+    if values.is_signed:
+        signed = words.view(f"i{words.dtype.itemsize}").astype(np.float32)
+        return np.asarray(signed * np.float32(slope) + np.float32(intercept) >= lowest_hu, np.bool_)
+    return np.ones(words.shape, np.bool_)
 
 
 def _transfer_syntax(ds: Dataset) -> UID:
@@ -149,7 +210,7 @@ def _find_padding(ds: Dataset, stored: NDArray[np.integer]) -> NDArray[np.bool_]
         return np.zeros(stored.shape, bool)
     limit = ds.get("PixelPaddingRangeLimit")
     ends = [value, limit if isinstance(limit, int) else value]
-    if int(ds.get("PixelRepresentation") or 0) == 1:  # some senders write the signed value as an unsigned one
+    if _is_signed(ds):  # some senders write the signed value as an unsigned one
         ends = [end - 65536 if end > 32767 else end for end in ends]
     else:  # or the other way round
         ends = [end + 65536 if end < 0 else end for end in ends]
