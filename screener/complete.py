@@ -10,7 +10,7 @@ missing. A late image reopens it.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -68,20 +68,30 @@ class Completion:
         self._max_wait = timedelta(seconds=self._settings.max_wait_seconds)
         self._ask_count = ask_count
         self._watched: dict[int, _Watch] = {}
+        self._began_at = datetime.min.replace(tzinfo=UTC)
+
+    def begin(self, now: datetime) -> None:
+        """The door is open: what could not be sent before may come from now on, and waiting counts from now on."""
+        self._began_at = now
 
     def dispatch_complete_studies(self, now: datetime) -> int:
         """Dispatch every study that counts as whole at `now`; returns how many."""
         dispatched = 0
+        self._began_at = min(self._began_at, now)  # the clock may be set back
         calm = min(CALM, self._quiet) if self._watched else self._quiet
         for study in self._store.quiet_studies(now, quiet=calm, max_wait=self._max_wait):
             watch = self._watched.get(study.study_id)
-            is_calm = study.news_at <= now - (calm if watch and watch.is_held else self._quiet)
-            is_over = study.news_since_at is not None and study.news_since_at <= now - self._max_wait
+            is_calm = self._has_waited(study.news_at, calm if watch and watch.is_held else self._quiet, now)
+            is_over = self._has_waited(study.news_since_at or study.news_at, self._max_wait, now)
             if study.is_being_fetched:  # nothing comes of it any more: its source is away
-                is_over = is_calm = study.news_at <= now - self._max_wait
-            if is_calm or is_over:
+                is_over = is_calm = self._has_waited(study.news_at, self._max_wait, now)
+            if is_calm or is_over or study.is_asked_for:
                 dispatched += self._judge_alone(study, now, is_calm=is_calm, is_over=is_over)
         return dispatched
+
+    def _has_waited(self, since: datetime, wait: timedelta, now: datetime) -> bool:
+        """Tell whether so much has passed while images could come."""
+        return max(since, self._began_at) <= now - wait
 
     def _judge_alone(self, study: QuietStudy, now: datetime, *, is_calm: bool, is_over: bool) -> bool:
         """Judge one study; what goes wrong with it keeps no other from its turn."""

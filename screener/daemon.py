@@ -104,6 +104,7 @@ class Daemon:
             self.listener.start()
         except OSError as error:  # before the clockwork: a second daemon by mistake must not tell anybody anything
             raise ConfigError(f"listener.port: {settings.host}:{settings.port}: {error.strerror}") from error
+        self._completion.begin(datetime.now(UTC))
         self._night_list.begin()
         self._schedule = start_schedule(self._verbs())
         logger.info("listening as %s on %s:%d", settings.ae_title, settings.host, self.listener.port)
