@@ -21,7 +21,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import ALL_TRANSFER_SYNTAXES, _config, evt
-from pynetdicom.dsutils import decode, encode
+from pynetdicom.dsutils import encode
 from sqlalchemy.exc import SQLAlchemyError
 
 from screener.archive import Archive
@@ -33,11 +33,16 @@ from screener.config import Listener as ListenerSettings
 from screener.config import Peer
 from screener.connection import Connection
 from screener.listen import Server, allow_many_files, open_socket
-from screener.read_header import NOT_READABLE, is_uid
+from screener.read_header import is_uid
 from screener.service import Admitted, Caller, Context, EventReport, Limits, Rejected
 from screener.slots import Slots
 from screener.sop_classes import DOCUMENTS, IMAGES
-from screener.storage_commitment import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
+from screener.storage_commitment import (
+    STORAGE_COMMITMENT,
+    WELL_KNOWN_INSTANCE,
+    UnreadableCommitmentError,
+    decode_commitment,
+)
 from screener.store import Store
 from screener.store.values import OwedReport
 from screener.take_instance import IncomingInstance, Intake, StoreRequest, Tally
@@ -352,13 +357,12 @@ def _encoding(context: Context) -> tuple[bool, bool]:
 
 
 def _decode(data_set: bytes, context: Context) -> Dataset | None:
+    is_implicit, is_little = _encoding(context)
     try:
-        ds = decode(BytesIO(data_set), *_encoding(context))
-        for _ in ds.iterall():  # each element is decoded when it is looked at
-            pass
-    except NOT_READABLE:
+        return decode_commitment(data_set, is_implicit=is_implicit, is_little=is_little)
+    except UnreadableCommitmentError as error:
+        _logger.warning("a request or report on storage commitment is refused: %s", error)
         return None
-    return ds
 
 
 def _name(sop_class_uid: str) -> str:

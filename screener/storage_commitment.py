@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset, Sequence
 from pydicom.uid import UID
 
-from screener.read_header import is_uid
+from screener.read_header import is_uid, read_text
+from screener.walk_elements import CutShortError, ElementWalker, MalformedError
 
 STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
 """Storage Commitment Push Model SOP Class."""
@@ -20,6 +22,18 @@ NO_SUCH_OBJECT = 0x0112  # PS3.3 C.14.1.1: failure reasons
 CLASS_INSTANCE_CONFLICT = 0x0119
 PROCESSING_FAILURE = 0x0110
 
+MOST_INSTANCES = 20_000
+"""Of one request or report: each costs some kilobytes."""
+_MOST_PARTS = 10 * MOST_INSTANCES
+_LONGEST_VALUE_BYTES = 80  # more than a UID has
+_UIDS = {
+    0x00081195: "TransactionUID",
+    0x00081150: "ReferencedSOPClassUID",
+    0x00081155: "ReferencedSOPInstanceUID",
+}
+_FAILURE_REASON = 0x00081197
+_SEQUENCES = {0x00081199: "ReferencedSOPSequence", 0x00081198: "FailedSOPSequence"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentAnswer:
@@ -31,7 +45,54 @@ class CommitmentAnswer:
 
 
 class UnreadableCommitmentError(Exception):
-    """A request or report that names no transaction, or no instances, by valid UIDs."""
+    """A request or report that names no transaction, or no instances, by valid UIDs, or too many."""
+
+
+def decode_commitment(data_set: bytes, *, is_implicit: bool, is_little: bool) -> Dataset:
+    """Decode the few elements of a request or report that are read here; UnreadableCommitmentError says why not.
+
+    The library would build whatever a peer puts into it.
+    """
+    try:
+        return _Decoder(is_implicit=is_implicit, is_little=is_little).decode(data_set)
+    except (CutShortError, MalformedError):
+        raise UnreadableCommitmentError("it cannot be read: it is damaged or not DICOM") from None
+
+
+class _Decoder:
+    def __init__(self, *, is_implicit: bool, is_little: bool) -> None:
+        self._is_implicit = is_implicit
+        self._is_little = is_little
+        self._items = 0
+
+    def decode(self, data_set: bytes, *, is_item: bool = False) -> Dataset:
+        walker = ElementWalker(
+            BytesIO(data_set),
+            len(data_set),
+            is_implicit=self._is_implicit,
+            is_little=self._is_little,
+            most_parts=_MOST_PARTS,
+        )
+        ds = Dataset()
+        while (head := walker.read_head()) is not None:
+            begin = walker.position
+            if head.tag in _SEQUENCES and not is_item:
+                items = [self._decode_item(data_set[slice(*span)]) for span in walker.read_items(head)]
+                setattr(ds, _SEQUENCES[head.tag], items)
+                continue
+            walker.step_over(head)
+            value = data_set[begin : min(walker.position, begin + _LONGEST_VALUE_BYTES)]
+            if head.tag in _UIDS:
+                setattr(ds, _UIDS[head.tag], read_text(value))
+            elif head.tag == _FAILURE_REASON:
+                ds.FailureReason = int.from_bytes(value[:2], "little" if self._is_little else "big")
+        return ds
+
+    def _decode_item(self, item: bytes) -> Dataset:
+        self._items += 1
+        if self._items > MOST_INSTANCES:
+            raise UnreadableCommitmentError(f"it names more than {MOST_INSTANCES} instances")
+        return self.decode(item, is_item=True)
 
 
 def make_request(transaction_uid: str, instances: Iterable[tuple[str, str]]) -> Dataset:

@@ -5,6 +5,7 @@ bytes long, costs the DICOM library a data set. This costs a count.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
@@ -77,9 +78,26 @@ class ElementWalker:
     def step_over(self, head: Head) -> None:
         """Go on behind the value whose head has just been read."""
         if head.length == UNDEFINED_LENGTH:
-            self._step_over_items(self._is_implicit)
+            self._step_over_open([None])
         else:
             self._skip(head.length)
+
+    def read_items(self, head: Head) -> Iterator[tuple[int, int]]:
+        """Give the begin and the end of each item of the sequence whose head has just been read, and go behind it."""
+        end = None if head.length == UNDEFINED_LENGTH else self.position + head.length
+        while end is None or self.position < end:
+            tag, length = self._read_item_head()
+            if tag == _SEQUENCE_END:
+                return
+            if tag != _ITEM:
+                raise MalformedError("something else stands where an item belongs")
+            begin = self.position
+            if length == UNDEFINED_LENGTH:
+                self._step_over_open([self._is_implicit or self._begins_implicit()])
+                yield begin, self.position - _HEAD_BYTES
+            else:
+                self._skip(length)
+                yield begin, self.position
 
     def read_value(self, begin: int, length: int) -> bytes:
         """Read bytes that have been stepped over, and stay where we are."""
@@ -88,13 +106,12 @@ class ElementWalker:
         self._encoded.seek(self.position)
         return value
 
-    def _step_over_items(self, is_implicit: bool) -> None:
-        """Go on behind the delimiter of a value of undefined length: of a sequence, or of fragments (PS3.5 7.5, A.4).
+    def _step_over_open(self, levels: list[bool | None]) -> None:
+        """Go on behind the delimiter of what has no length: a sequence, an item, or fragments (PS3.5 7.5, A.4).
 
         What has a length is skipped. `levels` are the values and items that are
         open: None for a value, for an item whether its VRs are implicit.
         """
-        levels: list[bool | None] = [None]
         while levels:
             level = levels[-1]
             if level is None:
@@ -102,7 +119,7 @@ class ElementWalker:
                 if tag == _SEQUENCE_END:
                     levels.pop()
                 elif tag == _ITEM and length == UNDEFINED_LENGTH:
-                    around = levels[-2] if len(levels) > 1 else is_implicit
+                    around = levels[-2] if len(levels) > 1 else self._is_implicit
                     levels.append(around or self._begins_implicit())
                 elif tag in {_ITEM, _ITEM_END}:
                     self._skip(length)
