@@ -206,7 +206,7 @@ class Runs(Base):
         recipients: Sequence[tuple[str, str]],
         now: datetime,
     ) -> int:
-        """Owe what each recipient must still hear: a flag once, and its withdrawal where a later run takes it back.
+        """Owe what each recipient must still hear: a flag, and its withdrawal where a later run takes it back.
 
         What a backfill found is told in a digest, unless the same is owed by itself already.
         """
@@ -229,12 +229,12 @@ class Runs(Base):
             is_withdrawn = heard is not None and heard.startswith(WITHDRAWN)
             if not flagged and (heard is None or is_withdrawn):
                 continue
-            # The same glands of the same study never alert twice, unless the flag was withdrawn in between.
             finding_key = "+".join(flagged) if flagged else f"{WITHDRAWN} by run {run.number}"
-            if flagged and is_withdrawn:
-                finding_key += f"@{run.number}"
-            elif flagged and run.reprocess_number:
+            if flagged and run.reprocess_number:
                 finding_key += f"#{run.reprocess_number}"
+            # What a recipient has heard last is not told again; what was heard before something else is.
+            if heard is not None and heard.partition("@")[0] == finding_key:
+                continue
             mine = (
                 t.notices.c.study_id == run.study_id,
                 t.notices.c.channel == channel,
@@ -243,7 +243,8 @@ class Runs(Base):
             )
             earlier = connection.execute(t.notices.select().where(*mine)).one_or_none()
             if earlier is not None and earlier.state == "sent":
-                continue
+                finding_key += f"@{run.number}"
+                earlier = None
             if earlier is not None:  # owed by an earlier run: this run's figures are told instead
                 still_in_digest = is_in_digest and earlier.is_in_digest
                 values = {"state": "owed", "run_id": run.run_id, "not_before": now, "is_in_digest": still_in_digest}
