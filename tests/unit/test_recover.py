@@ -80,3 +80,16 @@ def test_a_claim_that_was_put_back_cannot_be_renewed(store: Store) -> None:
     assert not store.renew_delivery(slow, later + LEASE)
     assert store.claim_delivery("next", later + LEASE, LEASE) is not None
     assert not store.renew_delivery(slow, later + 2 * LEASE)
+
+
+def test_a_delivery_that_is_superseded_in_a_workers_hand_is_nobodys_any_more(store: Store) -> None:
+    slow = store.claim_delivery("slow", START, LEASE)
+    assert slow is not None
+    later = START + timedelta(hours=1)
+    store.record_instance(an_instance(2), later)
+    dispatch(store, later + QUIET)
+    finish(store, claimed(store, later + QUIET), now=later + QUIET)
+    assert store.backlog().leases == ()
+    assert not store.renew_delivery(slow, later + LEASE)
+    store.delivery_sent(slow, seconds=1.0, now=later + QUIET)
+    assert [run.deliveries[0].state for run in store.study_report(1).runs] == ["superseded", "owed"]
