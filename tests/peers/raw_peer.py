@@ -113,6 +113,21 @@ def echo_request() -> bytes:
     return element(0, struct.pack("<L", len(elements))) + elements
 
 
+def action_request(message_id: int) -> bytes:
+    """Give the command set of an N-ACTION that asks for storage commitment, and that a data set follows."""
+    elements = b"".join(
+        (
+            element(0x0003, padded("1.2.840.10008.1.20.1")),
+            element(0x0100, b"\x30\x01"),
+            element(0x0110, struct.pack("<H", message_id)),
+            element(0x0800, b"\x01\x00"),
+            element(0x1001, padded("1.2.840.10008.1.20.1.1")),
+            element(0x1008, b"\x01\x00"),
+        )
+    )
+    return element(0, struct.pack("<L", len(elements))) + elements
+
+
 def data_pdu(fragment: bytes, *, is_command: bool = False, is_last: bool = False, context_id: int = 1) -> bytes:
     control = is_command | is_last << 1
     return pdu(4, struct.pack(">LBB", len(fragment) + 2, context_id, control) + fragment)

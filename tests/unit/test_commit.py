@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.dsutils import decode, encode
 
 from screener.archive import Archive
+from screener.command_set import decode_command, encode_answer
 from screener.commit import report_commitments
 from screener.config import Listener as ListenerSettings
 from screener.config import Peer, Results
@@ -31,6 +34,7 @@ from screener.storage_commitment import (
 )
 from screener.store import Store, open_store
 from tests.peers.ports import free_port
+from tests.peers.raw_peer import ACCEPT, RawPeer, action_request, associate_request, call, data_pdu
 from tests.peers.scanner import Scanner, make_ct
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -142,6 +146,53 @@ def test_an_instance_under_another_class_is_a_conflict(open_door: Callable[..., 
     _, sop_instance_uid = stored(door)
     requester.ask(door, make_request(generate_uid(), [(MRImageStorage, sop_instance_uid)]))
     assert read_report(requester.reports[0][1])[1].failed == {sop_instance_uid: CLASS_INSTANCE_CONFLICT}
+
+
+def ask_at_once(peer: RawPeer, requests: list[Dataset]) -> list[int | None]:
+    """Send all requests before any answer is read; their statuses."""
+    peer.send(associate_request(abstract_syntax=STORAGE_COMMITMENT))
+    assert peer.read_pdu()[0] == ACCEPT
+    for number, ds in enumerate(requests, start=1):
+        data_set = encode(ds, False, True) or b""
+        peer.send(data_pdu(action_request(number), is_command=True, is_last=True) + data_pdu(data_set, is_last=True))
+    return [decode_command(peer.read_pdu()[1][6:]).status for _ in requests]
+
+
+def next_report(peer: RawPeer) -> str:
+    """Read a report, answer it with Success and give its transaction."""
+    command = decode_command(peer.read_pdu()[1][6:])
+    ds = decode(BytesIO(peer.read_pdu()[1][6:]), False, True)
+    peer.send(data_pdu(encode_answer(command, 0x0000), is_command=True, is_last=True))
+    return str(ds.TransactionUID)
+
+
+def test_each_of_several_requests_gets_its_report(open_door: Callable[..., Door]) -> None:
+    door = open_door()
+    pair = stored(door)
+    uids = [generate_uid() for _ in range(3)]
+    with call(door.listener.port) as peer:
+        assert ask_at_once(peer, [make_request(uid, [pair]) for uid in uids]) == [0, 0, 0]
+        assert [next_report(peer) for _ in uids] == uids
+
+
+def test_requests_whose_reports_would_fill_the_memory_are_refused(
+    open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screener.receive.MOST_OWED_INSTANCES", 3)
+    requests = [make_request(generate_uid(), [(CTImageStorage, generate_uid())] * 2) for _ in range(3)]
+    with call(open_door().listener.port) as peer:
+        assert ask_at_once(peer, requests) == [0, 0x0213, 0x0213]
+        assert next_report(peer) == requests[0].TransactionUID
+
+
+def test_reports_that_are_owed_when_the_requester_leaves_are_told_of(
+    open_door: Callable[..., Door], caplog: pytest.LogCaptureFixture
+) -> None:
+    door = open_door()
+    with call(door.listener.port) as peer:
+        ask_at_once(peer, [make_request(generate_uid(), [(CTImageStorage, generate_uid())]) for _ in range(2)])
+    door.listener.stop()
+    assert len([line for line in caplog.messages if "commitment not reported" in line]) == 2
 
 
 @contextmanager
