@@ -259,6 +259,7 @@ class Association:
         if command.field & IS_ANSWER:
             if command.field == N_EVENT_REPORT | IS_ANSWER:
                 self._service.report_answered(self, command.status)
+                self._report_at = time.monotonic()  # the next one
             return
         if isinstance(sink, _Questions):
             data_set = bytes(sink.data_set)

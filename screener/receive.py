@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -66,6 +67,9 @@ TRANSFER_SYNTAXES = frozenset(ALL_TRANSFER_SYNTAXES) | {f"1.2.840.10008.1.2.4.{p
 """All of PS3.6 A, the retired JPEG processes of old archives included: nothing is decoded here."""
 UNCOMPRESSED = frozenset((ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian))
 
+RESOURCE_LIMITATION = 0x0213  # PS3.7 C.5
+MOST_OWED_INSTANCES = 100_000
+"""In reports that wait on one association, beside the first."""
 MEANT_CLASSES = 8
 END_SECONDS = 5.0
 """How long an association has to notice that the daemon stops."""
@@ -80,9 +84,10 @@ class _Guest:
     tally: Tally
     slots: list[int]
     started_at: float = field(default_factory=time.monotonic)
-    owed: tuple[Context, OwedReport] | None = None
+    owed: deque[tuple[Context, OwedReport]] = field(default_factory=deque)
+    """Reports on storage commitment, in the order of their requests."""
     told: OwedReport | None = None
-    """Sent, and not yet answered."""
+    """Sent, and not yet answered; the next one waits for that."""
 
 
 class Listener:
@@ -232,8 +237,15 @@ class Listener:
         if ds is None or context.abstract_syntax != STORAGE_COMMITMENT:
             return INVALID_ARGUMENT
         status, report = self._commitments.take_request(caller.calling_ae_title, caller.host, command.type_id, ds)
-        if report is not None:
-            self._guests[caller].owed = context, report
+        if report is None:
+            return status
+        owed = self._guests[caller].owed
+        if owed and sum(len(other.instances) for _, other in owed) + len(report.instances) > MOST_OWED_INSTANCES:
+            _logger.warning(
+                "storage commitment refused calling_ae_title=%s: too many reports wait", caller.calling_ae_title
+            )
+            return RESOURCE_LIMITATION
+        owed.append((context, report))
         return status
 
     def take_report(self, context: Context, data_set: bytes) -> int:
@@ -244,24 +256,15 @@ class Listener:
         return self._commitments.take_report(ds)
 
     def owed_report(self, caller: Caller) -> EventReport | None:
-        """Give the report that the last request on this association is still owed."""
+        """Give the next report that is owed on this association; None while another is not answered, or none is."""
         guest = self._guests[caller]
-        if guest.owed is None:
-            return None
-        context, report = guest.owed
-        guest.owed = None
-        made = self._commitments.make_report(report)
-        if made is None:
-            return None
-        guest.told = report
-        event_type, ds = made
-        return EventReport(
-            context=context,
-            sop_class_uid=STORAGE_COMMITMENT,
-            sop_instance_uid=WELL_KNOWN_INSTANCE,
-            event_type=event_type,
-            data_set=encode(ds, *_encoding(context)) or b"",
-        )
+        while guest.owed and guest.told is None:
+            context, report = guest.owed.popleft()
+            made = self._commitments.make_report(report)
+            if made is not None:
+                guest.told = report
+                return _event_report(context, *made)
+        return None
 
     def report_answered(self, caller: Caller, status: int | None) -> None:
         """The requestor has taken our report, or not."""
@@ -280,8 +283,7 @@ class Listener:
         """Say in one line what an association has brought."""
         guest = self._guests.pop(caller)
         tally = guest.tally
-        unanswered = guest.told or (guest.owed[1] if guest.owed else None)
-        if unanswered is not None:
+        for unanswered in ([guest.told] if guest.told else []) + [report for _, report in guest.owed]:
             self._commitments.report_answered(unanswered, None)
         is_echo_only = not (tally.stored or tally.resent or tally.aside or tally.refused)
         _logger.log(
@@ -349,6 +351,16 @@ def _answer_context(context: ProposedContext, accepted: frozenset[str]) -> Conte
         if transfer_syntax in known:
             return ContextResult(context.context_id, ACCEPTED, transfer_syntax)
     return ContextResult(context.context_id, TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
+
+
+def _event_report(context: Context, event_type: int, ds: Dataset) -> EventReport:
+    return EventReport(
+        context=context,
+        sop_class_uid=STORAGE_COMMITMENT,
+        sop_instance_uid=WELL_KNOWN_INSTANCE,
+        event_type=event_type,
+        data_set=encode(ds, *_encoding(context)) or b"",
+    )
 
 
 def _encoding(context: Context) -> tuple[bool, bool]:

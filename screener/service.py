@@ -94,7 +94,7 @@ class Service(Protocol):
         """Answer an N-EVENT-REPORT with a status."""
 
     def owed_report(self, caller: Caller) -> EventReport | None:
-        """Give what `act` has promised to send on this association."""
+        """Give the next of what `act` has promised to send on this association, once the last has been answered."""
 
     def report_answered(self, caller: Caller, status: int | None) -> None:
         """A report has been answered with this status; None: the association ends without an answer."""
