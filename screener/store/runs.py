@@ -274,12 +274,15 @@ class Runs(Base):
     def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
         """Earlier runs keep their results, but what they still owe is not sent any more."""
         earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
+        end = {"state": "superseded", "last_error": f"superseded by run {run.number}"}
+        free = {"owner": None, "lease_until": None, "hinted_at": None}  # whoever has it in hand loses it
         # A notice is "sent" for good; a delivery is owed until it is "delivered".
-        for table, states in ((t.deliveries, ["owed", "sent", "given up"]), (t.notices, ["owed", "given up"])):
+        for table, states, values in (
+            (t.deliveries, ["owed", "sent", "given up"], end | free),
+            (t.notices, ["owed", "given up"], end),
+        ):
             connection.execute(
-                table.update()
-                .where(table.c.run_id.in_(earlier), table.c.state.in_(states))
-                .values(state="superseded", last_error=f"superseded by run {run.number}")
+                table.update().where(table.c.run_id.in_(earlier), table.c.state.in_(states)).values(values)
             )
         connection.execute(
             t.runs.update().where(t.runs.c.id.in_(earlier), t.runs.c.state == "ended").values(state="superseded")
