@@ -60,8 +60,9 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) 
     is_coming = (*_for_recipient_of(row), t.notices.c.run_id == run.id, t.notices.c.state == "owed")
     if connection.execute(t.notices.select().where(*is_coming)).first() is not None:
         return
-    # A key of its own: what this run has told before was overtaken on its way.
-    key = f"{flagged}@{run.number}" if flagged else f"{WITHDRAWN} by run {run.number}"
+    # A key of its own, that begins as this run's would: what it has told before was overtaken on its way.
+    asked = f"#{run.reprocess_number}" if run.reprocess_number else ""
+    key = f"{flagged}{asked}@{run.number}" if flagged else f"{WITHDRAWN} by run {run.number}"
     connection.execute(
         t.notices.insert().values(
             study_id=row.study_id,
