@@ -14,7 +14,7 @@ from tests.chaos.fuzz_seeds import deflate
 from tests.unit.ct_study import small_phantom, write_study
 from tests.unit.enhanced_ct import enhance
 from workers.ct.list_frames import MAX_FRAMES
-from workers.ct.read_file import read_file
+from workers.ct.read_file import BROKEN_FILE, read_file
 
 ITEM, ITEM_END, SEQUENCE_END = (struct.pack("<HHL", 0xFFFE, number, 0) for number in (0xE000, 0xE00D, 0xE0DD))
 UNDEFINED = 0xFFFFFFFF
@@ -51,8 +51,11 @@ def test_a_sequence_of_countless_empty_items_is_refused(
     path = write_bomb(tmp_path, sequence(0x00081140, ITEM * 500_000, is_defined=is_defined))
     assert path.stat().st_size < 40_000
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ValueError, match="more items"):
-        read_file(path, with_pixels=False, keywords=keywords)
+    if is_defined and keywords:  # it is skipped
+        assert read_file(path, with_pixels=False, keywords=keywords).Rows
+    else:
+        with pytest.raises(BROKEN_FILE):
+            read_file(path, with_pixels=False, keywords=keywords)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < MAX_GROWTH_KIB
 
 
@@ -61,7 +64,7 @@ def test_countless_elements_in_an_item_are_refused(tmp_path: Path) -> None:
     items = b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED) + elements + ITEM_END for _ in range(20))
     path = write_bomb(tmp_path, sequence(0x00081140, items, is_defined=False))
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ValueError, match="more"):
+    with pytest.raises(BROKEN_FILE):
         read_file(path, with_pixels=False, keywords=["Rows"])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 2 * MAX_GROWTH_KIB
 

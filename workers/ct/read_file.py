@@ -35,15 +35,42 @@ MAX_INFLATION: Final = 40
 SINGLE_IMAGE_BYTES: Final = 16 << 20
 MAX_ELEMENTS: Final = 100_000
 """Of a data set, those of its sequences apart: images have some hundred."""
+MAX_ITEMS: Final = 100_000
+"""Of all sequences together: an enhanced image has some ten for each frame, and each takes a kilobyte of memory."""
+MAX_READS: Final = 1_000_000
+"""Pieces in which a header is read, some two for an element: an enhanced image takes a hundred for each frame."""
 
 _LARGE_BYTES = 1 << 16
 _PIXEL_DATA = 0x7FE00010
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, _PIXEL_DATA})
+_ITEM_LITTLE, _ITEM_BIG = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"  # PS3.5 7.5
 _PREFIX_BYTES = 132  # PS3.10 7.1: preamble and DICM
 _GROUP_LENGTH = struct.Struct("<HH2sHL")  # File Meta Information Group Length, the first element
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _PLAIN = ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
 _MAX_META_BYTES = 1 << 16
+
+
+class _Counter:
+    """Counts what a parser reads, and stops it where that is more than any image has.
+
+    The library makes an object of each item and element of a sequence of undefined length, wanted or not, and of
+    those of defined length where one is asked for.
+    """
+
+    def __init__(self) -> None:
+        self.is_counting = True
+        self._reads = 0
+        self._items = 0
+
+    def count(self, piece: bytes) -> bytes:
+        """Give `piece` back; ValueError where it is one too many."""
+        if self.is_counting:
+            self._reads += 1
+            self._items += piece.count(_ITEM_LITTLE) + piece.count(_ITEM_BIG)
+            if self._items > MAX_ITEMS or self._reads > MAX_READS:
+                raise ValueError("the data set has more items than any image")
+        return piece
 
 
 class _File(BufferedReader):
@@ -52,12 +79,25 @@ class _File(BufferedReader):
     def __init__(self, path: Path) -> None:
         super().__init__(FileIO(path))
         self._size_bytes = os.fstat(self.fileno()).st_size
+        self.counter = _Counter()
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read `size` bytes, or what there is of them."""
         if size is not None and size > _LARGE_BYTES:
             size = max(0, min(size, self._size_bytes - self.tell()))
-        return super().read(size)
+        return self.counter.count(super().read(size))
+
+
+class _Inflated(BytesIO):
+    """What a deflated file held."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.counter = _Counter()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes, or what there is of them."""
+        return self.counter.count(super().read(size))
 
 
 def read_file(path: Path, *, with_pixels: bool = True, keywords: Sequence[str] | None = None) -> Dataset:
@@ -72,9 +112,10 @@ def read_file(path: Path, *, with_pixels: bool = True, keywords: Sequence[str] |
         raise TryAgain(f"A file of the study cannot be read: {error.strerror}.", code="disk") from error
     with file:
         try:
+            source = _inflate(file) or file
             ds = read_partial(
-                _inflate(file) or file,
-                _Stop(with_pixels=with_pixels),
+                source,
+                _Stop(source.counter, with_pixels=with_pixels),
                 specific_tags=[tag_for_keyword(keyword) or 0 for keyword in keywords] if keywords else None,
             )
         except OSError as error:
@@ -94,7 +135,8 @@ def read_numbers(ds: Dataset, keyword: str) -> NDArray[np.float64]:
 class _Stop:
     """Tells the parser at each element whether to go on."""
 
-    def __init__(self, *, with_pixels: bool) -> None:
+    def __init__(self, counter: _Counter, *, with_pixels: bool) -> None:
+        self._counter = counter
         self._with_pixels = with_pixels
         self._elements = 0
         self._is_past_pixels = False
@@ -105,6 +147,7 @@ class _Stop:
             raise ValueError("the data set has more elements than any image")
         if self._is_past_pixels or (not self._with_pixels and tag in _PIXELS):
             return True
+        self._counter.is_counting = tag not in _PIXELS
         self._is_past_pixels = tag >= _PIXEL_DATA
         return False
 
@@ -116,7 +159,7 @@ def _refuse_odd_sequences(ds: Dataset) -> None:
             raise ValueError("a sequence stands where a value belongs")
 
 
-def _inflate(file: BinaryIO) -> BytesIO | None:
+def _inflate(file: BinaryIO) -> _Inflated | None:
     """Give a deflated file (PS3.5 A.5) as one that is not; None where it is none, its position as it was."""
     head = file.read(_PREFIX_BYTES + _GROUP_LENGTH.size)
     try:
@@ -135,7 +178,7 @@ def _inflate(file: BinaryIO) -> BytesIO | None:
     inflated = inflate.decompress(deflated, most_inflated_bytes(len(deflated)))
     if inflate.unconsumed_tail:
         raise ValueError("the data set inflates to more than an image can hold")
-    return BytesIO(head.replace(_DEFLATED, _PLAIN) + inflated)
+    return _Inflated(head.replace(_DEFLATED, _PLAIN) + inflated)
 
 
 def most_inflated_bytes(deflated_bytes: int) -> int:
