@@ -1,46 +1,71 @@
-"""The daemon's own workers: one that has ended is started again."""
+"""A daemon that is told to stop ends its workers in order: what they have in hand is put back, and counts for nothing."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from screener import run_workers
-from screener.run_workers import START_AGAIN_AFTER, Workers
+from screener.config import Config, load_config
+from screener.dispatch import dispatch_study
+from screener.hints import Hints
+from screener.journey import Queue
+from screener.run_workers import Workers
+from screener.store import Store, open_store
+from tests.peers.values import an_instance
+from tests.unit.slow_worker import MODULE
 
-NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+DEADLINE_SECONDS = 120.0
+STOP_SECONDS = 8.0
+LEASE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Workers]:
-    """Workers that end at once."""
-    monkeypatch.setattr(run_workers, "COMMAND", (sys.executable, "-c", "pass"))
-    opened = Workers(tmp_path / "config.toml")
-    opened.watch(NOW)
-    wait_for(opened)
+def config(tmp_path: Path) -> Config:
+    path = tmp_path / "config.toml"
+    path.write_text("", encoding="utf-8")
+    return load_config(path)
+
+
+@pytest.fixture
+def store(config: Config) -> Iterator[Store]:
+    config.storage_folder.mkdir(parents=True, exist_ok=True)
+    opened = open_store(config.database_url, is_migrating=True)
+    now = datetime.now(UTC)
+    opened.record_instance(an_instance(), now)
+    (study,) = opened.quiet_studies(now, quiet=timedelta(0), max_wait=timedelta(days=1))
+    dispatch_study(opened, study, config.thresholds(), now)
     yield opened
-    opened.stop()
+    opened.engine.dispose()
 
 
-def wait_for(workers: Workers) -> None:
-    for worker in workers._workers.values():
-        worker.process.wait(timeout=60)
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
-def pids(workers: Workers) -> set[int]:
-    return {worker.process.pid for worker in workers._workers.values()}
-
-
-@pytest.mark.parametrize("later", [START_AGAIN_AFTER, timedelta(hours=-1)], ids=["in time", "clock set back"])
-def test_a_worker_that_ended_is_started_again(workers: Workers, later: timedelta) -> None:
-    before = pids(workers)
-    workers.watch(NOW + later)
-    assert not before & pids(workers)
-
-
-def test_a_worker_that_ends_at_once_waits_a_moment(workers: Workers) -> None:
-    before = pids(workers)
-    workers.watch(NOW + START_AGAIN_AFTER / 2)
-    assert pids(workers) == before
+def test_a_study_in_hand_is_put_back_when_the_daemon_stops_and_no_attempt_is_counted(
+    config: Config, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_workers, "COMMAND", (sys.executable, "-m", MODULE))
+    monkeypatch.setattr(run_workers, "STOP_SECONDS", STOP_SECONDS)
+    workers = Workers(tmp_path / "config.toml")
+    hints = Hints(config)
+    hints.send(Queue.CT)
+    workers.watch(datetime.now(UTC))
+    try:
+        wait_for(lambda: bool(store.backlog().leases))
+    finally:
+        began = time.monotonic()
+        workers.stop()
+    assert time.monotonic() - began < STOP_SECONDS
+    hints.close()
+    run = store.claim_run(Queue.CT, "next", datetime.now(UTC), LEASE)
+    assert run is not None
+    assert (run.attempts, run.failures, run.tried_since) == (2, 0, None)
+    assert "told to stop" in store.study_report(1).steps[-1].sentence
