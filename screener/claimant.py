@@ -8,8 +8,12 @@ from pathlib import Path
 
 def name_claim() -> str:
     """Give a name for one claim of this process; two claims of one process differ."""
-    pid = os.getpid()
-    return f"{socket.gethostname()[:64]}:{pid}:{_find_start(pid)}:{uuid.uuid4().hex[:8]}"
+    return f"{name_process(os.getpid())}{uuid.uuid4().hex[:8]}"
+
+
+def name_process(pid: int) -> str:
+    """Give what the names of all claims of a process on this machine begin with."""
+    return f"{socket.gethostname()[:64]}:{pid}:{_find_start(pid)}:"
 
 
 def is_alive_here(claim: str) -> bool:

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "workers")
 START_AGAIN_AFTER = timedelta(seconds=5)
 STOP_SECONDS = 20.0
+"""A worker that has not stopped by then is killed."""
+PUT_BACK_SECONDS = 5.0
+"""Of them are left for putting back what a worker has in hand."""
 
 
 @dataclass(slots=True)
@@ -45,11 +48,12 @@ class Workers:
 
     def _start(self, queue: Queue) -> subprocess.Popen[bytes]:
         command = [*COMMAND, queue.value, "--config", str(self._config_path), "--parent", str(getpid())]
+        command += ["--stop-seconds", str(STOP_SECONDS - PUT_BACK_SECONDS)]
         # its own group: Ctrl-C in a terminal reaches the daemon alone, which then stops its workers in order
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
 
     def stop(self) -> None:
-        """Ask every worker to finish what it has in hand; what takes too long is ended and put back by its lease."""
+        """Ask every worker to finish what it has in hand; what takes too long puts it back, or is killed."""
         processes = [worker.process for worker in self._workers.values()]
         for process in processes:
             process.terminate()

@@ -16,6 +16,8 @@ from screener.journey import Queue
 from screener.outcomes import Outcome
 
 WATCH_SECONDS = 1.0
+STOP_SECONDS = 100.0
+"""Less than what deploy/ gives a worker to stop before it is killed."""
 
 TRAIN: Final = {
     "ct-localizer": "workers.training.train_localizer",
@@ -62,12 +64,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("queue", choices=[queue.value for queue in Queue], help="the queue to work on")
     parser.add_argument("--config", type=Path, help="config.toml; otherwise SCREENER_CONFIG, then ./config.toml")
     parser.add_argument("--parent", type=int, help="stop when the process with this number is no longer the parent")
+    parser.add_argument(
+        "--stop-seconds",
+        type=float,
+        default=STOP_SECONDS,
+        help="told to stop, let the study in hand finish for so long; then put it back (default: %(default)g)",
+    )
     options = parser.parse_args(words)
     if options.config is not None:
         os.environ[CONFIG_VARIABLE] = str(options.config.resolve())
     if options.parent is not None:
         threading.Thread(target=_stop_with_parent, args=(options.parent,), daemon=True).start()
-    _work(options.queue)
+    _work(options.queue, options.stop_seconds)
 
 
 def _run(module: str, words: list[str]) -> int:
@@ -84,13 +92,15 @@ def _run(module: str, words: list[str]) -> int:
         return 1
 
 
-def _work(queue: str) -> None:
+def _work(queue: str, stop_seconds: float) -> None:
     """Be a worker of `queue`: prefork, one child."""
     from celery.platforms import SecurityWarning
 
     warnings.filterwarnings("ignore", category=SecurityWarning)  # inside a container there is often only root
     from workers.app import app
+    from workers.stop_in_order import arrange_stop
 
+    arrange_stop(stop_seconds)
     app.worker_main(
         [
             "--quiet",

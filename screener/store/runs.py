@@ -27,6 +27,8 @@ from screener.study import Instance, SeriesChoice
 WITHDRAWN = "withdrawn"
 TRIED_AGAIN = "tried again"
 """What a run's history says where it was put back after a fault."""
+PUT_BACK = "put back"
+"""What it says where its worker was told to stop."""
 
 
 class Runs(Base):
@@ -330,6 +332,35 @@ class Runs(Base):
                 connection, run.run_id, run.study_id, reason=reason, not_before=not_before, failures=failures, now=now
             )
 
+    def put_back_of(self, processes: Sequence[str], now: datetime) -> list[int]:
+        """Put back what processes that are told to stop hold, and count it for nothing; returns the study numbers.
+
+        `processes` are what their claims' names begin with. Whoever still works on such a run has lost it.
+        """
+        put_back = []
+        is_theirs = sa.or_(sa.false(), *(t.runs.c.owner.startswith(name, autoescape=True) for name in processes))
+        theirs = t.runs.select().where(t.runs.c.state == "running", is_theirs)
+        with self._begin() as connection:
+            found = connection.execute(theirs).all()
+        for run in found:
+            with self._begin() as connection:
+                lock_study(connection, run.study_id)
+                row = connection.execute(theirs.where(t.runs.c.id == run.id)).one_or_none()
+                if row is None:  # ended meanwhile
+                    continue
+                _put_back(
+                    connection,
+                    row.id,
+                    row.study_id,
+                    reason=f"attempt {row.attempts} was cut short: the worker was told to stop",
+                    not_before=now,
+                    failures=row.failures,
+                    now=now,
+                    stage=PUT_BACK,
+                )
+                put_back.append(row.study_id)
+        return put_back
+
     def recover_runs(
         self, now: datetime, max_attempts: int, *, is_slow: IsSlow = nobody_is_slow
     ) -> list[tuple[int, str]]:
@@ -453,8 +484,9 @@ def _put_back(
     not_before: datetime,
     failures: int,
     now: datetime,
+    stage: str = TRIED_AGAIN,
 ) -> None:
-    add_step(connection, study_id=study_id, run_id=run_id, at=now, stage=TRIED_AGAIN, sentence=reason)
+    add_step(connection, study_id=study_id, run_id=run_id, at=now, stage=stage, sentence=reason)
     connection.execute(
         t.runs.update()
         .where(t.runs.c.id == run_id)

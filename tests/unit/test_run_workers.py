@@ -1,4 +1,4 @@
-"""A daemon that is told to stop ends its workers in order: what they have in hand is put back, and counts for nothing."""
+"""A daemon that is told to stop ends its workers in order: what they have in hand is put back, and not counted."""
 
 import sys
 import time
