@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from screener import IMPLEMENTATION_CLASS_UID
 from screener import archive as archive_module
@@ -32,11 +33,11 @@ def write(archive: Archive, data_set: bytes, sop_instance_uid: str = UID) -> Kep
         arriving.discard()
 
 
-def begin(archive: Archive, sop_instance_uid: str = UID) -> Arriving:
+def begin(archive: Archive, sop_instance_uid: str = UID, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Arriving:
     return archive.begin_received(
         sop_class_uid=CTImageStorage,
         sop_instance_uid=sop_instance_uid,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        transfer_syntax_uid=transfer_syntax_uid,
         calling_ae_title="SCANNER",
     )
 
@@ -70,6 +71,17 @@ def test_other_content_under_the_same_uid_never_overwrites(archive: Archive) -> 
     first, second = write(archive, b"slice"), write(archive, b"another")
     assert archive.path(first.path).read_bytes().endswith(b"slice")
     assert archive.path(second.path).read_bytes().endswith(b"another")
+
+
+def test_the_same_content_under_another_transfer_syntax_never_overwrites(archive: Archive) -> None:
+    kept = {}
+    for transfer_syntax_uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        arriving = begin(archive, transfer_syntax_uid=transfer_syntax_uid)
+        arriving.write(b"slice")
+        kept[transfer_syntax_uid] = archive.path(arriving.keep().path)
+        arriving.discard()
+    for transfer_syntax_uid, path in kept.items():
+        assert read_file_meta_info(path).TransferSyntaxUID == transfer_syntax_uid
 
 
 def test_a_file_moved_aside_leaves_the_received_ones(archive: Archive) -> None:
@@ -177,7 +189,9 @@ def test_only_old_unfinished_files_are_removed(archive: Archive) -> None:
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
+    assert archive.unfinished_bytes() == 8
     assert archive.remove_unfinished() == 1
+    assert archive.unfinished_bytes() == 4
     assert files_of(archive) == sorted([kept, young])
 
 

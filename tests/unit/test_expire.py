@@ -200,6 +200,18 @@ def test_a_crash_between_the_row_and_the_file_leaves_an_orphan_that_the_sweep_re
     assert world.files("received") == 0
 
 
+def test_what_a_killed_listener_left_half_written_goes_while_the_daemon_runs(world: World) -> None:
+    folder = world.archive.folder / "received" / "00"
+    folder.mkdir(parents=True)
+    old, young = folder / ".old.part", folder / ".young.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    two_hours_ago = datetime.now(UTC).timestamp() - 7200
+    os.utime(old, (two_hours_ago, two_hours_ago))
+    world.expire(0)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_the_sweep_leaves_what_a_row_names(world: World) -> None:
     world.screen(make_ct(), destinations=("pacs",))
     stray = world.archive.folder / "received" / "00" / "stray.dcm"
@@ -271,6 +283,18 @@ def free(monkeypatch: pytest.MonkeyPatch, world: World) -> Free:
 
 
 STORAGE = Storage(reserve_mib=100, clean_below_mib=200)
+
+
+def test_what_is_still_arriving_costs_no_finished_study_its_images(world: World, free: Free) -> None:
+    world.set_aside(make_ct())
+    arriving = world.archive.begin_received(
+        sop_class_uid="1.2", sop_instance_uid="1.2.3", transfer_syntax_uid="1.2.4", calling_ae_title="ENDLESS"
+    )
+    arriving.write(bytes(3 * MIB))
+    free(198)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 0
+    arriving.discard()
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 1
 
 
 def test_a_filling_disk_is_cleaned_oldest_first_and_no_further_than_needed(world: World, free: Free) -> None:
