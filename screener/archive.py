@@ -40,9 +40,10 @@ class Kept:
 class Arriving:
     """A received instance while it arrives: `keep` gives it its name, `discard` leaves nothing behind."""
 
-    def __init__(self, folder: Path, sop_instance_uid: str, meta: bytes) -> None:
+    def __init__(self, folder: Path, sop_instance_uid: str, transfer_syntax_uid: str, meta: bytes) -> None:
         self._folder = folder
         self._meta = meta
+        self._syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
         self._name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
         self._digest = hashlib.sha256()
         self.size_bytes = 0
@@ -67,13 +68,14 @@ class Arriving:
     def keep(self, part: str = RECEIVED) -> Kept:
         """Make the instance durable, in `part` of the archive; the same one again gives the same file.
 
-        The name holds a digest of the SOP Instance UID and of the data set, so
-        that other content under the same UID never overwrites what is there.
+        The name holds digests of the SOP Instance UID, the data set and the
+        transfer syntax, so that other content under the same UID, or the same
+        bytes that mean something else, never overwrite what is there.
         """
         if self._unfinished is None:
             raise ValueError("kept or discarded before")
         sha256 = self._digest.hexdigest()
-        path = self._folder / part / self._name[:2] / f"{self._name}-{sha256[:16]}.dcm"
+        path = self._folder / part / self._name[:2] / f"{self._name}-{sha256[:16]}-{self._syntax}.dcm"
         _make_folder(path.parent)
         os.fsync(self._descriptor)
         self._unfinished.replace(path)
@@ -169,7 +171,7 @@ class Archive:
     ) -> Arriving:
         """Begin the file of an instance, whose data set is kept as it comes, byte for byte."""
         meta = encode_file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title)
-        return Arriving(self.folder, sop_instance_uid, meta)
+        return Arriving(self.folder, sop_instance_uid, transfer_syntax_uid, meta)
 
     def move_aside(self, relative: str) -> str:
         """Take a received file out of the way of the stages; returns its new relative path."""
@@ -236,13 +238,25 @@ class Archive:
         """
         limit = time.time() - older_than_seconds
         removed = 0
-        for part in (RECEIVED, ASIDE, RESULTS):
-            for path in (self.folder / part).rglob(f"*{_UNFINISHED}"):
-                with suppress(FileNotFoundError):
-                    if path.stat().st_mtime <= limit:
-                        path.unlink()
-                        removed += 1
+        for path, found in self._unfinished():
+            if found.st_mtime <= limit:
+                path.unlink(missing_ok=True)
+                removed += 1
         return removed
+
+    def unfinished_bytes(self) -> int:
+        """Tell how much of the disk is held by what is being written."""
+        return sum(found.st_size for _, found in self._unfinished())
+
+    def _unfinished(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for part in (RECEIVED, ASIDE, RESULTS):
+            for folder, _, names in os.walk(self.folder / part):
+                for path in (Path(folder, name) for name in names if name.endswith(_UNFINISHED)):
+                    try:
+                        found = path.stat()
+                    except FileNotFoundError:
+                        continue
+                    yield path, found
 
 
 def encode_file_meta(

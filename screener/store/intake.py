@@ -262,13 +262,14 @@ def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime
     study = study or connection.execute(_HOLD_STUDY, name).one()
     if not _insert_instance(connection, received, study.id, now):
         held = connection.execute(
-            sa.select(t.instances.c.sha256, t.instances.c.study_id).where(
+            sa.select(t.instances.c.sha256, t.instances.c.transfer_syntax_uid).where(
                 t.instances.c.sop_instance_uid == received.sop_instance_uid
             )
         ).one()
         if is_new_study:  # the UID belongs to another study: this row must not begin one
             connection.execute(t.studies.delete().where(t.studies.c.id == study.id))
-        return Receipt.RESENT if held.sha256 == received.sha256 else Receipt.CONFLICT
+        is_same = (held.sha256, held.transfer_syntax_uid) == (received.sha256, received.transfer_syntax_uid)
+        return Receipt.RESENT if is_same else Receipt.CONFLICT
     if is_new_study:
         sentence = f"first instance, from {received.calling_ae_title}"
         add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
