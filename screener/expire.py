@@ -27,7 +27,11 @@ BATCH = 500
 
 
 def expire(store: Store, archive: Archive, settings: Retention, now: datetime) -> int:
-    """Remove received files, results and history that are older than the settings say; returns how many studies."""
+    """Remove received files, results and history that are older than the settings say; returns how many studies.
+
+    What somebody who was killed has left half written goes as well.
+    """
+    archive.remove_unfinished()
     expired = 0
     for table, days, what in (
         (instances, settings.received_days, "retention.received_days"),
@@ -69,12 +73,15 @@ def remove_files(store: Store, archive: Archive, table: sa.Table, paths: Sequenc
 def clean_disk(store: Store, archive: Archive, storage: Storage, retention: Retention, now: datetime) -> int:
     """Remove images of finished studies early, oldest first, while the disk is below `storage.clean_below_mib`.
 
-    Returns how many studies. Nothing goes where received files are kept for ever.
+    Returns how many studies. Nothing goes where received files are kept for ever, nor for what is still arriving:
+    a sender that never ends would cost one study after the other.
     """
-    if not storage.clean_below_mib or not retention.received_days:
+    least_bytes = storage.clean_below_mib << 20
+    if not retention.received_days or archive.free_bytes() >= least_bytes:
         return 0
+    least_bytes -= archive.unfinished_bytes()
     cleaned = 0
-    while archive.free_bytes() < storage.clean_below_mib << 20:
+    while archive.free_bytes() < least_bytes:
         found = store.expirable_studies(instances, now, limit=1)
         if not found or not expire_study(
             store, archive, instances, found[0], "the disk is below storage.clean_below_mib", now

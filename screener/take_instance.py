@@ -33,6 +33,8 @@ LONGEST_UID = 64  # PS3.5 9.1
 ROOM_BYTES = 1 << 20
 """So much room is looked for ahead, and looked for again when it is used up."""
 HEAD_BYTES = 64 << 10
+LONGEST_INSTANCE_BYTES = 4 << 30
+"""Of a data set: some 8,000 frames of 512 x 512."""
 TRY_AGAIN = (OUT_OF_RESOURCES, "internal error, try again")
 
 _logger = logging.getLogger("screener.receive")
@@ -110,6 +112,9 @@ class IncomingInstance:
         if self._arriving is None:
             return
         try:
+            if self._arriving.size_bytes + len(piece) > LONGEST_INSTANCE_BYTES:
+                self._refuse_too_long()
+                return
             self._arriving.write(piece)
             if self._arriving.size_bytes > self._room_bytes:
                 self._room_bytes = self._arriving.size_bytes + ROOM_BYTES
@@ -154,9 +159,9 @@ class IncomingInstance:
             return self._refuse(DOES_NOT_MATCH, "data set UIDs differ from the request's")
         if header.is_truncated:
             # Never Success: the sender may hold the whole instance, and the name must stay free for it.
-            reason = "The pixel data end before their declared length: the sender's file is cut short."
+            reason = "The data set ends before its declared length: the sender's file is cut short."
             self._keep_aside(header.study_instance_uid, "truncated", reason)
-            return self._refuse(CANNOT_UNDERSTAND, "pixel data end before their declared length")
+            return self._refuse(CANNOT_UNDERSTAND, "the data set ends before its declared length")
         return self._keep(self._arriving, header)
 
     def _read_header(self, arriving: Arriving) -> Header:
@@ -188,6 +193,13 @@ class IncomingInstance:
     def _refuse_unreadable(self, reason: str) -> tuple[int, str]:
         self._keep_aside(None, "unreadable", reason)
         return self._refuse(CANNOT_UNDERSTAND, reason)
+
+    def _refuse_too_long(self) -> None:
+        self.discard()
+        reason = f"The instance is longer than {LONGEST_INSTANCE_BYTES >> 20} MiB."
+        self._refuse(CANNOT_UNDERSTAND, reason)
+        with suppress(SQLAlchemyError):  # a courtesy to who asks why; the answer stands
+            self._record_oddity(None, "too_long", reason, "", "")
 
     def _refuse_for_disk(self, head: bytes) -> None:
         self._head = bytearray(head)
