@@ -20,6 +20,7 @@ from screener.dispatch import send_hints
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
 from screener.notify import send_owed_digests, send_owed_notices
+from screener.one_daemon import TAKEN, OneDaemon
 from screener.pull.ask_pacs import Caller, PacsSource
 from screener.pull.night_list import NightList
 from screener.receive import Listener, answer_fetched
@@ -28,6 +29,7 @@ from screener.run_listeners import ListenerProcesses
 from screener.run_workers import Workers
 from screener.schedule import Verb, start_schedule
 from screener.store import open_store
+from screener.store.daemon_lock import open_daemon_lock
 from screener.tls import make_listener_tls
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ class Daemon:
             self.archive = Archive(config.storage_folder, config.storage.reserve_mib << 20)
         except OSError as error:
             raise ConfigError(f"storage.folder: {config.storage_folder}: {error.strerror}") from None
+        self._is_over = threading.Event()
+        self._one_daemon = OneDaemon(open_daemon_lock(config.database_url), on_lost=self._is_over.set)
+        self._one_daemon.begin()  # before all that changes anything: a second daemon by mistake must not even migrate
         self.store = open_store(config.database_url, is_migrating=True)
         tls = make_listener_tls(config)
         self.listener: Listener | ListenerProcesses
@@ -88,13 +93,14 @@ class Daemon:
         return NightList(self.store, pull, clients, has_room=lambda: self.archive.has_room(STUDY_BYTES), clock=clock)
 
     def run(self) -> None:
-        """Listen and work until SIGTERM or SIGINT."""
-        is_over = threading.Event()
+        """Listen and work until SIGTERM or SIGINT; ConfigError where another daemon takes the database meanwhile."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: is_over.set())
+            signal.signal(number, lambda *_: self._is_over.set())
         self.start()
-        is_over.wait()
+        self._is_over.wait()
         self.stop()
+        if self._one_daemon.is_lost:
+            raise ConfigError(TAKEN)
 
     def start(self) -> None:
         """Open the door and start the clockwork; ConfigError where the address cannot be listened on."""
@@ -143,6 +149,8 @@ class Daemon:
         )
         if config.pull.sources:
             verbs["pull"] = (LOOK_SECONDS, self._night_list.work)
+        verbs = {name: (seconds, self._one_daemon.alone(verb)) for name, (seconds, verb) in verbs.items()}
+        verbs["one daemon"] = (LOOK_SECONDS, self._one_daemon.watch)
         if isinstance(self.listener, ListenerProcesses):
             verbs["listeners"] = (LOOK_SECONDS, self.listener.watch)
         if self._workers is not None:
@@ -160,6 +168,7 @@ class Daemon:
         self._pacs_counts.close()
         self._hints.close()
         self.store.engine.dispose()
+        self._one_daemon.end()
         logger.info("stopped at %s", datetime.now(UTC).isoformat(timespec="seconds"))
 
 

@@ -5,12 +5,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+import sqlalchemy as sa
+
+from screener.config import ConfigError
+from screener.one_daemon import OneDaemon
+from screener.store.daemon_lock import DaemonLock, FileLock, SessionLock, open_daemon_lock
 from tests.peers.ports import free_port, is_open
+from tests.peers.servers import open_postgresql
 
 DEADLINE_SECONDS = 60.0
 ROOT = Path(__file__).resolve().parents[2]
+NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
 def wait_until(is_so: Callable[[], bool], what: Callable[[], str] = lambda: "it never came to that") -> None:
@@ -88,3 +97,113 @@ def test_a_daemon_that_was_killed_leaves_the_database_to_the_next(tmp_path: Path
         first.process.wait()
         second.start()
         wait_until(second.listens)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    with open_postgresql() as url:
+        yield url
+
+
+def end_sessions(url: str) -> None:
+    """End every other session of the server, as its restart would."""
+    server = sa.create_engine(url, poolclass=sa.NullPool)
+    with server.connect() as connection:
+        others = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        pids = connection.execute(sa.text(others)).scalars().all()
+        for pid in pids:
+            connection.execute(sa.select(sa.func.pg_terminate_backend(pid, 30_000)))
+
+
+@pytest.fixture(params=["file", "session"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[DaemonLock, DaemonLock]]:
+    """Two locks of one database, as two daemons would have them."""
+    url = f"sqlite:///{tmp_path}/screener.sqlite" if request.param == "file" else request.getfixturevalue("postgresql")
+    first, second = open_daemon_lock(url), open_daemon_lock(url)
+    assert isinstance(first, FileLock if request.param == "file" else SessionLock)
+    yield first, second
+    first.release()
+    second.release()
+
+
+def test_one_of_two_has_the_lock_until_it_lets_go(pair: tuple[DaemonLock, DaemonLock]) -> None:
+    first, second = pair
+    assert [first.take(), second.take(), first.take()] == [True, False, True]
+    first.release()
+    wait_until(second.take)  # a server learns a moment later that a session has gone
+    assert not first.take()
+
+
+def test_a_daemon_that_begins_waits_for_one_that_ends(
+    pair: tuple[DaemonLock, DaemonLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    assert first.take()
+    monkeypatch.setattr("screener.one_daemon.time.sleep", lambda _: first.release())
+    begun = OneDaemon(second, on_lost=lambda: None)
+    begun.begin()
+    assert begun.is_alone
+
+
+def test_a_daemon_that_begins_waits_no_longer_than_one_that_died_is_missed(
+    pair: tuple[DaemonLock, DaemonLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    assert first.take()
+    monkeypatch.setattr(second, "patience_seconds", 0.1)
+    with pytest.raises(ConfigError, match="another screener daemon"):
+        OneDaemon(second, on_lost=lambda: None).begin()
+
+
+def test_a_session_that_the_database_has_lost_is_followed_by_another(postgresql: str) -> None:
+    lock, other = SessionLock(postgresql), SessionLock(postgresql)
+    daemon = OneDaemon(lock, on_lost=lambda: None)
+    daemon.begin()
+    end_sessions(postgresql)
+    daemon.watch(NOW)
+    assert daemon.is_alone
+    assert not other.take()
+    daemon.end()
+
+
+def test_a_daemon_whose_database_was_taken_by_another_does_nothing_and_ends(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock, other = SessionLock(postgresql), SessionLock(postgresql)
+    lost: list[bool] = []
+    done: list[datetime] = []
+    daemon = OneDaemon(lock, on_lost=lambda: lost.append(True))
+    work = daemon.alone(done.append)
+    daemon.begin()
+    work(NOW)
+    end_sessions(postgresql)
+    assert other.take()
+    daemon.watch(NOW)
+    work(NOW)
+    assert (done, lost) == ([NOW], [])
+    assert "another daemon has taken the database" in caplog.text
+    monkeypatch.setattr(lock, "patience_seconds", 0.0)
+    daemon.watch(NOW)
+    assert (lost, daemon.is_lost) == ([True], True)
+    other.release()
+
+
+def test_a_daemon_whose_database_is_away_waits_for_it() -> None:
+    lost: list[bool] = []
+    with open_postgresql() as url:
+        daemon = OneDaemon(SessionLock(url), on_lost=lambda: lost.append(True))
+        daemon.begin()
+        end_sessions(url)
+    daemon.watch(NOW)
+    daemon.watch(NOW)
+    assert (daemon.is_alone, lost) == (False, [])
+    daemon.end()
+
+
+def test_a_session_is_missed_soon_where_the_other_machine_has_gone(postgresql: str) -> None:
+    lock = SessionLock(postgresql)
+    assert lock.take()
+    assert lock._connection is not None
+    silence = lock._connection.execute(sa.text("SHOW tcp_keepalives_idle")).scalar_one()
+    assert int(silence) + 3 * 5 < lock.patience_seconds
+    lock.release()
