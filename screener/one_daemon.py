@@ -33,13 +33,19 @@ class OneDaemon:
     def begin(self) -> None:
         """Take the lock, from a daemon that ends if need be; ConfigError where another holds on to it."""
         deadline = time.monotonic() + self._lock.patience_seconds
-        if not self._lock.take():
-            logger.warning("another daemon works on this database: waiting for its end")
-            while not self._lock.take():
-                if time.monotonic() >= deadline:
-                    raise ConfigError(TAKEN)
-                time.sleep(AGAIN_SECONDS)
+        try:
+            if not self._lock.take():
+                logger.warning("another daemon works on this database: waiting for its end")
+                self._wait(deadline)
+        except OSError as error:
+            raise ConfigError(f"database.url: {error.filename}: {error.strerror}") from None
         self.is_alone = True
+
+    def _wait(self, deadline: float) -> None:
+        while not self._lock.take():
+            if time.monotonic() >= deadline:
+                raise ConfigError(TAKEN)
+            time.sleep(AGAIN_SECONDS)
 
     def watch(self, _now: datetime) -> None:
         """See that the lock is still held, and take it again where the database has lost it.

@@ -207,3 +207,9 @@ def test_a_session_is_missed_soon_where_the_other_machine_has_gone(postgresql: s
     silence = lock._connection.execute(sa.text("SHOW tcp_keepalives_idle")).scalar_one()
     assert int(silence) + 3 * 5 < lock.patience_seconds
     lock.release()
+
+
+def test_a_folder_that_cannot_be_written_is_said_plainly(tmp_path: Path) -> None:
+    lock = open_daemon_lock(f"sqlite:///{tmp_path}/nowhere/screener.sqlite")
+    with pytest.raises(ConfigError, match=r"database\.url: .*nowhere"):
+        OneDaemon(lock, on_lost=lambda: None).begin()
