@@ -61,7 +61,7 @@ from screener.upper_layer import (
 SUCCESS = 0x0000
 UNRECOGNIZED_OPERATION = 0x0211  # PS3.7 C.5
 LONGEST_QUESTION_BYTES = 16 << 20
-"""Data set of a request that is no C-STORE: commitment to a hundred thousand instances."""
+"""Data set of a request that is no C-STORE; what of it is decoded has limits of its own."""
 AFTER_THE_ANSWER_SECONDS = 0.25
 """A report on the same association goes out once the answer to its request is on its way."""
 
