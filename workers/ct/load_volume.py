@@ -100,12 +100,15 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     hu = np.empty((len(slices), *slices[0].shape), np.int16)  # (z, y, x)
     for index, one in enumerate(slices):
         hu[index] = decoder.decode(one.instance, one.shape, one.number)
-    check_values(hu, np.array([one.position_mm[2] for one in slices]))
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    x, y, z = (float(size_mm) for size_mm in np.linalg.norm(affine[:3, :3], axis=0))
+    check_values(hu, np.array([one.position_mm[2] for one in slices]), (x, y, z))
+    body = mask_body(hu, (x, y, z))
+    if not body.any():
+        raise NeedsPerson("No body is found in the series.", code="implausible_values")
     return Volume(
         hu=hu,
         affine=affine,
-        body=mask_body(hu, (float(x), float(y), float(z))),
+        body=body,
         series_instance_uid=series_instance_uid,
         frame_of_reference_uid=slices[0].frame_of_reference_uid,
         sop_instance_uids=tuple(one.instance.sop_instance_uid for one in slices),
