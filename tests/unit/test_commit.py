@@ -1,8 +1,9 @@
 """Storage commitment at the door: what is durable here is promised, everything else refused with the reason."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -33,6 +34,7 @@ from screener.storage_commitment import (
     read_report,
 )
 from screener.store import Store, open_store
+from screener.store.values import OwedReport
 from tests.peers.ports import free_port
 from tests.peers.raw_peer import ACCEPT, RawPeer, action_request, associate_request, call, data_pdu
 from tests.peers.scanner import Scanner, make_ct
@@ -227,6 +229,91 @@ def test_a_requester_that_never_answers_is_given_up(open_door: Callable[..., Doo
     requester.ask(door, make_request(generate_uid(), [stored(door)]), stays=False)
     door.report(NOW + timedelta(hours=2))
     assert door.store.owed_commitment_reports(NOW + timedelta(days=1)) == []
+
+
+def owe(door: Door, ae_title: str, port: int, host: str = "127.0.0.1") -> str:
+    """Let a report be owed to a requester; its transaction."""
+    instances = ((CTImageStorage, generate_uid()),)
+    uid = generate_uid()
+    report = OwedReport(transaction_uid=uid, ae_title=ae_title, host=host, port=port, instances=instances)
+    door.store.owe_commitment_report(report, NOW)
+    return uid
+
+
+def due(door: Door, now: datetime = NOW) -> set[str]:
+    return {report.transaction_uid for report in door.store.owed_commitment_reports(now)}
+
+
+@pytest.mark.parametrize("ae_title", ["", "A\\B"])
+def test_a_requester_that_cannot_be_called_holds_nobody_up(open_door: Callable[..., Door], ae_title: str) -> None:
+    port = free_port()
+    door, requester = open_door(port), Requester()
+    owe(door, ae_title, port)
+    owe(door, "MODALITY", port)
+    with taking_reports(requester, port):
+        assert door.report() == 1
+    assert due(door) == set()
+    assert len(due(door, NOW + timedelta(minutes=5))) == 1
+
+
+@contextmanager
+def hanging_up() -> Iterator[tuple[int, list[None]]]:
+    """A port at which every connection is closed at once; and one None for each."""
+    calls: list[None] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            while True:
+                connection, _ = listening.accept()
+                connection.close()
+                calls.append(None)
+
+        def run() -> None:
+            with suppress(OSError):  # the end of the test
+                hang_up()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield listening.getsockname()[1], calls
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_requester_that_is_away_is_called_once_for_all_its_reports(open_door: Callable[..., Door]) -> None:
+    door, requester, port = open_door(), Requester(), free_port()
+    with hanging_up() as (away, calls), taking_reports(requester, port):
+        uids = {owe(door, "AWAY", away) for _ in range(5)}
+        owe(door, "MODALITY", port)
+        assert door.report() == 1
+        assert len(calls) == 1
+    assert due(door) == set()
+    assert due(door, NOW + timedelta(minutes=5)) == uids
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_who_was_away_before_comes_last(open_door: Callable[..., Door]) -> None:
+    door, port = open_door(), free_port()
+    away, here = owe(door, "AWAY", free_port()), owe(door, "MODALITY", port)
+    door.report()
+    again = NOW + timedelta(minutes=5)
+    first = owe(door, "MODALITY", port)
+    reports = [report.transaction_uid for report in door.store.owed_commitment_reports(again)]
+    assert reports[0] == first
+    assert set(reports) == {first, away, here}
+
+
+def test_a_round_of_reports_ends_where_the_daemon_stops(open_door: Callable[..., Door]) -> None:
+    door, requester, port = open_door(), Requester(), free_port()
+    uids = {owe(door, "MODALITY", port) for _ in range(2)}
+    with taking_reports(requester, port):
+        taken = report_commitments(
+            door.store, door.archive, "PAROTID", Results(), NOW, is_stopping=lambda: bool(requester.reports)
+        )
+    assert (taken, len(due(door))) == (1, 1)
+    assert due(door) < uids
 
 
 @pytest.mark.parametrize("broken", ["TransactionUID", "ReferencedSOPSequence"])
