@@ -7,6 +7,7 @@ request is answered, and is sent until it is taken.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,7 +44,9 @@ PROCESSING_FAILURE = 0x0110  # PS3.7 C.5
 INVALID_ARGUMENT = 0x0115
 NO_SUCH_ACTION = 0x0123
 
+CONNECT_SECONDS = 5
 REPORT_TIMEOUT_SECONDS = 30
+ROUND_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +124,10 @@ class ReportNotTakenError(Exception):
     """The requester has not taken the report; the message says what stood in the way."""
 
 
+class RequesterAwayError(ReportNotTakenError):
+    """The requester does not answer: no other report need be tried at once."""
+
+
 def judge_instances(archive: Archive, store: Store, instances: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Give the failure reason of each instance that is not durable here; the others are committed to."""
     pairs = list(instances)
@@ -135,33 +142,67 @@ def judge_instances(archive: Archive, store: Store, instances: Iterable[tuple[st
     return failed
 
 
-def report_commitments(store: Store, archive: Archive, ae_title: str, settings: Results, now: datetime) -> int:
-    """Send every report that is due to its requester, over an association of our own; returns how many were taken."""
+def report_commitments(
+    store: Store,
+    archive: Archive,
+    ae_title: str,
+    settings: Results,
+    now: datetime,
+    *,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> int:
+    """Send the reports that are due to their requesters, over associations of our own; returns how many were taken.
+
+    A requester that is away is called once for all its reports. What is left
+    after `ROUND_SECONDS`, or where the daemon stops, is for the next round.
+    """
+    began = time.monotonic()
+    away: dict[tuple[str, str, int], str] = {}
     taken = 0
     for report in store.owed_commitment_reports(now):
-        try:
-            _report_there(report, judge_instances(archive, store, report.instances), ae_title)
-        except ReportNotTakenError as error:
-            is_given_up = now - (report.owed_since or now) >= timedelta(hours=settings.give_up_hours)
-            delay = next_delay(report.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
-            store.commitment_not_reported(report, str(error), None if is_given_up else now + delay)
-            logger.warning("storage commitment not reported to %s: %s", report.ae_title, error)
-        else:
+        if is_stopping() or time.monotonic() - began > ROUND_SECONDS:
+            break
+        requester = report.ae_title, report.host, report.port
+        problem = away.get(requester) or _try_to_report(store, archive, report, ae_title, away)
+        if not problem:
             store.commitment_reported(report)
             taken += 1
+            continue
+        at = now + timedelta(seconds=time.monotonic() - began)
+        is_given_up = at - (report.owed_since or at) >= timedelta(hours=settings.give_up_hours)
+        delay = next_delay(report.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
+        store.commitment_not_reported(report, problem, None if is_given_up else at + delay)
+        logger.warning("storage commitment not reported to %s: %s", report.ae_title, problem)
     return taken
+
+
+def _try_to_report(
+    store: Store, archive: Archive, report: OwedReport, ae_title: str, away: dict[tuple[str, str, int], str]
+) -> str:
+    """Send a report; what stood in the way, or "". A requester that does not answer is noted in `away`."""
+    try:
+        _report_there(report, judge_instances(archive, store, report.instances), ae_title)
+    except RequesterAwayError as error:
+        away[report.ae_title, report.host, report.port] = str(error)
+        return str(error)
+    except ReportNotTakenError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - the edge: whatever one requester is like, the others get their reports
+        return describe_error(error)
+    return ""
 
 
 def _report_there(report: OwedReport, failed: dict[str, int], ae_title: str) -> None:
     ae = AE(ae_title=ae_title)
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = REPORT_TIMEOUT_SECONDS
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = REPORT_TIMEOUT_SECONDS
+    ae.connection_timeout = CONNECT_SECONDS
     ae.add_requested_context(STORAGE_COMMITMENT)
     role = build_role(STORAGE_COMMITMENT, scp_role=True)
     assoc = ae.associate(report.host, report.port, ae_title=report.ae_title, ext_neg=[role])
     if not assoc.is_established:
-        raise ReportNotTakenError(f"no association with {report.host}:{report.port}")
+        raise RequesterAwayError(f"no association with {report.host}:{report.port}")
     try:
         _send_report(assoc, report, failed)
     finally:
@@ -176,8 +217,10 @@ def _send_report(assoc: Any, report: OwedReport, failed: dict[str, int]) -> None
         answer: Dataset
         answer, _ = assoc.send_n_event_report(ds, event_type, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
     except (RuntimeError, ValueError) as error:  # ended, or the class was not accepted
-        raise ReportNotTakenError("the requester has ended the association, or takes no reports") from error
+        raise RequesterAwayError("the requester has ended the association, or takes no reports") from error
     status = answer.get("Status")
+    if status is None:
+        raise RequesterAwayError(_describe_status(None))
     if status != SUCCESS:
         raise ReportNotTakenError(_describe_status(status))
     logger.info(

@@ -136,7 +136,9 @@ class Daemon:
         verbs |= {
             "commitments": (
                 LOOK_SECONDS,
-                lambda now: report_commitments(store, archive, config.listener.ae_title, config.results, now),
+                lambda now: report_commitments(
+                    store, archive, config.listener.ae_title, config.results, now, is_stopping=self._is_over.is_set
+                ),
             ),
             "clean": (CLEAN_SECONDS, lambda now: clean_disk(store, archive, config.storage, config.retention, now)),
             "expire": (EXPIRE_SECONDS, lambda now: expire(store, archive, config.retention, now)),
@@ -160,6 +162,7 @@ class Daemon:
     def stop(self) -> None:
         """Close the door first, then let what is in hand finish."""
         logger.info("stopping")
+        self._is_over.set()
         self._night_list.stop()
         self.listener.stop()
         self._schedule.stop()

@@ -87,12 +87,12 @@ class Commitments(Base):
                 )
 
     def owed_commitment_reports(self, now: datetime) -> list[OwedReport]:
-        """Those that are due, oldest first."""
+        """Those that are due: least tried first, so that who is away holds nobody up, and then the oldest."""
         with self._begin() as connection:
             rows = connection.execute(
                 t.commitment_reports.select()
                 .where(t.commitment_reports.c.state == "owed", t.commitment_reports.c.not_before <= now)
-                .order_by(t.commitment_reports.c.id)
+                .order_by(t.commitment_reports.c.attempts, t.commitment_reports.c.id)
             ).all()
         return [
             OwedReport(

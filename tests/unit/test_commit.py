@@ -244,6 +244,7 @@ def due(door: Door, now: datetime = NOW) -> set[str]:
     return {report.transaction_uid for report in door.store.owed_commitment_reports(now)}
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("ae_title", ["", "A\\B"])
 def test_a_requester_that_cannot_be_called_holds_nobody_up(open_door: Callable[..., Door], ae_title: str) -> None:
     port = free_port()

@@ -19,8 +19,14 @@ from screener.sop_classes import DOCUMENTS, IMAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("screener", "workers") for path in (PROJECT / folder).rglob("*.py"))
-EDGES = {"screener/association.py", "screener/take_instance.py", "screener/schedule.py", "workers/tasks.py"}
-"""The only places where any exception is caught: an association, C-STORE, the scheduled job and the task."""
+EDGES = {
+    "screener/association.py",
+    "screener/commit.py",
+    "screener/schedule.py",
+    "screener/take_instance.py",
+    "workers/tasks.py",
+}
+"""The only places where any exception is caught: an association, a report to a requester, a job, C-STORE and the task."""
 
 
 ARROW = re.compile(r"(?:([A-Z]+) )?-> ([A-Z]+): ")
