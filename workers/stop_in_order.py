@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
 
 from screener.claimant import name_process
 from screener.config import find_config, load_config
@@ -33,7 +34,7 @@ def _end_after(seconds: float) -> None:
     time.sleep(seconds)  # a worker that is done before ends without waiting for this thread
     try:
         _put_back()
-    except Exception as error:  # noqa: BLE001 - the edge: what is not put back here is by its lease
+    except (SQLAlchemyError, OSError) as error:  # what is not put back here is by its lease
         logger.error("not put back: %s", describe_error(error))
     os._exit(0)  # its children see it, and end
 
