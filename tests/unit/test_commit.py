@@ -42,6 +42,9 @@ from tests.peers.scanner import Scanner, make_ct
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 DEADLINE_SECONDS = 60.0
 
+# pynetdicom 3.0.4 drops the socket of a refused connection without closing it (AssociationSocket.connect).
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+
 
 @dataclass
 class Door:
@@ -208,8 +211,6 @@ def taking_reports(requester: Requester, port: int) -> Iterator[None]:
         server.shutdown()
 
 
-# pynetdicom 3.0.4 drops the socket of a refused connection without closing it (AssociationSocket.connect).
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_a_sender_with_a_port_gets_its_report_there_when_it_is_back(open_door: Callable[..., Door]) -> None:
     port = free_port()
     door, requester = open_door(port), Requester()
@@ -223,7 +224,6 @@ def test_a_sender_with_a_port_gets_its_report_there_when_it_is_back(open_door: C
     assert read_report(requester.reports[0][1])[1].committed == {pair[1]}
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_a_requester_that_never_answers_is_given_up(open_door: Callable[..., Door]) -> None:
     door, requester = open_door(free_port()), Requester()
     requester.ask(door, make_request(generate_uid(), [stored(door)]), stays=False)
@@ -244,7 +244,6 @@ def due(door: Door, now: datetime = NOW) -> set[str]:
     return {report.transaction_uid for report in door.store.owed_commitment_reports(now)}
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("ae_title", ["", "A\\B"])
 def test_a_requester_that_cannot_be_called_holds_nobody_up(open_door: Callable[..., Door], ae_title: str) -> None:
     port = free_port()
@@ -282,7 +281,6 @@ def hanging_up() -> Iterator[tuple[int, list[None]]]:
             thread.join()
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_a_requester_that_is_away_is_called_once_for_all_its_reports(open_door: Callable[..., Door]) -> None:
     door, requester, port = open_door(), Requester(), free_port()
     with hanging_up() as (away, calls), taking_reports(requester, port):
@@ -294,7 +292,6 @@ def test_a_requester_that_is_away_is_called_once_for_all_its_reports(open_door: 
     assert due(door, NOW + timedelta(minutes=5)) == uids
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_who_was_away_before_comes_last(open_door: Callable[..., Door]) -> None:
     door, port = open_door(), free_port()
     away, here = owe(door, "AWAY", free_port()), owe(door, "MODALITY", port)

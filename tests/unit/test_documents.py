@@ -26,7 +26,7 @@ EDGES = {
     "screener/take_instance.py",
     "workers/tasks.py",
 }
-"""The only places where any exception is caught: an association, a report to a requester, a job, C-STORE and the task."""
+"""The only places where any exception is caught: an association, a report to a requester, a job, C-STORE, a task."""
 
 
 ARROW = re.compile(r"(?:([A-Z]+) )?-> ([A-Z]+): ")
