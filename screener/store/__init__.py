@@ -9,7 +9,7 @@
 from screener.store.base import LeaseLostError
 from screener.store.commitments import Commitments
 from screener.store.digests import Digests
-from screener.store.engine import migrate, open_engine
+from screener.store.engine import check_durability, migrate, open_engine
 from screener.store.hints import Hints
 from screener.store.intake import Intake
 from screener.store.outbox import Outbox
@@ -40,9 +40,13 @@ class Store(Intake, Refusals, Runs, Hints, Outbox, Commitments, Retention, Workl
 
 
 def open_store(url: str, *, is_migrating: bool = False) -> Store:
-    """Open the database at `url`; True brings its schema up to date first (the daemon's business alone)."""
+    """Open the database at `url`; True brings its schema up to date first (the daemon's business alone).
+
+    True also raises ConfigError where the server need not keep what it has committed.
+    """
     engine = open_engine(url)
     if is_migrating:
+        check_durability(engine)
         migrate(engine)
     return Store(engine)
 

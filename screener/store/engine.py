@@ -7,6 +7,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
 
+from screener.config import ConfigError
+from screener.store.daemon_lock import CONNECT_SECONDS, SILENT_PEER
+
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_SECONDS = 60
 
@@ -16,10 +19,12 @@ def open_engine(url: str) -> sa.Engine:
 
     SQLite gets a write-ahead log and `synchronous=FULL`, so that a committed
     row survives a power cut, and every transaction takes the write lock when
-    it begins, so that a read followed by a write never fails halfway.
+    it begins, so that a read followed by a write never fails halfway. A
+    PostgreSQL whose machine is gone is missed within half a minute.
     """
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+        limits = {**SILENT_PEER, "connect_timeout": CONNECT_SECONDS}
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=limits)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
@@ -37,6 +42,19 @@ def open_engine(url: str) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def check_durability(engine: sa.Engine) -> None:
+    """Raise ConfigError where a server may lose what it has committed: C-STORE's Success rests on that."""
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        settings = ("fsync", "synchronous_commit")
+        off = [name for name in settings if connection.exec_driver_sql(f"SHOW {name}").scalar_one() == "off"]
+    if off:
+        engine.dispose()
+        sentence = f"the server has {' and '.join(off)} off: a committed row need not survive a power cut"
+        raise ConfigError(f"database.url: {sentence}")
 
 
 def migrate(engine: sa.Engine, revision: str = "head") -> None:
