@@ -6,7 +6,7 @@ and loaded as a series of single images is (PS3.3 A.38, C.7.6.16).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from screener.study import Instance
-from workers.ct.read_file import read_numbers
+from workers.ct.read_file import BROKEN_FILE, read_numbers
 
 ENHANCED_CT: Final = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 MAX_FRAMES: Final = 16384
@@ -59,6 +59,10 @@ _STACK_KEYWORDS = (
     "SOPClassUID", "ImageType", "StackID", "TemporalPositionIndex", "TemporalPositionTimeOffset",
     "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "KVP", "RescaleType", "FrameOfReferenceUID",
 )  # fmt: skip
+PHASE_KEYWORDS: Final = ("AcquisitionNumber", "TemporalPositionIdentifier", "KVP", "ConvolutionKernel")
+"""How single images of one series differ where they belong to different volumes."""
+MIN_AXIAL: Final = 0.8
+"""Cosine between the normal of an axial image and the body's axis: a gantry tilts by 30 degrees at most."""
 _TECHNIQUES = {
     "MAX_IP": "MIP",
     "MIN_IP": "MINIP",
@@ -114,6 +118,46 @@ def group_stacks(frames: Iterable[Frame]) -> list[list[Frame]]:
     return [part for stack in stacks for part in _untangle(stack, "SOPInstanceUID")]
 
 
+def group_phases(slices: Sequence[Frame]) -> list[list[Frame]]:
+    """Sort single images of one series into those that can form one volume; their order does not matter.
+
+    Acquisition, voltage and kernel may rightly change along the body. Only where two images lie at one position they
+    are taken for phases, told apart by the first of the elements that can.
+    """
+    stacks = [list(slices)]
+    for keyword in PHASE_KEYWORDS:
+        stacks = [part for stack in stacks for part in _part_phases(stack, keyword)]
+    return stacks
+
+
+def _part_phases(slices: list[Frame], keyword: str) -> Iterator[list[Frame]]:
+    places = _find_places(slices) if slices else None
+    is_doubled = places is not None and bool(np.any(np.diff(np.sort(places)) < SAME_PLACE_MM))
+    if places is None or not is_doubled or not all(tell(one.header, keyword) for one in slices):
+        yield slices
+    else:
+        yield from _part(slices, places, keyword)
+
+
+def keep_axial(frames: Sequence[Frame]) -> list[Frame]:
+    """Leave out what lies crosswise to most images: a coronal or sagittal view, a scout that is not called one."""
+    orientations = [_numbers(frame.header, "ImageOrientationPatient", 6) for frame in frames]
+    normals = [None if one is None else np.cross(one[:3], one[3:]) for one in orientations]
+    is_crosswise = [normal is not None and abs(normal[2]) < MIN_AXIAL for normal in normals]
+    if 2 * sum(is_crosswise) >= len(frames):
+        return list(frames)
+    return [frame for frame, crosswise in zip(frames, is_crosswise, strict=True) if not crosswise]
+
+
+def tell(header: Dataset, keyword: str) -> str:
+    """An element's value as text; a broken one is none."""
+    try:
+        value = header.get(keyword)
+        return "" if value is None else str(value)
+    except BROKEN_FILE:
+        return ""
+
+
 def _rank(value: str) -> tuple[int, str]:
     """Order 2 before 10."""
     return len(value), value
@@ -124,15 +168,19 @@ def _untangle(frames: list[Frame], keyword: str) -> Iterator[list[Frame]]:
     places = _find_places(frames)
     if places is None or not _is_tangled(frames, places):
         yield frames
-        return
+    else:
+        yield from _part(frames, places, keyword)
+
+
+def _part(frames: list[Frame], places: NDArray[np.float64], keyword: str) -> Iterator[list[Frame]]:
     parts: dict[str, list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
-        parts[str(frame.header.get(keyword) or "")].append(index)
+        parts[tell(frame.header, keyword)].append(index)
     # Phases show the same stretch. Parts that follow each other and merely overlap are one stretch, and a half of it
     # must not pass for the whole: together they are refused by the loader.
     longest = places[max(parts.values(), key=lambda part: float(np.ptp(places[part])))]
     is_inside = [(places[part] >= longest.min()) & (places[part] <= longest.max()) for part in parts.values()]
-    if any(inside.mean() < 0.5 for inside in is_inside):
+    if np.ptp(longest) < SAME_PLACE_MM or any(inside.mean() < 0.5 for inside in is_inside):
         yield frames
         return
     yield from ([frames[index] for index in parts[value]] for value in sorted(parts, key=_rank))
@@ -150,7 +198,7 @@ def _find_places(frames: list[Frame]) -> NDArray[np.float64] | None:
 def _is_tangled(frames: list[Frame], places: NDArray[np.float64]) -> bool:
     """Whether two frames lie at one position, or an acquisition between the frames of another."""
     order = np.argsort(places, kind="stable")
-    acquisitions = [str(frames[index].header.get("AcquisitionNumber") or "") for index in order]
+    acquisitions = [tell(frames[index].header, "AcquisitionNumber") for index in order]
     changes = sum(one != before for one, before in zip(acquisitions[1:], acquisitions, strict=False))
     return bool(np.any(np.diff(places[order]) < SAME_PLACE_MM)) or changes + 1 > len(set(acquisitions))
 
@@ -159,7 +207,7 @@ def _kind_of(header: Dataset) -> tuple[str, ...]:
     orientation = _numbers(header, "ImageOrientationPatient", 6)
     spacing = _numbers(header, "PixelSpacing", 2)
     return (
-        *(str(header.get(keyword) or "") for keyword in _STACK_KEYWORDS),
+        *(tell(header, keyword) for keyword in _STACK_KEYWORDS),
         "" if orientation is None else str((np.round(orientation, 2) + 0.0).tolist()),
         "" if spacing is None else str(np.round(spacing, 3).tolist()),
     )

@@ -17,9 +17,9 @@ from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, Volume
 from workers.ct.check_values import check_values
 from workers.ct.decode_slice import SliceDecoder, reading
-from workers.ct.list_frames import ENHANCED_CT, SAME_PLACE_MM
+from workers.ct.list_frames import PHASE_KEYWORDS, SAME_PLACE_MM, tell
 from workers.ct.mask_body import mask_body
-from workers.ct.read_file import BROKEN_FILE, read_file, read_numbers
+from workers.ct.read_file import read_numbers
 from workers.ct.select_series import MIN_SLICES, choose_stack, is_localizer
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ JITTER_SHARE = 0.02
 """Distances between slices may differ by the larger of the two, as rounding and couch encoders make them."""
 OFF_LINE_MM = 1.0
 """How far a slice may lie beside the line through the first and the last."""
+MIN_TILT_COSINE = 0.82
+"""Between the way from slice to slice and their normal: 35 degrees, a gantry tilts by 30 at most."""
 SIZES = range(32, 2049)
 """Rows and columns of a plausible CT image."""
 MAX_VOXELS = 2**29
@@ -64,8 +66,8 @@ class _Slice:
     frame_of_reference_uid: str
     patient_id: str
     """Compared, never told."""
-    acquisition: str
-    """AcquisitionNumber; empty where it is absent or no number."""
+    phases: tuple[str, ...]
+    """Of each of PHASE_KEYWORDS the value; empty where it is absent or broken."""
 
 
 def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_slices: int = MIN_SLICES) -> Volume:
@@ -75,8 +77,9 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     columns stay as stored, the affine says which way they go. The affine's
     third column is the mean step between slices, so that gantry tilt stays as
     shear (PS3.3 C.7.6.2.1.1). Padding becomes air. Scouts that share the series
-    are left out, and so is a second copy of a slice with the same pixels. Of
-    enhanced multi-frame images the best stack of frames is read.
+    are left out, and so are images of another kind and a second copy of a slice
+    with the same pixels. Of several phases, and of enhanced multi-frame images,
+    the best stack is read.
 
     NeedsPerson: unreadable_file, missing_position, missing_spacing,
     mixed_geometry, absurd_size, not_axial, duplicate_position, gap,
@@ -117,20 +120,13 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
 
 
 def _read_slices(instances: Sequence[Instance]) -> list[_Slice]:
-    """Read every image's header, or those of the best stack of frames; scouts are left out."""
-    if any(one.sop_class_uid in ENHANCED_CT for one in instances):
-        read = [_read_slice(frame.instance, frame.header, frame.number) for frame in choose_stack(instances)]
-    else:
-        read = [_read_slice(instance, _read_header(instance)) for instance in instances]
+    """Read the headers of the best stack of images or frames; scouts are left out."""
+    stack = choose_stack(instances) if instances else ()
+    read = [_read_slice(frame.instance, frame.header, frame.number) for frame in stack]
     return [one for one in read if one is not None]
 
 
-def _read_header(instance: Instance) -> Dataset:
-    with reading(instance):
-        return read_file(instance.path, with_pixels=False)
-
-
-def _read_slice(instance: Instance, ds: Dataset, number: int = 0) -> _Slice | None:
+def _read_slice(instance: Instance, ds: Dataset, number: int) -> _Slice | None:
     """Take from a header what places its image, and check it; None for a scout."""
     uid = instance.sop_instance_uid
     with reading(instance):
@@ -162,16 +158,8 @@ def _read_slice(instance: Instance, ds: Dataset, number: int = 0) -> _Slice | No
         frames=frames,
         frame_of_reference_uid=frame_of_reference_uid,
         patient_id=patient_id,
-        acquisition=_read_acquisition(ds),
+        phases=tuple(tell(ds, keyword) for keyword in PHASE_KEYWORDS),
     )
-
-
-def _read_acquisition(ds: Dataset) -> str:
-    """AcquisitionNumber as text; a broken one is none, for nothing else is read from it."""
-    try:
-        return str(ds.get("AcquisitionNumber") or "")
-    except BROKEN_FILE:
-        return ""
 
 
 def _check_same_geometry(slices: list[_Slice]) -> None:
@@ -270,6 +258,13 @@ def _check_spacing(slices: list[_Slice], normal: Floats) -> None:
             f"The slices lie {distances_mm.min():.2f} to {distances_mm.max():.2f} mm apart, not evenly.",
             code="mixed_spacing",
         )
+    step = positions[-1] - positions[0]
+    if step @ normal < MIN_TILT_COSINE * np.linalg.norm(step):
+        raise NeedsPerson(
+            f"The slices lie {np.linalg.norm(step) / (len(slices) - 1):.1f} mm apart, far more beside than above each "
+            "other: no gantry tilts so far.",
+            code="mixed_spacing",
+        )
     line = np.linspace(positions[0], positions[-1], len(positions))
     off_mm = float(np.linalg.norm(positions - line, axis=1).max())
     if off_mm > OFF_LINE_MM:
@@ -279,21 +274,19 @@ def _check_spacing(slices: list[_Slice], normal: Floats) -> None:
 
 
 def _check_acquisitions(slices: list[_Slice]) -> None:
-    """Refuse acquisitions that lie between each other's slices; `slices` are in order.
+    """Refuse acquisitions, phases, voltages or kernels that lie between each other's slices; `slices` are in order.
 
     Evenly spaced, they would pass as one volume, though the patient may have moved or taken up contrast medium
     between them. Acquisitions one after another, as of a scanner that stops at each slice, are one volume.
     """
-    runs = [
-        one.acquisition
-        for one, before in zip(slices[1:], slices, strict=False)
-        if one.acquisition != before.acquisition
-    ]
-    if len(runs) + 1 > len({one.acquisition for one in slices}):
-        raise NeedsPerson(
-            "Slices of several acquisitions lie between each other: the series may hold several phases.",
-            code="mixed_acquisitions",
-        )
+    for values in zip(*(one.phases for one in slices), strict=True):
+        told = [value for value in values if value]
+        changes = sum(one != before for one, before in zip(told[1:], told, strict=False))
+        if changes + 1 > max(1, len(set(told))):
+            raise NeedsPerson(
+                "Slices of several acquisitions lie between each other: the series may hold several phases.",
+                code="mixed_acquisitions",
+            )
 
 
 def _make_affine(slices: list[_Slice], normal: Floats) -> Floats:

@@ -18,7 +18,16 @@ from pydicom.uid import CTImageStorage
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.study import Instance, SeriesChoice
-from workers.ct.list_frames import ENHANCED_CT, Frame, group_stacks, list_frames
+from workers.ct.list_frames import (
+    ENHANCED_CT,
+    MIN_AXIAL,
+    PHASE_KEYWORDS,
+    Frame,
+    group_phases,
+    group_stacks,
+    keep_axial,
+    list_frames,
+)
 from workers.ct.read_file import BROKEN_FILE, read_file, read_numbers
 from workers.ct.read_kernel import Kernel, read_kernel
 
@@ -35,6 +44,10 @@ HEADER_TAGS = [
     "ImageOrientationPatient", "ContrastBolusAgent", "Rows",
     "RescaleType",
 ]  # fmt: skip
+LOADER_TAGS = [
+    *HEADER_TAGS, *PHASE_KEYWORDS, "Columns", "NumberOfFrames", "PixelSpacing", "FrameOfReferenceUID", "PatientID",
+]  # fmt: skip
+"""What the loader reads of a single image besides; none of these breaks a choice."""
 
 NECK_STEMS = (
     "HEAD", "NECK", "PAROTI", "SALIVA", "LARYN", "PHARYN", "FACE", "FACIAL", "SINUS", "SKULL", "BRAIN", "CEREB",
@@ -141,30 +154,38 @@ def _mark(choice: SeriesChoice, *, is_chosen: bool) -> SeriesChoice:
 
 
 def choose_stack(instances: Iterable[Instance]) -> tuple[Frame, ...]:
-    """Return the best stack of frames of one series with multi-frame images; the order of `instances` does not matter.
+    """Return the best stack of images or frames of one series; the order of `instances` does not matter.
 
-    NeedsPerson (`unreadable_file`) where a file cannot be read.
+    Scouts, and images of another kind than most, are in no stack where there are others. NeedsPerson
+    (`unreadable_file`) where a file cannot be read.
     """
     ordered = sorted(instances, key=lambda one: one.sop_instance_uid)
-    assessment = _assess_series(ordered[0].series_instance_uid, ordered)
+    assessment = _assess_series(ordered[0].series_instance_uid, ordered, is_whole=True)
     if assessment.unreadable:
         raise NeedsPerson(assessment.unreadable[0], code="unreadable_file")
     return assessment.stack
 
 
-def _assess_series(series_instance_uid: str, instances: list[Instance]) -> _Assessment:
-    is_enhanced = any(one.sop_class_uid in ENHANCED_CT for one in instances)
-    is_ct = is_enhanced or any(one.sop_class_uid == CTImageStorage for one in instances)
-    frames, unreadable = _read_headers(instances if is_ct else instances[:1])
+def _assess_series(series_instance_uid: str, instances: list[Instance], *, is_whole: bool = False) -> _Assessment:
+    """Judge a series; of one that is no CT the first image tells enough, unless it `is_whole`."""
+    images = [one for one in instances if one.sop_class_uid in {*ENHANCED_CT, CTImageStorage}]
+    is_enhanced, is_ct = any(one.sop_class_uid in ENHANCED_CT for one in images), bool(images)
+    frames, unreadable = _read_headers(images or (instances if is_whole else instances[:1]))
     modality = next((str(frame.header.Modality) for frame in frames if frame.header.get("Modality")), "")
-    stacks = group_stacks(frames) if is_enhanced and frames else [frames]
+    if is_enhanced and frames:
+        kept, stacks = frames, group_stacks(frames)
+    else:
+        slices = [frame for frame in frames if not is_localizer(frame.header)]
+        kept = keep_axial(slices)
+        stacks = group_phases(kept) if kept else [frames]
+        kept += [frame for frame in frames if is_localizer(frame.header)]
     judged = [(*_judge([frame.header for frame in stack], modality, is_ct=is_ct), stack) for stack in stacks]
     # The first of the best: of equal phases the earliest acquisition.
     refusal, score, reasons, stack = max(judged, key=lambda one: (-_gravity(one[0]), one[1], len(one[3])))
-    if is_enhanced and frames:
-        what = f"{len(stack)} of {len(frames)} frames" if len(stacks) > 1 else f"{len(frames)} frames"
-        which = f", the best of {len(stacks)} stacks" if len(stacks) > 1 else ""
-        reasons = [f"Enhanced multi-frame CT: {what}{which}.", *reasons] if not refusal else reasons
+    if not refusal:
+        others = len(frames) - len(kept) + (len(instances) - len(images) if is_ct else 0)
+        reasons = [*_tell_stack(len(stack), len(frames), len(stacks), is_enhanced=is_enhanced), *reasons]
+        reasons += [f"{others} image{'s' if others > 1 else ''} of another kind left out."] if others else []
     return _Assessment(
         choice=SeriesChoice(
             series_instance_uid=series_instance_uid,
@@ -175,9 +196,19 @@ def _assess_series(series_instance_uid: str, instances: list[Instance]) -> _Asse
             instance_count=len(instances),
         ),
         refusal=refusal,
-        unreadable=unreadable if is_ct else (),
+        unreadable=unreadable if is_ct or is_whole else (),
         stack=tuple(stack),
     )
+
+
+def _tell_stack(count: int, total: int, stacks: int, *, is_enhanced: bool) -> Iterator[str]:
+    """Yield what is said of a series of several stacks, or of multi-frame images."""
+    which = f"{count} of {total}" if stacks > 1 else f"{total}"
+    best = f", the best of {stacks} stacks" if stacks > 1 else ""
+    if is_enhanced:
+        yield f"Enhanced multi-frame CT: {which} frames{best}."
+    elif stacks > 1:
+        yield f"Several phases or reconstructions: {which} images{best}."
 
 
 def _gravity(refusal: str) -> int:
@@ -205,7 +236,7 @@ def _read_frames(instance: Instance) -> list[Frame]:
     is_enhanced = instance.sop_class_uid in ENHANCED_CT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # flaws of other elements are the sender's, and many
-        wanted = None if is_enhanced else HEADER_TAGS
+        wanted = None if is_enhanced else LOADER_TAGS
         ds = read_file(instance.path, with_pixels=False, keywords=wanted)
         frames = list_frames(ds, instance) if is_enhanced else [Frame(instance=instance, number=0, header=ds)]
         for frame in frames:
@@ -295,7 +326,7 @@ def _judge_geometry(slices: list[Dataset]) -> tuple[str, float, list[str]]:
     normals = np.array([np.cross(orientation[:3], orientation[3:]) for orientation, _ in placed])
     normal = np.median(normals, axis=0)
     normal /= max(float(np.linalg.norm(normal)), 1e-9)
-    if abs(normal[2]) < 0.8:  # a gantry tilts by 30 degrees at most
+    if abs(normal[2]) < MIN_AXIAL:
         plane = "sagittal" if abs(normal[0]) > abs(normal[1]) else "coronal"
         return REFORMAT, 0.0, [f"The images are {plane}, not axial."]
     score, reasons = 100.0, [f"{len(slices)} axial slices."]
