@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from pydicom.uid import CTImageStorage
 from pynetdicom import build_context
 
-from screener.config import load_config
-from screener.run_listeners import ListenerProcesses, _Child
+from screener.config import ConfigError, load_config
+from screener.run_listeners import ListenerProcesses, _Child, _is_ready
 from screener.store import Store, open_store
 from screener.store.tables import instances
 from tests.peers.scanner import AssociationFailed, Scanner, make_ct
@@ -32,12 +32,12 @@ class Doors:
         settings = {"port": 0, "processes": 2, "maximum_associations": 8}
         lines = ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
         lines += ["[storage]", "reserve_mib = 0", "clean_below_mib = 0"]
-        path = folder / "config.toml"
-        path.write_text("\n".join(lines))
-        self.config = load_config(path, {})
+        self.path = folder / "config.toml"
+        self.path.write_text("\n".join(lines))
+        self.config = load_config(self.path, {})
         self.config.storage_folder.mkdir()
         self.store: Store = open_store(self.config.database_url, is_migrating=True)
-        self.listener = ListenerProcesses(self.config, path)
+        self.listener = ListenerProcesses(self.config)
 
     @property
     def scanner(self) -> Scanner:
@@ -123,3 +123,45 @@ def test_a_child_that_ended_is_started_again_although_the_clock_was_set_back(
     listener.watch(now - timedelta(hours=1))
     assert listener.process_ids != [ended.pid]
     listener._children[0].process.wait()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_started_again_works_by_the_settings_of_the_daemon(doors: Doors) -> None:
+    doors.path.write_text('[listener]\nae_title = "OTHER"\n[storage]\nfolder = "elsewhere"\n')
+    for process_id in doors.listener.process_ids:
+        os.kill(process_id, signal.SIGKILL)
+    wait_until(lambda: all(child.process.poll() is not None for child in doors.listener._children))
+    doors.listener.watch(datetime.now(UTC) + timedelta(minutes=1))
+    assert all(_is_ready(child.process, DEADLINE_SECONDS) for child in doors.listener._children)
+    ds = make_ct()
+    [answer] = doors.scanner.send([ds])
+    assert answer.status == 0
+    assert doors.stored() == {ds.SOPInstanceUID}
+
+
+@pytest.mark.slow
+def test_a_door_of_which_no_process_starts_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "config.toml"
+    path.write_text('[listener]\nport = 0\nprocesses = 2\ntls_certificate = "none.pem"\ntls_key = "none.pem"\n')
+    listener = ListenerProcesses(load_config(path, {}))
+    with pytest.raises(ConfigError, match=r"listener\.processes: none of 2 starts"):
+        listener.start()
+    assert not any(lives(process_id) for process_id in listener.process_ids)
+
+
+def test_no_secret_and_no_address_of_the_database_stands_on_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    path = tmp_path / "config.toml"
+    path.write_text('[listener]\nport = 0\nprocesses = 2\n[database]\nurl = "postgresql://screener:secret@db/x"\n')
+
+    def start(command: list[str], **_: object) -> None:
+        commands.append(command)
+        raise OSError("no more processes")
+
+    monkeypatch.setattr("screener.run_listeners.subprocess.Popen", start)
+    with pytest.raises(OSError, match="no more processes"):
+        ListenerProcesses(load_config(path, {})).start()
+    assert "secret" not in " ".join(commands[0])
