@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from screener.tls import make_listener_tls
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+END_SECONDS = 0.2
+"""So soon a wish to end is heeded."""
 RECOVER_SECONDS = 2.0
 CLEAN_SECONDS = 10.0
 EXPIRE_SECONDS = 3600.0
@@ -62,7 +65,7 @@ class Daemon:
         tls = make_listener_tls(config)
         self.listener: Listener | ListenerProcesses
         if config.listener.processes > 1:
-            self.listener = ListenerProcesses(config, config_path)
+            self.listener = ListenerProcesses(config)
         else:
             self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC), tls=tls)
         self._hints = Hints(config)
@@ -97,7 +100,9 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._is_over.set())
         self.start()
-        self._is_over.wait()
+        # No lock is waited for: a signal that comes just before such a wait begins is not heard until it ends.
+        while not self._is_over.is_set():
+            time.sleep(END_SECONDS)
         self.stop()
         if self._one_daemon.is_lost:
             raise ConfigError(TAKEN)
