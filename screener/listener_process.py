@@ -1,6 +1,7 @@
 """One of several processes that receive on the daemon's port; started by `run_listeners`, never by hand."""
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pydicom.config
 
 from screener.archive import Archive
-from screener.config import load_config
+from screener.config import Config, make_config
 from screener.logs import start_logging
 from screener.receive import Listener
 from screener.slots import Slots
@@ -26,11 +27,11 @@ SWITCH_SECONDS = 0.0005
 def main() -> None:
     """Receive until standard input ends, or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--socket", type=int, required=True, help="descriptor of the socket that listens")
     parser.add_argument("--slots", type=int, required=True, help="descriptor of the counts that all share")
+    parser.add_argument("--settings", type=int, required=True, help="descriptor of the daemon's settings")
     options = parser.parse_args()
-    config = load_config(options.config)
+    config = _read_settings(options.settings)
     start_logging(config.log.level)
     sys.setswitchinterval(SWITCH_SECONDS)
     # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
@@ -52,6 +53,12 @@ def main() -> None:
     is_over.wait()
     listener.stop()
     store.engine.dispose()
+
+
+def _read_settings(descriptor: int) -> Config:
+    """Read what `run_listeners` has written; other children read the same file."""
+    handed_over = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    return make_config(handed_over["tables"], base=Path(handed_over["base"]), environment={})
 
 
 def _wait_for_daemon(is_over: threading.Event) -> None:

@@ -4,16 +4,17 @@ The daemon listens and accepts nothing; its children accept from its socket,
 so that one which dies takes no waiting connection with it, and is started again.
 """
 
+import json
 import logging
+import os
 import select
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from screener.config import Config
+from screener.config import Config, ConfigError
 from screener.connection import GOODBYE_SECONDS
 from screener.listen import open_socket
 from screener.receive import END_SECONDS
@@ -34,9 +35,9 @@ class _Child:
 class ListenerProcesses:
     """The door as `[listener] processes` children; started, stopped and asked for its port like a `Listener`."""
 
-    def __init__(self, config: Config, config_path: Path) -> None:
+    def __init__(self, config: Config) -> None:
         self._settings = config.listener
-        self._config_path = config_path.resolve()
+        self._handed_over = _hand_over(config)
         self._slots = Slots()
         self._children: list[_Child] = []
         self._is_over = False
@@ -52,14 +53,20 @@ class ListenerProcesses:
         return [child.process.pid for child in self._children]
 
     def start(self) -> None:
-        """Listen; OSError where the address is taken. Returns once all children receive, or have had long enough."""
+        """Listen; OSError where the address is taken, ConfigError where no child comes to receive.
+
+        Returns once all children receive, or have had long enough.
+        """
         self._socket = open_socket(self._settings.host, self._settings.port)
         now = datetime.now(UTC)
         self._children = [_Child(self._start_child(), now) for _ in range(self._settings.processes)]
         deadline = time.monotonic() + START_SECONDS
-        for child in self._children:
-            if not _is_ready(child.process, deadline - time.monotonic()):
-                logger.error("a listener does not start; the log has its reason")
+        ready = [_is_ready(child.process, deadline - time.monotonic()) for child in self._children]
+        if not any(ready):
+            self.stop(grace_seconds=0)
+            raise ConfigError(f"listener.processes: none of {len(ready)} starts; the log has the reason")
+        if not all(ready):
+            logger.error("listeners that do not start: %d; the log has the reason", ready.count(False))
 
     def watch(self, now: datetime) -> None:
         """Start every child again that has ended; one that ended at once waits a moment."""
@@ -90,15 +97,28 @@ class ListenerProcesses:
                 process.wait()
         self._socket.close()
         self._slots.close()
+        os.close(self._handed_over)
 
     def _start_child(self) -> subprocess.Popen[bytes]:
-        descriptors = self._socket.fileno(), self._slots.descriptor
-        command = [sys.executable, "-m", "screener.listener_process", "--config", str(self._config_path)]
-        command += ["--socket", str(descriptors[0]), "--slots", str(descriptors[1])]
+        descriptors = self._socket.fileno(), self._slots.descriptor, self._handed_over
+        command = [sys.executable, "-m", "screener.listener_process", "--socket", str(descriptors[0])]
+        command += ["--slots", str(descriptors[1]), "--settings", str(descriptors[2])]
         # Its own group: Ctrl-C in a terminal reaches the daemon alone. It stops when its standard input ends,
         # which it does with the daemon too, however that ends.
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=descriptors, process_group=0)
+
+
+def _hand_over(config: Config) -> int:
+    """Write down what a child needs of the settings, as the daemon has read them; the descriptor of a file in memory.
+
+    config.toml may have been edited since, and a command line is read by all.
+    """
+    tables = config.model_dump(mode="json", include={"listener", "storage", "database", "log"})
+    descriptor = os.memfd_create("settings")
+    with os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as file:
+        json.dump({"base": str(config.resolve("")), "tables": tables}, file)
+    return descriptor
 
 
 def _is_ready(process: subprocess.Popen[bytes], seconds: float) -> bool:

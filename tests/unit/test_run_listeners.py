@@ -162,6 +162,8 @@ def test_no_secret_and_no_address_of_the_database_stands_on_a_command_line(
         raise OSError("no more processes")
 
     monkeypatch.setattr("screener.run_listeners.subprocess.Popen", start)
+    listener = ListenerProcesses(load_config(path, {}))
     with pytest.raises(OSError, match="no more processes"):
-        ListenerProcesses(load_config(path, {})).start()
+        listener.start()
+    listener.stop()
     assert "secret" not in " ".join(commands[0])
