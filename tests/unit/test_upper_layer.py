@@ -156,6 +156,13 @@ def test_a_command_is_taken_apart_and_answered() -> None:
     assert answer.ErrorComment == "x" * 64
 
 
+@pytest.mark.parametrize("wrong", ["CANARY^DONOTLOG", "1" * 65, "1.2." * 4000])
+def test_what_is_no_uid_is_not_repeated(wrong: str) -> None:
+    answer = read(encode_answer(decode_command(store_request(wrong, sop_class_uid=wrong)), 0xC000))
+    assert "AffectedSOPClassUID" not in answer
+    assert "AffectedSOPInstanceUID" not in answer
+
+
 def test_a_report_names_its_event() -> None:
     report = read(encode_event_report(5, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, 2))
     assert (report.CommandField, report.MessageID, report.EventTypeID) == (0x0100, 5, 2)
