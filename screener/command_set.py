@@ -3,6 +3,8 @@
 import struct
 from dataclasses import dataclass
 
+from screener.read_header import is_uid
+
 C_STORE, C_ECHO, N_EVENT_REPORT, N_ACTION, C_CANCEL = 0x0001, 0x0030, 0x0100, 0x0130, 0x0FFF
 IS_ANSWER = 0x8000
 NO_DATA_SET = 0x0101
@@ -72,7 +74,7 @@ def decode_command(encoded: bytes) -> Command:
 def encode_answer(command: Command, status: int, comment: str = "") -> bytes:
     """Make the answer to a request, without a data set (PS3.7 9.3 and 10.3); of UIDs it repeats valid ones only."""
     elements = []
-    if command.sop_class_uid:
+    if is_uid(command.sop_class_uid):
         elements.append(_encode_text(_AFFECTED_SOP_CLASS_UID, command.sop_class_uid, b"\0"))
     elements += [
         _encode_number(_COMMAND_FIELD, command.field | IS_ANSWER),
@@ -82,7 +84,7 @@ def encode_answer(command: Command, status: int, comment: str = "") -> bytes:
     ]
     if comment:
         elements.append(_encode_text(_ERROR_COMMENT, comment[:LONGEST_COMMENT], b" "))
-    if command.sop_instance_uid:
+    if is_uid(command.sop_instance_uid):
         elements.append(_encode_text(_AFFECTED_SOP_INSTANCE_UID, command.sop_instance_uid, b"\0"))
     if command.field == N_EVENT_REPORT and command.type_id:
         elements.append(_encode_number(_EVENT_TYPE, command.type_id))

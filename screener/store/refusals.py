@@ -8,7 +8,8 @@ from screener.store import tables as t
 from screener.store.base import Base
 
 MOST_CALLERS = 200
-CALLER, DISK_FULL = "caller", "disk_full"
+CALLER = "caller"
+WITHOUT_BYTES = (CALLER, "disk_full", "too_long")
 
 
 class Refusals(Base):
@@ -27,7 +28,7 @@ class Refusals(Base):
             connection.execute(t.oddities.delete().where(*mine, t.oddities.c.id < oldest_kept))
 
     def forget_refusals(self, before: datetime) -> int:
-        """Delete callers that were turned away, and refusals for want of room, of up to then; returns how many."""
-        old = (t.oddities.c.code.in_([CALLER, DISK_FULL]), t.oddities.c.path == "", t.oddities.c.at <= before)
+        """Delete callers that were turned away, and refusals for want of room or for length; returns how many."""
+        old = (t.oddities.c.code.in_(WITHOUT_BYTES), t.oddities.c.path == "", t.oddities.c.at <= before)
         with self._begin() as connection:
             return connection.execute(t.oddities.delete().where(*old)).rowcount
