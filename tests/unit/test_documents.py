@@ -22,11 +22,15 @@ MODULES = sorted(path for folder in ("screener", "workers") for path in (PROJECT
 EDGES = {
     "screener/association.py",
     "screener/commit.py",
+    "screener/complete.py",
+    "screener/count_at_pacs.py",
+    "screener/pull/night_list.py",
     "screener/schedule.py",
     "screener/take_instance.py",
     "workers/tasks.py",
 }
-"""The only places where any exception is caught: an association, a report to a requester, a job, C-STORE, a task."""
+"""The only places where any exception is caught: an association, a report to a requester, the judgement of one study, a
+question to a PACS, a job, C-STORE, a task."""
 
 
 ARROW = re.compile(r"(?:([A-Z]+) )?-> ([A-Z]+): ")
