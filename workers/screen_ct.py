@@ -30,7 +30,7 @@ class _Note:
 def screen_ct(bench: Bench, run: Run) -> None:
     """Carry one run through the CT journey; leaves by return, an outcome, or a bug."""
     # The stages are imported after the fork: they bring torch and highdicom.
-    from workers.ct.load_volume import load_volume
+    from workers.ct.load_study import load_study
     from workers.ct.localize_parotids import localize_parotids
     from workers.ct.segment_masses import segment_masses
 
@@ -40,17 +40,26 @@ def screen_ct(bench: Bench, run: Run) -> None:
     with _stage(bench, run, Stage.SELECTED) as note:
         images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
         series_instance_uid, choices = _select(bench, run, images)
-        run_key = make_run_key(run, [i for i in images if i.series_instance_uid == series_instance_uid], models)
-        same = bench.store.record_series(run, choices, run_key)
-        note.sentence = next(_describe(choice) for choice in choices if choice.is_chosen)
+        run_key, same = _record(bench, run, images, choices, models)
+        note.sentence = _describe_chosen(choices)
     if same is not None:
         bench.store.end_run_as(run, same, bench.clock())
         return
     with _stage(bench, run, Stage.LOADED) as note:
-        volume = load_volume(images, series_instance_uid)
+        try:
+            volume, choices = load_study(images, choices)
+        except (SetAside, NeedsPerson) as outcome:
+            bench.store.record_series(run, cast("tuple[SeriesChoice, ...]", outcome.choices), None)
+            raise
         x, y, z = volume.spacing_mm
         slices, rows, columns = volume.hu.shape
         note.sentence = f"{slices} slices of {rows} x {columns}, voxels of {x:.2f} x {y:.2f} x {z:.2f} mm"
+        if volume.series_instance_uid != series_instance_uid:
+            note.sentence += f"; the best series is no volume, the next is: {_describe_chosen(choices)}"
+            run_key, same = _record(bench, run, images, choices, models)
+    if same is not None:
+        bench.store.end_run_as(run, same, bench.clock())
+        return
     with _stage(bench, run, Stage.LOCALIZED) as note:
         parotids = localize_parotids(volume, models.localizer)
         note.sentence = "; ".join(_describe_gland(parotid) for parotid in parotids)
@@ -177,7 +186,17 @@ def _stage(bench: Bench, run: Run, stage: Stage) -> Iterator[_Note]:
     logger.info("study=%d run=%d stage=%s seconds=%.1f", run.study_id, run.number, stage, seconds)
 
 
-def _describe(choice: SeriesChoice) -> str:
+def _record(
+    bench: Bench, run: Run, images: Sequence[Instance], choices: Sequence[SeriesChoice], models: Models
+) -> tuple[str, int | None]:
+    """Store the choices; return the run's key, and the number of an earlier run with the same."""
+    chosen = {choice.series_instance_uid for choice in choices if choice.is_chosen}
+    run_key = make_run_key(run, [image for image in images if image.series_instance_uid in chosen], models)
+    return run_key, bench.store.record_series(run, choices, run_key)
+
+
+def _describe_chosen(choices: Sequence[SeriesChoice]) -> str:
+    (choice,) = (one for one in choices if one.is_chosen)
     return f"series of {choice.instance_count} images with score {choice.score:g}: {' '.join(choice.reasons)}"
 
 
