@@ -180,6 +180,23 @@ def test_an_overlay_above_the_bits_stored_is_no_part_of_the_values(
     assert np.array_equal(read(tmp_path, ds), hu)
 
 
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_an_overlay_drawn_into_the_bits_stored_is_refused(tmp_path: Path, is_signed: bool, is_drawn: bool) -> None:
+    ds, hu = slice_with_bone()
+    intercept = 0 if is_signed else -1024
+    values = hu - intercept
+    if is_drawn:
+        values[:10] ^= 0x1000
+        values[40:] ^= 0x1000
+    store(ds, values, bits=16, is_signed=is_signed, intercept=intercept)
+    add_overlay(ds, bits=16, position=12, is_standalone=False)
+    if is_drawn:
+        assert code_of(tmp_path, ds) == "undecodable"
+    else:
+        assert np.array_equal(read(tmp_path, ds), hu)
+
+
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLosslessSV1], ids=lambda uid: uid.name if uid else "native")
 @pytest.mark.parametrize(("is_signed", "padding", "vr"), [(False, 63536, "US"), (True, -32768, "SS")])
 def test_padding_outside_the_bits_stored_is_padding(
