@@ -6,7 +6,10 @@ included; so an error is told by its type and the places it passed through.
 
 import logging
 import sys
+import threading
 import traceback
+
+logger = logging.getLogger(__name__)
 
 QUIET = ("pynetdicom", "pydicom", "apscheduler", "celery", "kombu", "highdicom", "matplotlib", "PIL", "alembic", "mail")
 
@@ -20,6 +23,18 @@ def start_logging(level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     for name in ("pydicom", "pynetdicom"):  # the one's warnings quote values, the other's say what we say better
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    keep_quiet_of_values()
+
+
+def keep_quiet_of_values() -> None:
+    """Tell an error that leaves a thread as any other: without its words."""
+
+    def tell(arguments: threading.ExceptHookArgs) -> None:
+        name = arguments.thread.name if arguments.thread is not None else "of no name"
+        error = arguments.exc_value or arguments.exc_type()
+        logger.error("the thread %s has ended: %s", name, describe_error(error))
+
+    threading.excepthook = tell
 
 
 def describe_error(error: BaseException) -> str:
