@@ -83,8 +83,8 @@ def _decode(ds: Dataset, header: Dataset, shape: tuple[int, int], number: int, u
     words, values = _decode_words(ds, number, uid)
     if words.shape != shape:
         raise NeedsPerson(f"SOP Instance UID {uid} is no grayscale image.", code="undecodable")
-    overlay = _find_overlay_bits(ds)
-    if overlay:
+    above, within = _find_overlay_bits(ds)
+    if above:
         values = replace(values, bits=int(ds.BitsStored))
     stored = _read_values(words, values.bits, is_signed=_is_signed(ds))
     hu = stored.astype(np.float32)
@@ -92,14 +92,16 @@ def _decode(ds: Dataset, header: Dataset, shape: tuple[int, int], number: int, u
     hu += np.float32(intercept)
     np.rint(hu, out=hu)
     padding = _find_padding(header, stored) | _find_padding(header, _read_values(words, 16, is_signed=_is_signed(ds)))
-    wrapped = ((words ^ stored.view(words.dtype)) & ~words.dtype.type(overlay)) != 0
-    if wrapped.any():
-        written = words & ~words.dtype.type(overlay)
-        lost = wrapped & ~padding & _find_lost(ds, values, written, hu, float(slope), float(intercept))
-        if lost.any():
-            raise NeedsPerson(
-                f"The values of SOP Instance UID {uid} do not fit in its {ds.BitsStored} bits.", code="undecodable"
-            )
+    written = words & ~words.dtype.type(above)
+    lost = ((written ^ stored.view(words.dtype)) & ~words.dtype.type(above)) != 0
+    if lost.any():
+        lost &= _find_lost(ds, values, written, hu, float(slope), float(intercept))
+    if within:  # a value has its sign there
+        lost |= (stored & within) != np.where(stored < 0, within, 0)
+    if np.any(lost & ~padding):
+        raise NeedsPerson(
+            f"The values of SOP Instance UID {uid} do not fit in its {ds.BitsStored} bits.", code="undecodable"
+        )
     hu[padding] = AIR_HU
     return np.clip(hu, AIR_HU, np.iinfo(np.int16).max, out=hu).astype(np.int16)
 
@@ -170,15 +172,19 @@ def _read_values(words: Words, bits: int, *, is_signed: bool) -> NDArray[np.inte
     return shifted >> words.dtype.type(unused)
 
 
-def _find_overlay_bits(ds: Dataset) -> int:
-    """The unused bits in which old overlays are drawn (PS3.3 C.9.2, PS3.5 8.1.2), as a mask."""
-    mask = 0
+def _find_overlay_bits(ds: Dataset) -> tuple[int, int]:
+    """The bits in which old overlays are drawn (PS3.3 C.9.2, PS3.5 8.1.2), as masks.
+
+    Above the value, where they are no part of it; and within it, where nobody can tell. Bit 0 is what all others say.
+    """
+    above = within = 0
     for group in range(0x6000, 0x6020, 2):
         allocated, position = ds.get((group, 0x0100)), ds.get((group, 0x0102))
         is_in_pixels = allocated is not None and allocated.value == ds.BitsAllocated and (group, 0x3000) not in ds
-        if is_in_pixels and position is not None and isinstance(position.value, int):
-            mask |= 1 << position.value if int(ds.BitsStored) <= position.value < int(ds.BitsAllocated) else 0
-    return mask
+        if is_in_pixels and position is not None and position.value in range(1, int(ds.BitsAllocated)):
+            above |= 1 << position.value if position.value >= int(ds.BitsStored) else 0
+            within |= 1 << position.value if position.value < int(ds.BitsStored) else 0
+    return above, within
 
 
 def _find_lost(
