@@ -6,8 +6,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from screener.config import Config
-from screener.folder_broker import prepare_broker_folder
 from screener.journey import Queue
+from screener.know_brokers import know_brokers
 
 logger = logging.getLogger(__name__)
 
@@ -16,8 +16,7 @@ class Hints:
     """The daemon's side of Celery: it sends, and never waits for an answer."""
 
     def __init__(self, config: Config) -> None:
-        if not config.queue.broker:
-            prepare_broker_folder(config.broker_folder)
+        know_brokers(config)
         self._is_away = False
         self._app = Celery("parotid_screener", set_as_current=False)
         self._app.conf.update(config.celery_settings())

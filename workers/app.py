@@ -10,13 +10,12 @@ from typing import Any
 from celery import Celery
 
 from screener.config import find_config, load_config
-from screener.folder_broker import prepare_broker_folder
+from screener.know_brokers import know_brokers
 
 
 def _settings() -> dict[str, Any]:
     config = load_config(find_config())
-    if not config.queue.broker:
-        prepare_broker_folder(config.broker_folder)
+    know_brokers(config)
     return config.celery_settings()
 
 
