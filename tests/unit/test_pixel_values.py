@@ -10,7 +10,15 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from screener.outcomes import NeedsPerson
 from tests.chaos.fuzz_seeds import _transcode
@@ -273,3 +281,19 @@ def test_frames_behind_an_extended_offset_table_are_read(tmp_path: Path) -> None
     (instance,) = write_study(tmp_path / "study", [ds])
     assert np.array_equal(SliceDecoder().decode(describe(instance.path), hu.shape), hu)
     assert "ExtendedOffsetTable" in dcmread(instance.path)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K], ids=lambda uid: uid.name)
+def test_high_throughput_jpeg_2000_is_decoded(tmp_path: Path, syntax: str) -> None:
+    """Of an even gray, in whose stream (T.814) no block is coded: of the blocks there is no encoder and no image."""
+    ds, hu = slice_with_bone()
+    store(ds, np.full(hu.shape, 2048), bits=12, is_signed=False, intercept=-1024)
+    compress(ds, JPEG2000Lossless, tmp_path)
+    stream = bytearray(get_frame(ds.PixelData, 0, number_of_frames=1))
+    stream[stream.index(b"\xff\x52") + 12] |= 0x40  # COD: blocks of high throughput
+    stream[6:8] = b"\x40\x00"  # Rsiz: with capabilities, which follow the SIZ marker segment
+    end = 4 + int.from_bytes(stream[4:6], "big")
+    stream[end:end] = struct.pack(">HHLH", 0xFF50, 8, 1 << 17, 0)
+    ds.PixelData = encapsulate([bytes(stream)], has_bot=False)
+    ds.file_meta.TransferSyntaxUID = syntax
+    assert np.all(read(tmp_path, ds) == 1024)
