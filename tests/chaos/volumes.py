@@ -90,7 +90,7 @@ def main() -> int:
     for number in range(options.count):
         with tempfile.TemporaryDirectory() as folder:
             written = write_volume(Path(folder), options.seed * 100_000 + number)
-            volume, refusal = _load(written)
+            volume, refusal = load_written(written)
         drawn.update(written.kinds)
         if volume is None:
             drawn["misdescribed, refused" if written.is_misdescribed else "refused"] += 1
@@ -132,7 +132,7 @@ def _list_syntaxes() -> list[UID]:
     return [*PLAIN, *ENCODED, *(DCMTK if shutil.which("dcmcjpeg") else ())]
 
 
-def _load(written: Written) -> tuple[Volume | None, str]:
+def load_written(written: Written) -> tuple[Volume | None, str]:
     """The volume, or the code of its refusal."""
     try:
         return load_volume(written.instances, written.instances[0].series_instance_uid), ""
