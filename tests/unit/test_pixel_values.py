@@ -297,3 +297,35 @@ def test_high_throughput_jpeg_2000_is_decoded(tmp_path: Path, syntax: str) -> No
     ds.PixelData = encapsulate([bytes(stream)], has_bot=False)
     ds.file_meta.TransferSyntaxUID = syntax
     assert np.all(read(tmp_path, ds) == 1024)
+
+
+def jpeg(folder: Path) -> tuple[Dataset, bytes]:
+    ds, hu = slice_with_bone()
+    store(ds, hu + 1024, bits=12, is_signed=False, intercept=-1024)
+    compress(ds, JPEGLosslessSV1, folder / "encoder")
+    return ds, get_frame(ds.PixelData, 0, number_of_frames=1)
+
+
+def test_a_frame_header_behind_stray_bytes_is_checked_as_the_decoder_finds_it(tmp_path: Path) -> None:
+    ds, stream = jpeg(tmp_path)
+    at = stream.index(b"\xff\xc3")
+    larger = stream[: at + 5] + struct.pack(">HH", 65535, 65535) + stream[at + 9 :]
+    ds.PixelData = encapsulate([larger[:at] + b"\x01\x02" + larger[at:]], has_bot=False)
+    with pytest.raises(ValueError, match="another size"):
+        check_stream(ds, 0)
+
+
+def test_a_jpeg_without_a_frame_header_is_refused(tmp_path: Path) -> None:
+    ds, stream = jpeg(tmp_path)
+    ds.PixelData = encapsulate([stream.replace(b"\xff\xc3", b"\xff\xe5")], has_bot=False)
+    with pytest.raises(ValueError, match="header"):
+        check_stream(ds, 0)
+
+
+def test_a_jpeg_of_bits_that_its_process_does_not_have_is_refused(tmp_path: Path) -> None:
+    """A decoder ends the whole process over it (T.81 table B.2: 8 or 12 bits of a DCT)."""
+    ds, stream = jpeg(tmp_path)
+    at = stream.index(b"\xff\xc3")
+    ds.PixelData = encapsulate([stream[:at] + b"\xff\xc1" + stream[at + 2 : at + 4] + b"\x10" + stream[at + 5 :]])
+    with pytest.raises(ValueError, match="bits"):
+        check_stream(ds, 0)
