@@ -7,12 +7,14 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, RLELossless
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes, RLELossless
 
 MAX_TILES: Final = 4096
 """Of a JPEG 2000 stream: each costs the decoder memory of its own."""
+_WITH_STREAM = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 _SOI, _SOC_SIZ = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}  # SOFn (T.81 table B.1), SOF55 (T.87)
+_DCT_MARKERS = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _MAX_BOXES_BYTES = 4096
@@ -33,8 +35,8 @@ class Values:
 def check_stream(ds: Dataset, number: int) -> Values:
     """Raise ValueError where frame `number` (from 1; 0: the only one) of an encapsulated image is not as `ds` says.
 
-    The bits of JPEG 2000 and JPEG-LS are told by the stream, those of all others by the header: streams that are
-    neither, such as RLE, tell nothing of their values, and a lossless JPEG stream may hold more than the value.
+    The bits of JPEG 2000 and JPEG-LS are told by the stream, those of all others by the header: RLE tells nothing of
+    its values, and a lossless JPEG stream may hold more than the value.
     """
     syntax = UID(ds.file_meta.TransferSyntaxUID)
     bits = int(ds.BitsStored)
@@ -46,9 +48,9 @@ def check_stream(ds: Dataset, number: int) -> Values:
     if syntax == RLELossless:
         _check_rle(frame, rows * columns)
         return as_told
-    stream = _read_jpeg(frame) if frame.startswith(_SOI) else _read_jpeg_2000(frame)
-    if stream is None:
+    if syntax not in _WITH_STREAM:
         return as_told
+    stream = _read_jpeg(frame) if frame.startswith(_SOI) else _read_jpeg_2000(frame)
     if (stream.rows, stream.columns, stream.components) != (rows, columns, int(ds.get("SamplesPerPixel") or 1)):
         raise ValueError("the stream is of another size than the header says")
     if stream.bits > int(ds.BitsAllocated):
@@ -106,34 +108,35 @@ def _count_rle(segment: bytes) -> int:
     return count
 
 
-def _read_jpeg(frame: bytes) -> _Stream | None:
-    """The frame header of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2); None without one."""
+def _read_jpeg(frame: bytes) -> _Stream:
+    """The frame header of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2); ValueError without one.
+
+    Bytes that belong to nothing are skipped, as decoders do.
+    """
     at = len(_SOI)
-    while at + 4 <= len(frame):
-        if frame[at] != 0xFF:
-            return None
+    while 0 <= at <= len(frame) - 10:
         marker = frame[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
+        if frame[at] != 0xFF or marker in {0x00, 0xFF}:  # stray, stuffed or fill bytes
+            at = frame.find(b"\xff", at + 1)
         elif marker in _WITHOUT_LENGTH:
             at += 2
         elif marker in _FRAME_MARKERS:
-            if at + 10 > len(frame):
-                return None
             bits, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
+            if marker in _DCT_MARKERS and bits not in {8, 12}:  # T.81 table B.2
+                raise ValueError("the stream has bits that its process does not have")
             return _Stream(rows=rows, columns=columns, components=components, bits=bits)
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4], "big"))
-    return None
+    raise ValueError("the stream has no frame header")
 
 
-def _read_jpeg_2000(frame: bytes) -> _Stream | None:
+def _read_jpeg_2000(frame: bytes) -> _Stream:
     """The same of a JPEG 2000 or HTJ2K stream (ITU-T T.800 A.5.1), in a JP2 file or by itself."""
     begin = 0
     if frame.startswith(_JP2_SIGNATURE):
         begin = frame.find(_SOC_SIZ, 0, _MAX_BOXES_BYTES)
     if begin < 0 or not frame.startswith(_SOC_SIZ, begin) or len(frame) < begin + 44:
-        return None
+        raise ValueError("the stream is neither JPEG nor JPEG 2000")
     right, bottom, left, top, width, height, tile_left, tile_top, components = struct.unpack_from(
         ">8LH", frame, begin + 8
     )
