@@ -4,7 +4,8 @@
 a running daemon over an association, or its whole conversation is spoiled and
 sent as bytes; then its file goes through the gap check, selection, decoder and
 loader in a process of their own. Prints how many ended how; 1 where anything
-crashed, hung, or left file handles or memory behind.
+crashed, hung, took much memory, left file handles or memory behind, or changed
+the slices beside the spoiled one.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the program may 
 from screener.archive import encode_file_meta
 from tests.chaos.fuzz_door import Door
 from tests.chaos.fuzz_seeds import INSTANCE, make_seeds, make_slices, name_uid
-from tests.chaos.fuzz_watch import Reader
+from tests.chaos.fuzz_watch import WARM_OBJECTS, Reader
 from tests.chaos.mutate import Mutant, mutate
 
 CONVERSATION_SHARE = 0.15
@@ -85,7 +86,7 @@ class Fuzz:
         """Spoil object `number` and send it through; the same seed spoils it in the same way."""
         rng = random.Random(f"{self._seed}.{number}")  # noqa: S311 - chance, not a secret
         seed, other = (one.numbered(number) for one in rng.choices(self._seeds, k=2))
-        mutant = mutate(seed, other, rng)
+        mutant = mutate(seed, other, rng, has_bombs=number >= WARM_OBJECTS)
         path = self._folder / "object.dcm"
         meta = encode_file_meta(mutant.sop_class_uid, name_uid(INSTANCE, number), mutant.transfer_syntax_uid, "SCANNER")
         path.write_bytes(meta + mutant.data_set)

@@ -15,8 +15,10 @@ CPU_SECONDS = 60.0
 WALL_SECONDS = 300.0
 """That one object may take on a busy machine."""
 WARM_OBJECTS = 500
-"""After so many a process has all that it keeps."""
+"""After so many a process has all that it keeps; there are no bombs among them."""
 LEAST_GROWTH_KIB = 20 << 10
+READER_GROWTH_KIB = 64 << 10
+"""What a reader may keep of a bomb, to be used again: the allocator gives back little of what was in small pieces."""
 GROWTH_SHARE = 0.1
 SPARED_HANDLES = 5
 
@@ -31,6 +33,7 @@ class Footprint:
     warm_handles: int = 0
     last_handles: int = 0
     objects: int = 0
+    spare_kib: int = LEAST_GROWTH_KIB
 
     def look(self, pid: int) -> None:
         """Take the measures after one more object."""
@@ -53,7 +56,7 @@ class Footprint:
         found = []
         if self.last_handles > self.warm_handles + SPARED_HANDLES:
             found.append(f"{name}: {self.last_handles} file handles, {self.warm_handles} before")
-        if self.last_kib > self.warm_kib + max(LEAST_GROWTH_KIB, GROWTH_SHARE * self.warm_kib):
+        if self.last_kib > self.warm_kib + max(self.spare_kib, GROWTH_SHARE * self.warm_kib):
             found.append(f"{name}: {self.last_kib >> 10} MiB of memory, {self.warm_kib >> 10} MiB before")
         return found
 
@@ -90,8 +93,11 @@ class Reader:
     """The stages that read, begun anew after each crash and hang."""
 
     sound: Path
-    footprint: Footprint = field(default_factory=Footprint)
+    footprint: Footprint = field(default_factory=lambda: Footprint(spare_kib=READER_GROWTH_KIB))
+    """Of the process that runs."""
     starts: int = 0
+    _left: list[str] = field(default_factory=list)
+    """What the processes before it had left behind."""
     _process: subprocess.Popen[bytes] | None = None
 
     def read(self, path: Path, sop_instance_uid: str, sop_class_uid: str) -> dict[str, str]:
@@ -111,6 +117,8 @@ class Reader:
         return dict(answer["endings"])
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._left += self._complaints()
+        self.footprint = Footprint(spare_kib=READER_GROWTH_KIB)
         self.starts += 1
         command = [sys.executable, str(READER), str(self.sound)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -135,13 +143,16 @@ class Reader:
 
     def close(self) -> list[str]:
         """End it; what it has left behind."""
-        if self._process is None:
-            return []
-        self.footprint.measure(self._process.pid)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-        return self.footprint.complaints("reader") if self.starts == 1 else []
+        if self._process is not None:
+            self.footprint.measure(self._process.pid)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait(timeout=60)
+        return self._left + self._complaints()
+
+    def _complaints(self) -> list[str]:
+        """What the present process has left behind, once it had warmed up."""
+        return self.footprint.complaints(f"reader {self.starts}") if self.footprint.objects > WARM_OBJECTS else []
 
     @property
     def figures(self) -> str:

@@ -51,10 +51,16 @@ class Mutant:
     data_set: bytes
 
 
-def mutate(seed: Seed, other: Seed, rng: random.Random) -> Mutant:
-    """Spoil `seed`, perhaps with a piece of `other`; the same state of `rng` gives the same bytes."""
-    kind = rng.random()
-    if kind < 0.06:
+BOMB_SHARE = 0.06
+
+
+def mutate(seed: Seed, other: Seed, rng: random.Random, *, has_bombs: bool = True) -> Mutant:
+    """Spoil `seed`, perhaps with a piece of `other`; the same state of `rng` gives the same bytes.
+
+    Without bombs the object neither claims nor becomes much more than it is.
+    """
+    kind = rng.random() if has_bombs else rng.uniform(BOMB_SHARE, 1.0)
+    if kind < BOMB_SHARE:
         how, data_set = _bomb(seed, rng)
         return _mutant(seed, how, data_set)
     data_set = seed.data_set
@@ -218,7 +224,9 @@ def _spoil_bytes(data_set: bytes, other: bytes, rng: random.Random) -> tuple[str
 def _bomb(seed: Seed, rng: random.Random) -> tuple[str, bytes]:
     """A small object that claims, or becomes, a large one."""
     elements = split(seed.data_set, seed.encoding)
-    how = rng.choice(("dimensions", "dimensions", "frames", "fragments", "groups", "values", "inflate", "depth"))
+    how = rng.choice(
+        ("dimensions", "dimensions", "frames", "fragments", "groups", "values", "inflate", "depth", "items")
+    )
     if seed.encoding.is_deflated and rng.random() < 0.5:
         how = "inflate"
     order = "<" if seed.encoding.is_little else ">"
@@ -240,6 +248,10 @@ def _bomb(seed: Seed, rng: random.Random) -> tuple[str, bytes]:
         elements = _with(elements, Element(tag=0x00280008, vr=b"IS", value=f"{frames:<6}".encode()))
     elif how == "values":
         elements = _with(elements, Element(tag=0x00080008, vr=b"UT", value=b"A\\" * 200_000))
+    elif how == "items":
+        value = struct.pack(f"{order}HHL", 0xFFFE, 0xE000, 0) * 500_000 + struct.pack(f"{order}HHL", 0xFFFE, 0xE0DD, 0)
+        length = rng.choice((None, UNDEFINED))
+        elements = _with(elements, Element(tag=0x00081140, vr=b"SQ", value=value, length=length))
     elif how == "depth":
         value = nest(5000, is_defined=rng.random() < 0.5)
         elements = _with(elements, Element(tag=0x0018A001, vr=b"SQ", value=value, length=rng.choice((None, UNDEFINED))))
