@@ -1,5 +1,9 @@
-"""A worker as `python -m workers` is one, whose every screening takes longer than anybody waits."""
+"""A worker as `python -m workers` is one, whose every screening takes longer than anybody waits.
 
+`FAMILY_SECONDS` in the environment is how often it looks whether its child was killed.
+"""
+
+import os
 import sys
 import time
 from typing import Any
@@ -16,6 +20,7 @@ def main(words: list[str]) -> None:
     models: Any = object()
     bench.load_models = lambda _: models
     tasks.screen_ct = lambda *_: time.sleep(SECONDS)
+    tasks.FAMILY_SECONDS = float(os.environ.get("FAMILY_SECONDS", tasks.FAMILY_SECONDS))
     program.main(words)
 
 
