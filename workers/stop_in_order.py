@@ -2,8 +2,11 @@
 
 import logging
 import os
+import signal
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,15 +35,19 @@ def arrange_stop(seconds: float) -> None:
 
 def _end_after(seconds: float) -> None:
     time.sleep(seconds)  # a worker that is done before ends without waiting for this thread
-    try:
-        _put_back()
-    except (SQLAlchemyError, OSError) as error:  # what is not put back here is by its lease
-        logger.error("not put back: %s", describe_error(error))
+    put_back([child for pool in _pools for child in pool.info["processes"]])
     os._exit(0)  # its children see it, and end
 
 
-def _put_back() -> None:
-    store = open_store(load_config(find_config()).database_url)
-    children = [child for pool in _pools for child in pool.info["processes"]]
-    for study_id in store.put_back_of([name_process(child) for child in children], datetime.now(UTC)):
-        logger.warning("study=%d put back: this worker was told to stop", study_id)
+def put_back(children: Sequence[int]) -> None:
+    """End these processes and put back what they have in hand, at nobody's expense."""
+    names = [name_process(child) for child in children]
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    try:
+        store = open_store(load_config(find_config()).database_url)
+        for study_id in store.put_back_of(names, datetime.now(UTC)):
+            logger.warning("study=%d put back: its worker stops", study_id)
+    except (SQLAlchemyError, OSError) as error:  # what is not put back here is by its lease
+        logger.error("not put back: %s", describe_error(error))

@@ -32,6 +32,7 @@ from workers.bench import Bench
 from workers.deliver import confirm, destination_of, send
 from workers.faults import describe_outside, is_of_accelerator, until_answered
 from workers.screen_ct import screen_ct
+from workers.stop_in_order import put_back
 from workers.us.select_frames import select_frames
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ def _end_with_child(pool: Any) -> None:
 
     A child that waits for work holds the lock of the pipe that it comes
     through. Killed, it never lets go, and the child in its place waits for ever.
+    Killed at work it does not, and the child in its place may have taken a study,
+    which is not to blame for what happened.
     """
     children = set(pool.info["processes"])
     while set(pool.info["processes"]) == children:
@@ -95,6 +98,7 @@ def _end_with_child(pool: Any) -> None:
         if any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate)):
             return  # it ends in order; 0 is an exit status here
     logger.error("a child of this worker was killed: the worker ends, to be started anew")
+    put_back(pool.info["processes"])
     os._exit(1)
 
 

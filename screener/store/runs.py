@@ -352,7 +352,7 @@ class Runs(Base):
                     connection,
                     row.id,
                     row.study_id,
-                    reason=f"attempt {row.attempts} was cut short: the worker was told to stop",
+                    reason=f"attempt {row.attempts} was cut short: its worker stopped",
                     not_before=now,
                     failures=row.failures,
                     now=now,

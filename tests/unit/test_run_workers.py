@@ -75,7 +75,7 @@ def test_a_study_in_hand_is_put_back_when_the_daemon_stops_and_no_attempt_is_cou
     run = store.claim_run(Queue.CT, "next", datetime.now(UTC), LEASE)
     assert run is not None
     assert (run.attempts, run.failures, run.tried_since) == (2, 0, None)
-    assert "told to stop" in store.study_report(1).steps[-1].sentence
+    assert "its worker stopped" in store.study_report(1).steps[-1].sentence
 
 
 def test_a_study_that_was_taken_after_a_child_was_killed_is_put_back_and_not_counted(
