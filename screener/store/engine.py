@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
 
 from screener.config import ConfigError
 from screener.store.daemon_lock import CONNECT_SECONDS, SILENT_PEER
@@ -62,6 +60,9 @@ def migrate(engine: sa.Engine, revision: str = "head") -> None:
 
     Called by the daemon at its start, before anything else uses the database.
     """
+    from alembic import command  # 11 MiB that a listener process and a worker have no use for
+    from alembic.config import Config as AlembicConfig
+
     config = AlembicConfig()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.connect() as connection:
