@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ def our_daemon(folder: Path, processes: int) -> Iterator[Receiver]:
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         wait_for_port(port, START_SECONDS)
-        children = _children(process.pid)
-        yield Receiver(port, "PAROTID", process.pid, tuple(children) if processes > 1 else (process.pid,))
+        receiving = _wait_for_children(process.pid, processes) if processes > 1 else [process.pid]
+        yield Receiver(port, "PAROTID", process.pid, tuple(receiving))
     finally:
         process.terminate()
         process.wait()
@@ -94,6 +95,15 @@ def processor_seconds(process_id: int) -> float:
     ticks = sum(int(fields[number - 3]) for number in (14, 15, 16, 17))  # proc(5): utime, stime, cutime, cstime
     running = sum(processor_seconds(child) for child in _children(process_id))
     return ticks / os.sysconf("SC_CLK_TCK") + running
+
+
+def _wait_for_children(process_id: int, count: int) -> list[int]:
+    """The children that receive: they come after the port, which is the daemon's."""
+    deadline = time.monotonic() + START_SECONDS
+    while len(children := _children(process_id)) < count:
+        assert time.monotonic() < deadline, "the listener processes have not come"
+        time.sleep(0.1)
+    return children
 
 
 def _children(process_id: int) -> list[int]:
