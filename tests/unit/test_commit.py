@@ -1,5 +1,6 @@
 """Storage commitment at the door: what is durable here is promised, everything else refused with the reason."""
 
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -44,6 +45,13 @@ DEADLINE_SECONDS = 60.0
 
 # pynetdicom 3.0.4 drops the socket of a refused connection without closing it (AssociationSocket.connect).
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def dropped_sockets_are_noticed_here() -> Iterator[None]:
+    """Not in whatever test comes later."""
+    yield
+    gc.collect()
 
 
 @dataclass

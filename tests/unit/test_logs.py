@@ -9,7 +9,7 @@ from screener.logs import keep_quiet_of_values
 
 
 def test_an_error_that_leaves_a_thread_is_told_without_its_words(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
@@ -21,7 +21,7 @@ def test_an_error_that_leaves_a_thread_is_told_without_its_words(
         thread = threading.Thread(target=choke, name="choking")
         thread.start()
         thread.join()
-    told = caplog.text + capsys.readouterr().err
+    (told,) = caplog.messages
     assert "choking" in told
     assert "ValueError at" in told
     assert "test_logs.py" in told
