@@ -193,6 +193,29 @@ def test_a_header_cut_short_needs_a_person_who_is_told_which(tmp_path: Path) -> 
     assert caught.value.choices
 
 
+@pytest.mark.parametrize("without", [("Rows", "Columns", "PixelData"), ("Rows",)])
+def test_a_sound_file_without_an_image_is_not_called_broken(tmp_path: Path, without: tuple[str, ...]) -> None:
+    instances = _series(tmp_path, 1, **dict.fromkeys(without))
+    with pytest.raises(NeedsPerson, match="holds no image: its header ends without Rows") as caught:
+        select_series(instances)
+    assert caught.value.code == "unreadable_file"
+    assert "broken" not in caught.value.reason
+
+
+def test_many_files_that_cannot_be_read_are_told_in_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    instances = _series(tmp_path, 1, Rows=None)
+    with pytest.raises(NeedsPerson) as caught:
+        select_series(instances)
+    told = " ".join(caught.value.choices[0].reasons)
+    count = len(instances)
+    assert f"{count} of {count} images cannot be read, the first: The file of SOP Instance UID 2.25.1001.1 " in told
+    assert told.count("SOP Instance UID") == 1
+    assert not caplog.records  # a line of the log would not carry the study's number
+
+
 def test_a_file_that_is_no_dicom_in_another_series_stops_nothing(tmp_path: Path) -> None:
     good, bone = _series(tmp_path, 1), _series(tmp_path, 2, ConvolutionKernel="BONE")
     bone[0].path.write_bytes(b"no DICOM at all" * 40)
