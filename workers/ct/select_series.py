@@ -4,7 +4,6 @@ Headers lie, so no single element decides: a series is refused only for what
 makes it unreadable or clearly another part of the body; all else moves a score.
 """
 
-import logging
 import re
 import warnings
 from collections import defaultdict
@@ -30,8 +29,6 @@ from workers.ct.list_frames import (
 )
 from workers.ct.read_file import BROKEN_FILE, read_file, read_numbers
 from workers.ct.read_kernel import Kernel, read_kernel
-
-logger = logging.getLogger(__name__)
 
 MIN_SLICES = 12
 """Fewer images cannot cover a gland at a readable thickness."""
@@ -93,6 +90,10 @@ SENTENCES = {
 """Code to sentence, the most telling first: a study is set aside by its best refused series."""
 
 
+class _NoImageError(ValueError):
+    """The header was read to its end, and no image is described."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Assessment:
     """A series' choice in the making, with what decides the study's ending."""
@@ -100,8 +101,8 @@ class _Assessment:
     choice: SeriesChoice
     refusal: str
     """A code of `SENTENCES`; empty where the series can be used."""
-    unreadable: tuple[str, ...]
-    """One sentence per file whose header could not be read."""
+    unreadable: str
+    """How many files' headers could not be read, and why the first could not; empty where all could."""
     stack: tuple[Frame, ...]
     """The images, or of multi-frame images the frames, that were judged: the best of the series."""
 
@@ -124,9 +125,9 @@ def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoic
     assessed.sort(key=lambda one: (bool(one.refusal), -one.choice.score, -one.choice.instance_count))
     best = assessed[0] if assessed and not assessed[0].refusal else None
     choices = tuple(_mark(one.choice, is_chosen=one is best) for one in assessed)
-    broken = best.unreadable if best else tuple(s for one in assessed for s in one.unreadable)
+    broken = best.unreadable if best else next((one.unreadable for one in assessed if one.unreadable), "")
     if broken:
-        unreadable = NeedsPerson(broken[0], code="unreadable_file")
+        unreadable = NeedsPerson(broken, code="unreadable_file")
         unreadable.choices = choices
         raise unreadable
     if best is None:
@@ -162,7 +163,7 @@ def choose_stack(instances: Iterable[Instance]) -> tuple[Frame, ...]:
     ordered = sorted(instances, key=lambda one: one.sop_instance_uid)
     assessment = _assess_series(ordered[0].series_instance_uid, ordered, is_whole=True)
     if assessment.unreadable:
-        raise NeedsPerson(assessment.unreadable[0], code="unreadable_file")
+        raise NeedsPerson(assessment.unreadable, code="unreadable_file")
     return assessment.stack
 
 
@@ -192,11 +193,11 @@ def _assess_series(series_instance_uid: str, instances: list[Instance], *, is_wh
             modality=modality,
             score=0.0 if refusal else max(1.0, score),
             is_chosen=False,
-            reasons=(*reasons, *unreadable),
+            reasons=(*reasons, unreadable) if unreadable else tuple(reasons),
             instance_count=len(instances),
         ),
         refusal=refusal,
-        unreadable=unreadable if is_ct or is_whole else (),
+        unreadable=unreadable if is_ct or is_whole else "",
         stack=tuple(stack),
     )
 
@@ -216,20 +217,26 @@ def _gravity(refusal: str) -> int:
     return 1 + list(SENTENCES).index(refusal) if refusal else 0
 
 
-def _read_headers(instances: Iterable[Instance]) -> tuple[list[Frame], tuple[str, ...]]:
-    """Read the elements that a choice needs; a file that cannot be read becomes a sentence."""
+def _read_headers(instances: Sequence[Instance]) -> tuple[list[Frame], str]:
+    """Read the elements that a choice needs; the files that cannot be read become a sentence."""
     frames: list[Frame] = []
     unreadable: list[str] = []
     for instance in instances:
         try:
             frames.extend(_read_frames(instance))
         except BROKEN_FILE as error:
-            logger.info("stage=selected unreadable=%s", type(error).__name__)
-            unreadable.append(
-                f"The file of SOP Instance UID {instance.sop_instance_uid} cannot be read: "
-                f"{'it is not DICOM' if isinstance(error, InvalidDicomError) else 'its header is cut short or broken'}."
-            )
-    return frames, tuple(unreadable)
+            unreadable.append(f"The file of SOP Instance UID {instance.sop_instance_uid} {_tell_broken(error)}.")
+    if len(unreadable) > 1:
+        return frames, f"{len(unreadable)} of {len(instances)} images cannot be read, the first: {unreadable[0]}"
+    return frames, "".join(unreadable)
+
+
+def _tell_broken(error: Exception) -> str:
+    if isinstance(error, _NoImageError):
+        return "holds no image: its header ends without Rows (0028,0010)"
+    if isinstance(error, InvalidDicomError):
+        return "cannot be read: it is not DICOM"
+    return f"cannot be read: its header is cut short or broken ({type(error).__name__})"
 
 
 def _read_frames(instance: Instance) -> list[Frame]:
@@ -245,7 +252,7 @@ def _read_frames(instance: Instance) -> list[Frame]:
             for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
                 read_numbers(frame.header, keyword)  # likewise
     if (is_enhanced or instance.sop_class_uid == CTImageStorage) and "Rows" not in ds:
-        raise EOFError  # pydicom ends quietly where a file ends between two elements
+        raise _NoImageError  # or cut short between two elements, where pydicom ends quietly
     return frames
 
 
