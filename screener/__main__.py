@@ -13,7 +13,14 @@ from pydantic import ValidationError
 
 from screener import __version__
 from screener.config import Config, ConfigError, Decision, check_bundles, find_config, load_config
-from screener.explain import describe_backlog, describe_counts, describe_disk, describe_oddities, describe_study
+from screener.explain import (
+    describe_backlog,
+    describe_counts,
+    describe_disk,
+    describe_oddities,
+    describe_study,
+    tell_local,
+)
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.logs import start_logging
 from screener.pull.backfill import OrderError, admits, describe_backfills, describe_report, make_order
@@ -206,7 +213,7 @@ def _status(options: argparse.Namespace) -> int:
     if failed:
         print("failed, newest first; `screener explain NUMBER` tells more:")
         for study_id, reason in failed:
-            print(f"  study {study_id}: {reason}")
+            print(tell_local(f"  study {study_id}: {reason}"))
     if counts.oddities:
         print(describe_oddities(store.latest_oddities()))
     return 0 if counts.is_balanced else 1

@@ -1,13 +1,16 @@
 """What an operator reads of a study and of the whole, as plain text without any patient's identity."""
 
+import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from screener.config import Storage
 from screener.decide import is_large, is_rejected
 from screener.journey import Queue, Stage
 from screener.store.values import UNCONFIRMED, Backlog, Counts, DeliveryLine, OddityLine, RunReport, StudyReport
 from screener.study import Candidate, Thresholds
+
+_TOLD_IN_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC")
 
 
 def describe_counts(counts: Counts) -> str:
@@ -87,7 +90,19 @@ def describe_study(report: StudyReport) -> str:
         lines += _run_lines(run_report)
     if report.oddities:
         lines.append(describe_oddities(report.oddities))
-    return "\n".join(lines)
+    return tell_local("\n".join(lines))
+
+
+def tell_local(text: str) -> str:
+    """Turn the times that sentences were stored with, in UTC, into local ones; the rest stays as it is."""
+    return _TOLD_IN_UTC.sub(_local, text)
+
+
+def _local(match: re.Match[str]) -> str:
+    try:
+        return _moment(datetime.fromisoformat(match[1]).replace(tzinfo=UTC))
+    except (ValueError, OverflowError):  # no time: a PACS's own words
+        return match[0]
 
 
 def _run_lines(run: RunReport) -> list[str]:
@@ -156,4 +171,5 @@ def _judge(candidate: Candidate, thresholds: Thresholds) -> str:
 
 
 def _moment(at: datetime) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Local time with its offset from UTC, which changes with the season."""
+    return at.astimezone().isoformat(sep=" ", timespec="seconds")
