@@ -16,6 +16,7 @@ from screener.config import Config, ConfigError, Decision, check_bundles, find_c
 from screener.explain import (
     describe_backlog,
     describe_counts,
+    describe_daemon,
     describe_disk,
     describe_oddities,
     describe_study,
@@ -27,6 +28,7 @@ from screener.pull.backfill import OrderError, admits, describe_backfills, descr
 from screener.replay import describe_replay, replay
 from screener.show_config import show_config
 from screener.store import Store, open_store
+from screener.store.daemon_lock import is_taken
 from screener.tls import make_listener_tls
 
 PROGRAM = "screener"
@@ -205,6 +207,7 @@ def _send(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     config, store = _open(options)
+    print(describe_daemon(lambda: is_taken(store.engine)))
     counts = store.counts()
     print(describe_counts(counts))
     print(describe_backlog(store.backlog(), datetime.now(UTC)))

@@ -1,7 +1,7 @@
 """What an operator reads of a study and of the whole, as plain text without any patient's identity."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from screener.config import Storage
@@ -11,6 +11,14 @@ from screener.store.values import UNCONFIRMED, Backlog, Counts, DeliveryLine, Od
 from screener.study import Candidate, Thresholds
 
 _TOLD_IN_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC")
+
+
+def describe_daemon(look: Callable[[], bool]) -> str:
+    """Whether a daemon works on this database, as `look` sees it; it may raise OSError."""
+    try:
+        return "daemon: running" if look() else "daemon: NOT RUNNING: nothing is received; start `screener run`"
+    except OSError as error:
+        return f"daemon: nobody can tell ({error.filename}: {error.strerror})"
 
 
 def describe_counts(counts: Counts) -> str:

@@ -45,6 +45,37 @@ def open_daemon_lock(url: str) -> DaemonLock:
     return SessionLock(url)
 
 
+def is_taken(engine: sa.Engine) -> bool:
+    """Tell whether a daemon holds the lock of a database, in a way that keeps no daemon from it.
+
+    Raises OSError where the file beside an SQLite database cannot be opened.
+    """
+    if engine.url.get_backend_name() == "sqlite":
+        return _is_locked(Path(f"{engine.url.database}.daemon"))
+    held = sa.text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+        " AND classid = :high AND objid = :low"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with engine.connect() as connection:
+        return bool(connection.execute(held, {"high": KEY >> 32, "low": KEY & 0xFFFFFFFF}).scalar_one())
+
+
+def _is_locked(path: Path) -> bool:
+    """Share the lock for a moment: whoever else looks is not taken for a daemon, and a daemon tries again."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class FileLock:
     """flock(2) on a file; OSError where it cannot be opened."""
 
