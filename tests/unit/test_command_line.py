@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from screener.__main__ import main
 from screener.journey import CT_JOURNEY
 from screener.store import Store, open_store
+from tests.peers.pacs import Pacs
+from tests.peers.scanner import make_ct
 from tests.peers.values import an_instance
 
 
@@ -123,6 +126,50 @@ def test_a_port_that_is_taken_is_said_plainly_and_nothing_is_begun(config: Path,
 def test_send_to_nobody_says_so(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["send", str(tmp_path / "nowhere"), "--config", str(config)]) == 1
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_send_of_an_empty_folder_says_that_it_is_empty(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nothing" / "below").mkdir(parents=True)
+    assert main(["send", str(tmp_path / "nothing"), "--config", str(config)]) == 1
+    assert "nothing is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves its socket open
+def test_send_to_a_door_that_takes_tls_only_says_what_can(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tls: bool
+) -> None:
+    (tmp_path / "images").mkdir()
+    make_ct().save_as(tmp_path / "images" / "one.dcm", enforce_file_format=True)
+    config.write_text('[listener]\ntls_certificate = "door.pem"\ntls_key = "door.key"\n' if tls else "")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closing = threading.Thread(target=lambda: server.accept()[0].close())
+        closing.start()
+        port = str(server.getsockname()[1])
+        assert main(["send", str(tmp_path / "images"), "--port", port, "--config", str(config)]) == 1
+        closing.join()
+    told = capsys.readouterr().err
+    assert "closed the connection" in told
+    assert ("storescu +tla" in told) == tls
+
+
+def test_what_was_never_offered_is_told_in_one_line(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(4):
+        make_ct().save_as(tmp_path / "images" / f"{number}.dcm", enforce_file_format=True)
+    with Pacs() as pacs:
+        pacs.hangs_up_after = 1
+        pacs.on_hang_up = lambda: setattr(pacs._ae, "require_calling_aet", ["SOMEONE"])
+        command = ["send", str(tmp_path / "images"), "--called", "PACS", "--port", str(pacs.port)]
+        assert main([*command, "--config", str(config)]) == 1
+    told = capsys.readouterr().out
+    assert "1 sent, 0 refused, 0 not DICOM" in told
+    assert told.count("the connection was lost") == 1
+    assert "3 not sent or not answered" in told
 
 
 def test_a_model_that_is_not_there_is_named_before_any_study_comes(

@@ -1,13 +1,14 @@
 """Sending a folder, to the screener's own door and to a PACS that refuses."""
 
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from screener.send_folder import SendError, SendReport, _in_batches, _Instance, send_folder
+from screener.send_folder import ConnectionClosedError, SendError, SendReport, _in_batches, _Instance, send_folder
 from tests.peers.pacs import OUT_OF_RESOURCES, SUCCESS, Pacs
 from tests.peers.scanner import make_ct, read_data_set_bytes
 
@@ -101,6 +102,28 @@ def test_a_receiver_that_always_hangs_up_is_reported_for_each_file(tmp_path: Pat
     assert report.sent == 1
     assert [path for path, reason in report.refused] == paths[1:]
     assert all("lost" in reason for path, reason in report.refused)
+
+
+def test_what_a_receiver_that_went_away_was_never_offered_is_not_called_refused(tmp_path: Path) -> None:
+    paths = write(tmp_path, 5)
+    with Pacs() as pacs:
+        pacs.hangs_up_after = 2
+        pacs.on_hang_up = lambda: setattr(pacs._ae, "require_calling_aet", ["SOMEONE"])
+        report = send(tmp_path, pacs)
+    assert (report.sent, report.refused) == (2, [])
+    assert [path for path, _ in report.not_sent] == paths[2:]
+    assert all("the connection was lost" in reason for _, reason in report.not_sent)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves its socket open
+def test_a_receiver_that_closes_the_connection_is_not_said_to_be_away(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closing = threading.Thread(target=lambda: server.accept()[0].close())
+        closing.start()
+        with pytest.raises(ConnectionClosedError, match="closed the connection"):
+            send_folder(tmp_path, host="127.0.0.1", port=server.getsockname()[1], called_ae_title="P")
+        closing.join()
 
 
 def test_a_file_whose_meta_information_lies_is_sent_under_its_true_name(tmp_path: Path) -> None:
