@@ -20,6 +20,7 @@ from screener.explain import (
     describe_disk,
     describe_oddities,
     describe_study,
+    describe_wait,
     tell_local,
 )
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
@@ -37,6 +38,9 @@ RESEARCH = "Research use, not validated for clinical diagnosis."
 
 class UsageError(Exception):
     """What was asked for cannot be done; the message says why."""
+
+
+TLS_HINT = ": if this listener takes TLS only, use dcmtk, as storescu +tla -ic -aec CALLED HOST PORT FILE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -180,7 +184,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _send(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
-    from screener.send_folder import SendError, send_folder
+    from screener.send_folder import ConnectionClosedError, SendError, send_folder
 
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder} is no folder")
@@ -198,11 +202,17 @@ def _send(options: argparse.Namespace) -> int:
                 on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
             )
     except SendError as error:
-        raise UsageError(str(error)) from None
+        is_tls = isinstance(error, ConnectionClosedError) and bool(listener.tls_certificate)
+        raise UsageError(f"{error}{TLS_HINT if is_tls else ''}") from None
+    if not (report.sent or report.refused or report.not_sent or report.not_dicom):
+        raise UsageError(f"{options.folder} is empty: there is no file in it")
     print(f"{report.sent} sent, {len(report.refused)} refused, {len(report.not_dicom)} not DICOM")
     for file, reason in (*report.refused, *report.not_dicom):
         print(f"  {file}: {reason}")
-    return 0 if report.sent and not report.refused else 1
+    if report.not_sent:
+        first, reason = report.not_sent[0]
+        print(f"  {len(report.not_sent)} not sent or not answered, from {first} on: {reason}")
+    return 0 if report.sent and not (report.refused or report.not_sent) else 1
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -223,10 +233,14 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    _, store = _open(options)
+    config, store = _open(options)
     study_id = store.find_study(options.study)
     if study_id is not None:
-        print(describe_study(store.study_report(study_id)))
+        report = store.study_report(study_id)
+        print(describe_study(report))
+        wait = describe_wait(report, config.completeness, datetime.now(UTC))
+        if wait:
+            print(describe_daemon(lambda: is_taken(store.engine)), wait, sep="\n")
         return 0
     oddities = store.oddities_of(options.study)
     if oddities:

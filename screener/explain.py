@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from screener.config import Storage
+from screener.config import Completeness, Storage
 from screener.decide import is_large, is_rejected
 from screener.journey import Queue, Stage
 from screener.store.values import UNCONFIRMED, Backlog, Counts, DeliveryLine, OddityLine, RunReport, StudyReport
@@ -99,6 +99,35 @@ def describe_study(report: StudyReport) -> str:
     if report.oddities:
         lines.append(describe_oddities(report.oddities))
     return tell_local("\n".join(lines))
+
+
+def describe_wait(report: StudyReport, settings: Completeness, now: datetime) -> str:
+    """What a study with images that no run has seen waits for, and until when; empty where there are none.
+
+    When the daemon was started is not known here, and it counts no silence from before.
+    """
+    if report.news_since_at is None or report.news_at is None:
+        return ""
+    quiet, longest = settings.quiet_seconds, settings.max_wait_seconds
+    fate = "goes on" if settings.after_max_wait == "go_on" else "goes on if whole, else is set aside,"
+    if report.is_being_fetched:
+        what = "waits: a backfill is fetching it"
+        return _until(what, report.news_at, longest, f"where no more comes, it {fate}", now)
+    last = report.steps[-1] if report.steps else None
+    if last is not None and last.sentence.startswith("waits:"):
+        seen = f" (as seen at {_moment(last.at)})" if last.at < report.news_at else ""
+        return _until(tell_local(f"{last.sentence}{seen}"), report.news_since_at, longest, fate, now)
+    silent = f"waits: {quiet:g} s must pass without a new image"
+    return _until(silent, report.news_at, quiet, "if none comes, it is judged", now)
+
+
+def _until(what: str, since: datetime, seconds: float, then: str, now: datetime) -> str:
+    """One line: what is waited for, and when that ends; `since` an image, or the daemon's start if later."""
+    until = since + timedelta(seconds=seconds)
+    if until <= now:
+        return f"{what}; {then} {seconds:g} s after the daemon's last start at the latest"
+    later = f"or {seconds:g} s after the daemon's last start if that is later"
+    return f"{what}; {then} at {_moment(until)} at the latest, {later}"
 
 
 def tell_local(text: str) -> str:

@@ -28,6 +28,7 @@ from screener.store.values import (
     StudyReport,
     WaitLine,
 )
+from screener.store.worklist import is_being_fetched
 from screener.study import GlandAssessment, Presence, Side
 
 Line = TypeVar("Line", Result, DeliveryLine, NoticeLine, OddityLine)
@@ -206,6 +207,9 @@ class Questions(Base):
                 ),
                 runs=tuple(_run_report(connection, run) for run in runs),
                 oddities=tuple(_oddities(connection, t.oddities.c.study_instance_uid == study.study_instance_uid)),
+                news_since_at=study.news_since_at,
+                news_at=study.news_at,
+                is_being_fetched=_count(connection, t.studies, t.studies.c.id == study.id, is_being_fetched()) > 0,
             )
 
 

@@ -366,6 +366,12 @@ class StudyReport:
     steps: tuple[StepLine, ...]
     runs: tuple[RunReport, ...]
     oddities: tuple["OddityLine", ...]
+    news_since_at: datetime | None = None
+    """When the first image came that no run has seen; None where there is none."""
+    news_at: datetime | None = None
+    """When the newest of them came."""
+    is_being_fetched: bool = False
+    """True: a backfill has begun to fetch it and has not come to an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
