@@ -1,5 +1,6 @@
 """Received files and results on disk: whole or absent, under names made of digests."""
 
+import errno
 import hashlib
 import io
 import os
@@ -21,6 +22,7 @@ RECEIVED = "received"
 ASIDE = "aside"
 RESULTS = "results"
 _UNFINISHED = ".part"
+_NO_LINK = {errno.EEXIST, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FILE_MODE = 0o640  # images of patients: nothing for other users of the machine
 _FOLDER_MODE = 0o750
 
@@ -77,8 +79,18 @@ class Arriving:
         sha256 = self._digest.hexdigest()
         path = self._folder / part / self._name[:2] / f"{self._name}-{sha256[:16]}-{self._syntax}.dcm"
         _make_folder(path.parent)
-        os.fsync(self._descriptor)
-        self._unfinished.replace(path)
+        if _link(self._unfinished, path):
+            # Named first, the file takes its name along when it is synced, and little is left to do for the folder.
+            # What a power cut leaves half written has no row yet.
+            try:
+                os.fsync(self._descriptor)
+            except OSError:
+                os.ftruncate(self._descriptor, 0)  # the name may be another's by now: the daily sweep removes it
+                raise
+            self._unfinished.unlink()
+        else:  # what is there may have a row: what takes its place must be whole before
+            os.fsync(self._descriptor)
+            self._unfinished.replace(path)
         self._unfinished = None
         _sync_folder(path.parent)
         return Kept(
@@ -111,6 +123,17 @@ class Arriving:
         _make_folder(folder)
         unfinished = folder / f".{self._name}.{secrets.token_hex(8)}{_UNFINISHED}"
         return os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, _FILE_MODE), unfinished
+
+
+def _link(unfinished: Path, path: Path) -> bool:
+    """Give a file its name; False where there is one of that name, or the file system knows no second names."""
+    try:
+        os.link(unfinished, path)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        return False
+    return True
 
 
 class _Tail(io.RawIOBase):

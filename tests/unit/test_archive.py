@@ -110,35 +110,69 @@ def test_a_link_that_leads_outside_is_refused(archive: Archive, tmp_path: Path) 
         archive.path("link/secret")
 
 
-def test_a_write_that_fails_leaves_nothing(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_an_empty_file_at_most_and_the_next_one_takes_its_place(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive_module.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
-        write(archive, b"slice")
-    assert files_of(archive) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_module.os, "fsync", fail)
+        with pytest.raises(OSError, match="No space"):
+            write(archive, b"slice")
+        assert sum(path.stat().st_size for path in files_of(archive)) == 0
+        with pytest.raises(OSError, match="No space"):
+            write(archive, b"slice")
+    kept = write(archive, b"slice")
+    assert files_of(archive) == [archive.path(kept.path)]
+    assert archive.path(kept.path).read_bytes().endswith(b"slice")
 
 
-def test_the_bytes_are_synced_before_the_name_and_the_name_before_the_return(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to make a file durable, in its order."""
+    done: list[str] = []
+    fsync, link, replace = os.fsync, os.link, Path.replace
 
     def note_fsync(descriptor: int) -> None:
-        steps.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
+        done.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
         fsync(descriptor)
 
+    def note_link(source: Path, target: Path) -> None:
+        link(source, target)
+        done.append("name")
+
     def note_replace(self: Path, target: Path) -> Path:
-        steps.append("name")
+        done.append("name")
         return replace(self, target)
 
-    write(archive, b"slice")  # the folders are there now
     monkeypatch.setattr(archive_module.os, "fsync", note_fsync)
+    monkeypatch.setattr(archive_module.os, "link", note_link)
     monkeypatch.setattr(Path, "replace", note_replace)
+    return done
+
+
+def test_file_and_folder_are_synced_after_the_name_and_before_the_return(archive: Archive, steps: list[str]) -> None:
+    write(archive, b"first")  # the folders are there now
+    steps.clear()
+    write(archive, b"second")
+    assert steps == ["name", "file", "folder"]
+
+
+def test_what_takes_the_place_of_a_file_is_synced_before(archive: Archive, steps: list[str]) -> None:
+    write(archive, b"slice")
+    steps.clear()
     write(archive, b"slice")
     assert steps == ["file", "name", "folder"]
+
+
+def test_a_file_system_without_second_names_will_do(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_source: Path, _target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(archive_module.os, "link", refuse)
+    kept = write(archive, b"slice")
+    assert files_of(archive) == [archive.path(kept.path)]
 
 
 def test_an_instance_is_read_while_it_arrives(archive: Archive) -> None:
