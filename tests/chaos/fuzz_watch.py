@@ -17,8 +17,6 @@ WALL_SECONDS = 300.0
 WARM_OBJECTS = 500
 """After so many a process has all that it keeps; there are no bombs among them."""
 LEAST_GROWTH_KIB = 20 << 10
-READER_GROWTH_KIB = 64 << 10
-"""What a reader may keep of a bomb, to be used again: the allocator gives back little of what was in small pieces."""
 GROWTH_SHARE = 0.1
 SPARED_HANDLES = 5
 
@@ -33,7 +31,6 @@ class Footprint:
     warm_handles: int = 0
     last_handles: int = 0
     objects: int = 0
-    spare_kib: int = LEAST_GROWTH_KIB
 
     def look(self, pid: int) -> None:
         """Take the measures after one more object."""
@@ -56,7 +53,7 @@ class Footprint:
         found = []
         if self.last_handles > self.warm_handles + SPARED_HANDLES:
             found.append(f"{name}: {self.last_handles} file handles, {self.warm_handles} before")
-        if self.last_kib > self.warm_kib + max(self.spare_kib, GROWTH_SHARE * self.warm_kib):
+        if self.last_kib > self.warm_kib + max(LEAST_GROWTH_KIB, GROWTH_SHARE * self.warm_kib):
             found.append(f"{name}: {self.last_kib >> 10} MiB of memory, {self.warm_kib >> 10} MiB before")
         return found
 
@@ -93,7 +90,7 @@ class Reader:
     """The stages that read, begun anew after each crash and hang."""
 
     sound: Path
-    footprint: Footprint = field(default_factory=lambda: Footprint(spare_kib=READER_GROWTH_KIB))
+    footprint: Footprint = field(default_factory=Footprint)
     """Of the process that runs."""
     starts: int = 0
     _left: list[str] = field(default_factory=list)
@@ -118,7 +115,7 @@ class Reader:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._left += self._complaints()
-        self.footprint = Footprint(spare_kib=READER_GROWTH_KIB)
+        self.footprint = Footprint()
         self.starts += 1
         command = [sys.executable, str(READER), str(self.sound)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
