@@ -7,7 +7,14 @@ import pytest
 
 from screener.__main__ import main
 from screener.config import Pull, Source
-from screener.pull.backfill import OrderError, describe_backfills, describe_report, make_order
+from screener.pull.backfill import (
+    OrderError,
+    describe_backfills,
+    describe_limit,
+    describe_report,
+    describe_stop,
+    make_order,
+)
 from screener.store import BackfillReport, open_store
 
 SOURCES = [Source(name=name, ae_title=name.upper(), host="127.0.0.1", port=104) for name in ("pacs", "vna")]
@@ -111,3 +118,58 @@ def test_what_cannot_be_done_is_said(
 def test_a_source_that_may_not_send_to_us_is_warned_of(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check", "--config", str(config)]) == 0
     assert "no [[listener.peers]] entry admits PACS at 10.0.0.5" in capsys.readouterr().out
+
+
+DAY, NIGHT = (datetime(2031, 5, 6, hour).astimezone() for hour in (12, 23))
+FINISHED = {"states": {"fetched": 5}, "next_dates": {"pacs": date(2019, 2, 1)}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "limit", "word"),
+    [
+        ({"is_paused": True}, NIGHT, "", "paused; `screener backfill --resume 3`"),
+        ({}, DAY, "", "waits for the window 22:00-06:00"),
+        ({}, NIGHT, "disk below reserve", "no further study is asked for: disk below reserve"),
+        ({"is_now": True}, DAY, "at its limit", "no further study is asked for: at its limit"),
+    ],
+)
+def test_a_backfill_says_why_it_stands_still(changes: dict[str, object], now: datetime, limit: str, word: str) -> None:
+    report = a_report(**{"is_paused": False} | changes)
+    assert word in describe_stop(report, Pull(sources=SOURCES), now, limit)
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "limit"),
+    [
+        ({}, NIGHT, ""),
+        ({"is_now": True}, DAY, ""),
+        ({"states": {}}, NIGHT, "a limit holds no search back"),
+        (FINISHED, DAY, ""),
+        (FINISHED | {"is_paused": True}, DAY, ""),
+    ],
+)
+def test_a_backfill_that_goes_on_or_is_over_gives_no_such_reason(
+    changes: dict[str, object], now: datetime, limit: str
+) -> None:
+    report = a_report(**{"is_paused": False} | changes)
+    assert not describe_stop(report, Pull(sources=SOURCES), now, limit)
+
+
+def test_the_limit_that_lets_no_study_in_is_named(config: Path) -> None:
+    store = open_store(f"sqlite:///{config.parent}/var/screener.sqlite")
+    settings = Pull(sources=SOURCES)
+    assert not describe_limit(store, settings, NIGHT, has_room=True)
+    assert "disk" in describe_limit(store, settings, NIGHT, has_room=False)
+    for key in ("studies_in_flight", "studies_per_hour", "studies_per_night"):
+        full = settings.model_copy(update={key: 0})
+        assert f"pull.{key}" in describe_limit(store, full, NIGHT, has_room=True)
+    store.engine.dispose()
+
+
+def test_the_list_of_backfills_says_why_one_stands_still(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(f'[storage]\nfolder = "var"\n[pull]\nwindow = "00:00-24:00"\n{SOURCE}')
+    for arguments in (["--from", "2019-01-01", "--to", "2019-12-31"], ["--pause", "1"], []):
+        assert main(["backfill", *arguments, "--config", str(config)]) == 0
+    told = capsys.readouterr().out
+    assert "waits: paused" in told
+    assert "daemon: NOT RUNNING" in told
