@@ -25,10 +25,19 @@ from screener.explain import (
 )
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.logs import start_logging
-from screener.pull.backfill import OrderError, admits, describe_backfills, describe_report, make_order
+from screener.pull.backfill import (
+    STUDY_BYTES,
+    OrderError,
+    admits,
+    describe_backfills,
+    describe_limit,
+    describe_report,
+    describe_stop,
+    make_order,
+)
 from screener.replay import describe_replay, replay
 from screener.show_config import show_config
-from screener.store import Store, open_store
+from screener.store import BackfillReport, Store, open_store
 from screener.store.daemon_lock import is_taken
 from screener.tls import make_listener_tls
 
@@ -333,13 +342,24 @@ def _backfill(options: argparse.Namespace) -> int:
             print(f"backfill {number} {'is held back' if is_paused else 'goes on'}")
             return 0
     reports = store.backfill_reports(options.report)
-    if options.report is None:
-        print(describe_backfills(reports))
-    elif reports:
-        print(describe_report(reports[0]))
-    else:
+    if options.report is not None and not reports:
         raise UsageError(f"there is no backfill {options.report}")
+    print(describe_daemon(lambda: is_taken(store.engine)))
+    stops = _find_stops(config, store, reports)
+    if options.report is None:
+        print(describe_backfills(reports, stops))
+    else:
+        print(describe_report(reports[0], stops[reports[0].backfill_id]))
     return 0
+
+
+def _find_stops(config: Config, store: Store, reports: Sequence[BackfillReport]) -> dict[int, str]:
+    """Why each backfill stands still, by its number; empty where nothing is known that holds it."""
+    now = datetime.now(UTC)
+    free_bytes = shutil.disk_usage(config.storage_folder).free
+    has_room = free_bytes - STUDY_BYTES >= config.storage.reserve_mib << 20
+    limit = describe_limit(store, config.pull, now, has_room=has_room)
+    return {report.backfill_id: describe_stop(report, config.pull, now, limit) for report in reports}
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from screener.hints import Hints
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.one_daemon import TAKEN, OneDaemon
 from screener.pull.ask_pacs import Caller, PacsSource
+from screener.pull.backfill import STUDY_BYTES
 from screener.pull.night_list import NightList
 from screener.receive import Listener, answer_fetched
 from screener.recover import recover_expired_deliveries, recover_expired_leases
@@ -42,8 +43,6 @@ RECOVER_SECONDS = 2.0
 CLEAN_SECONDS = 10.0
 EXPIRE_SECONDS = 3600.0
 SWEEP_SECONDS = 86400.0
-STUDY_BYTES = 1 << 30
-"""Free disk space beyond the reserve without which no past study is fetched."""
 
 
 class Daemon:

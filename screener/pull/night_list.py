@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import ParamSpec, Protocol, TypeVar
 
-from screener.clock import is_open, night_began, parse_window
+from screener.clock import is_open, parse_window
 from screener.config import Pull, Source
 from screener.delays import next_delay
 from screener.logs import describe_error
 from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import AWAY
+from screener.pull.backfill import describe_limit
 from screener.pull.match import Series, is_wanted_series, pick_images
 from screener.store import ListedStudy, Search, Store
 
@@ -107,7 +108,7 @@ class NightList:
         is_night = is_open(self._window, local)
         self._store.release_fetches(list(self._clients), is_open=is_night)
         ready = [name for name in self._clients if self._away_until.get(name, now) <= now]
-        with_new = self._may_begin(now, local)
+        with_new = self._may_begin(now)
         item = self._store.take_listed(ready, now, is_open=is_night, with_new=with_new)
         if item is not None:
             self._work_on(item)
@@ -119,14 +120,8 @@ class NightList:
             self._search(search)
         return search is not None
 
-    def _may_begin(self, now: datetime, local: datetime) -> bool:
-        settings, store = self._settings, self._store
-        return (
-            self._has_room()
-            and store.backlog_in_flight() < settings.studies_in_flight
-            and store.fetches_since(now - timedelta(hours=1)) < settings.studies_per_hour
-            and store.fetches_since(night_began(self._window, local)) < settings.studies_per_night
-        )
+    def _may_begin(self, now: datetime) -> bool:
+        return not describe_limit(self._store, self._settings, now, has_room=self._has_room())
 
     def _search(self, search: Search) -> None:
         client = self._clients[search.source]
