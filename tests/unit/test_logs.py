@@ -2,10 +2,11 @@
 
 import logging
 import threading
+import time
 
 import pytest
 
-from screener.logs import keep_quiet_of_values
+from screener.logs import LocalFormatter, keep_quiet_of_values
 
 
 def test_an_error_that_leaves_a_thread_is_told_without_its_words(
@@ -26,3 +27,13 @@ def test_an_error_that_leaves_a_thread_is_told_without_its_words(
     assert "ValueError at" in told
     assert "test_logs.py" in told
     assert "CANARY" not in told
+
+
+def test_a_line_of_the_log_says_its_offset_from_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Vienna")
+        time.tzset()
+        record = logging.LogRecord("screener", logging.INFO, "", 0, "stopped", None, None)
+        record.created = 1795277595.25  # 2026-11-21 16:13:15.25 UTC
+        assert LocalFormatter().format(record) == "2026-11-21 17:13:15.250+01:00 INFO screener stopped"
+    time.tzset()
