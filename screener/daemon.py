@@ -176,7 +176,7 @@ class Daemon:
         self._hints.close()
         self.store.engine.dispose()
         self._one_daemon.end()
-        logger.info("stopped at %s", datetime.now(UTC).isoformat(timespec="seconds"))
+        logger.info("stopped")
 
 
 def make_channels(config: Config) -> list[Channel]:

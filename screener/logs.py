@@ -8,16 +8,28 @@ import logging
 import sys
 import threading
 import traceback
+from datetime import UTC, datetime
 
 logger = logging.getLogger(__name__)
 
 QUIET = ("pynetdicom", "pydicom", "apscheduler", "celery", "kombu", "highdicom", "matplotlib", "PIL", "alembic", "mail")
 
 
+class LocalFormatter(logging.Formatter):
+    """Each line begins with local time, to the millisecond, and its offset from UTC."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002
+        """Give the time of a record, in place of the base class's, which leaves out the offset."""
+        return datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
 def start_logging(level: str) -> None:
     """Log to standard error, one line per event; libraries are heard from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(LocalFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
