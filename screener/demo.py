@@ -168,7 +168,7 @@ def _send(hospital: Hospital, folder: Path, title: str) -> None:
     except SendError as error:
         raise DemoError(str(error)) from error
     print(wrap(f"Sent {title}: {report.sent} objects over the network in {time.monotonic() - began:.1f} s.", indent=0))
-    for refusal in report.refused[:5]:
+    for refusal in (*report.refused, *report.not_sent)[:5]:
         print(wrap(f"not taken: {refusal.path}: {refusal.reason}"))
     if report.not_dicom:
         print(wrap(f"left out: {len(report.not_dicom)} files that hold no DICOM instance"))

@@ -36,6 +36,10 @@ class SendError(ConnectionError):
     """The receiver cannot be reached or wants no association; the message says which."""
 
 
+class ConnectionClosedError(SendError):
+    """The receiver was connected to, and gave no answer to the association request."""
+
+
 class NotTaken(NamedTuple):
     """A file that did not go, and why."""
 
@@ -51,6 +55,8 @@ class SendReport:
     """Answered with Success or a warning."""
     refused: list[NotTaken] = field(default_factory=list)
     """Instances that are faulty or that the receiver did not take."""
+    not_sent: list[NotTaken] = field(default_factory=list)
+    """Instances left when the connection was lost for good; of the first perhaps only the answer is missing."""
     not_dicom: list[NotTaken] = field(default_factory=list)
     """Files that hold no DICOM instance; directories of media (DICOMDIR) among them."""
 
@@ -79,7 +85,8 @@ def send_folder(
 
     A refused instance is reported and the next one sent. `on_progress` is told
     how many of how many files are done. SendError where there is no association
-    to begin with; one lost on the way is opened again once per instance.
+    to begin with; one lost on the way is opened again once per instance. Where that
+    fails, what is left is not sent.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     report = SendReport()
@@ -93,15 +100,23 @@ def send_folder(
     total = len(paths)
     on_progress(total - len(instances), total)
     sender = _Sender(host, port, called_ae_title, calling_ae_title, timeout_seconds)
-    for batch in _in_batches(instances):
-        with sender.associate(batch):
-            for instance in batch:
-                reason = sender.send(instance)
-                if reason:
-                    report.refused.append(NotTaken(instance.path, reason))
-                else:
-                    report.sent += 1
-                on_progress(len(report.not_dicom) + len(report.refused) + report.sent, total)
+    done = 0
+    try:
+        for batch in _in_batches(instances):
+            with sender.associate(batch):
+                for instance in batch:
+                    reason = sender.send(instance)
+                    if reason:
+                        report.refused.append(NotTaken(instance.path, reason))
+                    else:
+                        report.sent += 1
+                    done += 1
+                    on_progress(total - len(instances) + done, total)
+    except SendError as error:
+        if not sender.has_associated:
+            raise
+        lost = f"the connection was lost, and then {error}"
+        report.not_sent += [NotTaken(instance.path, lost) for instance in instances[done:]]
     return report
 
 
@@ -168,6 +183,7 @@ class _Sender:
         self._ae.network_timeout = timeout_seconds
         self._contexts: list[Any] = []
         self._assoc: Any = None
+        self.has_associated = False
 
     @contextmanager
     def associate(self, batch: list[_Instance]) -> Iterator[None]:
@@ -182,13 +198,10 @@ class _Sender:
                 self._assoc.release()
 
     def send(self, instance: _Instance) -> str:
-        """Send one instance; the reason why it was not taken, empty when it was."""
+        """Send one instance; the reason why it was not taken, empty when it was. SendError: no association any more."""
         for _ in range(2):
             if not self._assoc.is_established:
-                try:
-                    self._open()
-                except SendError as error:
-                    return str(error)
+                self._open()
             reason = self._try(instance)
             if reason is not None:
                 return reason
@@ -213,14 +226,21 @@ class _Sender:
         return f"refused with 0x{answer.Status:04X}" + (f": {comment}" if comment else "")
 
     def _open(self) -> None:
+        has_connected: list[bool] = []
+
+        def prepare(event: evt.Event) -> None:
+            has_connected.append(True)
+            _send_at_once(event)
+
         self._assoc = self._ae.associate(
             self._host,
             self._port,
             contexts=self._contexts,
             ae_title=self._called_ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, prepare)],
         )
         if self._assoc.is_established:
+            self.has_associated = True
             return
         receiver = f"{self._called_ae_title} at {self._host}:{self._port}"
         if self._assoc.is_rejected:
@@ -231,6 +251,8 @@ class _Sender:
             raise SendError(f"{receiver} rejects the association: {why}{who}{hint}")
         if self._assoc.acceptor.primitive is not None:
             raise SendError(f"{receiver} takes none of the kinds of files in the folder")
+        if has_connected:
+            raise ConnectionClosedError(f"{receiver} closed the connection, or does not answer the association request")
         raise SendError(f"{receiver} cannot be reached")
 
 
