@@ -140,9 +140,16 @@ def test_a_certificate_that_leads_to_the_authority_opens_the_strict_door(
 @pytest.mark.parametrize("own", ["", "late", "stranger"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_caller_without_such_a_certificate_is_refused(
-    strict_door: Door, certificates: dict[str, Certificate], own: str, version: ssl.TLSVersion
+    strict_door: Door,
+    certificates: dict[str, Certificate],
+    own: str,
+    version: ssl.TLSVersion,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert not is_let_in(strict_door, calling(certificates, own, version))
+    lacks = "its certificate is not of an authority in tls_client_ca" if own else "it showed no certificate"
+    wait_until(lambda: f"connection refused: {lacks} host=127.0.0.1" in caplog.text, 60, "the refusal is logged")
+    assert "no TLS" not in caplog.text
 
 
 @pytest.mark.parametrize("own", ["scanner", ""])
@@ -158,6 +165,18 @@ def test_dcmtk_stores_over_tls(
     sent = subprocess.run(command, check=False, capture_output=True, timeout=120)
     assert (sent.returncode == 0) == bool(own)
     assert list(strict_door.rows()) == ([ds.SOPInstanceUID] if own else [])
+
+
+def test_dcmtk_echoes_over_tls_without_a_certificate_of_its_own(door: Door) -> None:
+    command = [require("echoscu"), "+tla", "-ic", "-aec", "PAROTID", "localhost", str(door.listener.port)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def test_dcmtk_echoes_over_tls_with_a_certificate(strict_door: Door, certificates: dict[str, Certificate]) -> None:
+    certificate, key = certificates["scanner"]
+    command = [require("echoscu"), "+tls", str(key), str(certificate), "+cf", str(certificates["ca"].certificate)]
+    command += ["-aec", "PAROTID", "localhost", str(strict_door.listener.port)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def test_an_instance_of_many_pdus_comes_whole_over_tls(door: Door, certificates: dict[str, Certificate]) -> None:
