@@ -68,6 +68,20 @@ AFTER_THE_ANSWER_SECONDS = 0.25
 _logger = logging.getLogger(__name__)
 
 
+_NO_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+"""X.509 verification errors (OpenSSL's X509_V_ERR_*) of a chain that leads to no authority we know."""
+
+
+def _tell_lack(error: ssl.SSLError) -> str:
+    """Say what a caller lacked in the TLS handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        is_stranger = error.verify_code in _NO_AUTHORITY
+        return f"its certificate is not {'of an authority in tls_client_ca' if is_stranger else 'valid'}"
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "it showed no certificate"
+    return "it does not trust our certificate" if error.reason == "TLSV1_ALERT_UNKNOWN_CA" else "no TLS"
+
+
 class _Questions:
     """Keeps the data set of a small request."""
 
@@ -134,7 +148,7 @@ class Association:
             kind, body = self._connection.read_pdu(first_byte_by=by, whole_within_seconds=0)
             return kind != ABORT and self._answer_request(_decode_request(kind, body))
         except ssl.SSLError as error:
-            _logger.warning("connection refused: no TLS host=%s reason=%s", self.host, error.reason)
+            _logger.warning("connection refused: %s host=%s reason=%s", _tell_lack(error), self.host, error.reason)
         except ConnectionOverError as error:
             _logger.info("connection closed before an association host=%s: it %s", self.host, error)
         except (WrongPDUError, MalformedPDUError) as error:
