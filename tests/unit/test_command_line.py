@@ -78,6 +78,14 @@ def test_config_check_is_content_with_the_file_that_ships(capsys: pytest.Capture
     assert "good" in capsys.readouterr().out
 
 
+def test_config_check_warns_where_images_are_refused_before_any_is_removed(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("[storage]\nreserve_mib = 2000\nclean_below_mib = 1000\n")
+    assert main(["config", "check", "--config", str(config)]) == 0
+    assert "warning: storage.clean_below_mib" in capsys.readouterr().out
+
+
 def test_a_missing_config_is_said_plainly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--config", str(tmp_path / "nothing.toml")]) == 1
     assert "no such file" in capsys.readouterr().err

@@ -43,11 +43,19 @@ def test_the_file_that_ships_holds_the_defaults() -> None:
 
 
 def test_an_unknown_key_is_named() -> None:
-    assert complaint({"decision": {"min_voxel": 500}}) == "decision.min_voxel: unknown key"
+    assert complaint({"decision": {"min_voxel": 500}}) == "decision.min_voxel: unknown key, did you mean min_voxels?"
+    assert complaint({"decision": {"zzz": 500}}) == "decision.zzz: unknown key"
+    peers = {"listener": {"peers": [{"ae_title": "A", "hosts": [], "prot": 1}]}}
+    assert complaint(peers) == "listener.peers.0.prot: unknown key, did you mean port?"
 
 
 def test_an_unknown_table_is_named() -> None:
-    assert complaint({"decisions": {}}) == "decisions: unknown key"
+    assert complaint({"decisions": {}}) == "decisions: unknown key, did you mean decision?"
+
+
+def test_single_brackets_are_told_from_double_ones() -> None:
+    one = {"name": "a", "ae_title": "A", "host": "h", "port": 1}
+    assert complaint({"results": {"destinations": one}}) == "results.destinations: write [[results.destinations]]"
 
 
 def test_every_wrong_key_has_its_line() -> None:
