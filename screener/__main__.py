@@ -267,6 +267,8 @@ def _config_check(options: argparse.Namespace) -> int:
         print("warning: notices.email.host is set, but notices.email.recipients is empty: nobody is told")
     if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:
         print("warning: completeness.max_wait_seconds is shorter than completeness.quiet_seconds")
+    if 0 < config.storage.clean_below_mib < config.storage.reserve_mib:
+        print("warning: storage.clean_below_mib is less than storage.reserve_mib: images are refused before any goes")
     for source in config.pull.sources:
         if source.how == "move" and not admits(config, source):
             print(

@@ -10,10 +10,11 @@ import ipaddress
 import json
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -555,10 +556,23 @@ def find_config(environment: Mapping[str, str] = os.environ) -> Path:
 def _sentence(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "config.toml"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
+        close = get_close_matches(str(item["loc"][-1]), _list_keys(item["loc"][:-1]), n=1)
+        return f"{key}: unknown key" + (f", did you mean {close[0]}?" if close else "")
+    if item["type"] == "list_type" and isinstance(item["input"], dict):
+        return f"{key}: write [[{key}]]"
     if item["type"] == "missing":
         return f"{key}: this key is required"
     return f"{key}: {item['msg']}, got {item['input']!r}"
+
+
+def _list_keys(place: Sequence[str | int]) -> list[str]:
+    """The keys of the table at `place`; the numbers of a list's tables in it count for nothing."""
+    table: type[BaseModel] = Config
+    for key in place:
+        if isinstance(key, str):
+            kind = table.model_fields[key].annotation
+            table = cast("type[BaseModel]", next(iter(get_args(kind)), kind))
+    return list(table.model_fields)
 
 
 def _read_secret(variable: str, key: str, environment: Mapping[str, str]) -> SecretStr:
