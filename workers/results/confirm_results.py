@@ -151,7 +151,8 @@ def _is_found(assoc: Association, result: ResultIdentity, destination: Destinati
         for answer, identifier in assoc.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
             status = answer.get("Status")
             if status is None:
-                raise TryAgain(f"{where} did not answer C-FIND", code="no_answer")
+                doubt = f"does it know {assoc.requestor.ae_title} (results.ae_title) at this address?"
+                raise TryAgain(f"{where} did not answer or refused C-FIND: {doubt}", code="no_answer")
             if status in PENDING:
                 is_found = is_found or _names(identifier, result.sop_instance_uid)
             elif status != SUCCESS:
