@@ -164,8 +164,11 @@ def write_volume(folder: Path, seed: int) -> Written:
     if is_multi_frame:
         cuts = np.sort(rng.choice(np.arange(1, len(images)), size=int(rng.integers(0, 3)), replace=False))
         parts = [[images[index] for index in part] for part in np.split(np.arange(len(images)), cuts)]
+        is_alike = "slices scaled each by itself" not in more_kinds  # else no scaling stands for all
         images = [
-            enhance(part, sop_instance_uid=f"2.25.{seed + 1}.{900 + number}", is_shared=bool(rng.random() < 0.5))
+            enhance(
+                part, sop_instance_uid=f"2.25.{seed + 1}.{900 + number}", is_shared=is_alike and bool(rng.random() < 0.5)
+            )
             for number, part in enumerate(parts)
         ]
         for image in images:
