@@ -167,7 +167,9 @@ def write_volume(folder: Path, seed: int) -> Written:
         is_alike = "slices scaled each by itself" not in more_kinds  # else no scaling stands for all
         images = [
             enhance(
-                part, sop_instance_uid=f"2.25.{seed + 1}.{900 + number}", is_shared=is_alike and bool(rng.random() < 0.5)
+                part,
+                sop_instance_uid=f"2.25.{seed + 1}.{900 + number}",
+                is_shared=is_alike and bool(rng.random() < 0.5),
             )
             for number, part in enumerate(parts)
         ]
