@@ -36,7 +36,7 @@ PADDING_BYTES = 200_000
 """Added to each image, so that a few studies fill the disk."""
 REFUSED = 0xA700
 SENDERS = 4
-_NAME = re.compile(r"[0-9a-f]{64}-([0-9a-f]{16})\.dcm")
+_NAME = re.compile(r"[0-9a-f]{64}-([0-9a-f]{16})-[0-9a-f]{8}\.dcm")
 
 
 def main() -> int:
