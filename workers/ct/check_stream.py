@@ -14,6 +14,7 @@ MAX_TILES: Final = 4096
 _WITH_STREAM = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 _SOI, _SOC_SIZ = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}  # SOFn (T.81 table B.1), SOF55 (T.87)
+_LOSSLESS_MARKER, _SCAN_MARKER = 0xC3, 0xDA
 _DCT_MARKERS = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
@@ -114,19 +115,32 @@ def _read_jpeg(frame: bytes) -> _Stream:
     Bytes that belong to nothing are skipped, as decoders do.
     """
     at = len(_SOI)
+    has_stray = False
+    lossless: _Stream | None = None
     while 0 <= at <= len(frame) - 10:
         marker = frame[at + 1]
         if frame[at] != 0xFF or marker in {0x00, 0xFF}:  # stray, stuffed or fill bytes
+            has_stray = has_stray or frame[at] != 0xFF or not marker
             at = frame.find(b"\xff", at + 1)
         elif marker in _WITHOUT_LENGTH:
             at += 2
-        elif marker in _FRAME_MARKERS:
+        elif marker in _FRAME_MARKERS and lossless is None:
             bits, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
             if marker in _DCT_MARKERS and bits not in {8, 12}:  # T.81 table B.2
                 raise ValueError("the stream has bits that its process does not have")
-            return _Stream(rows=rows, columns=columns, components=components, bits=bits)
+            stream = _Stream(rows=rows, columns=columns, components=components, bits=bits)
+            if marker != _LOSSLESS_MARKER:
+                return stream
+            lossless = stream
+            at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+        elif lossless is not None and marker == _SCAN_MARKER:
+            if has_stray:  # GDCM 3.2 ends the process over them
+                raise ValueError("the stream holds bytes that belong to nothing")
+            return lossless
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4], "big"))
+    if lossless is not None:
+        raise ValueError("the stream has no scan")
     raise ValueError("the stream has no frame header")
 
 
