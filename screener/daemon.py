@@ -60,7 +60,7 @@ class Daemon:
         self._is_over = threading.Event()
         self._one_daemon = OneDaemon(open_daemon_lock(config.database_url), on_lost=self._is_over.set)
         self._one_daemon.begin()  # before all that changes anything: a second daemon by mistake must not even migrate
-        self.store = open_store(config.database_url, is_migrating=True)
+        self.store = open_store(config.database_url, is_migrating=True, is_long_lived=True)
         tls = make_listener_tls(config)
         self.listener: Listener | ListenerProcesses
         if config.listener.processes > 1:

@@ -12,6 +12,7 @@ from screener.store.digests import Digests
 from screener.store.engine import check_durability, migrate, open_engine
 from screener.store.hints import Hints
 from screener.store.intake import Intake
+from screener.store.migrate_apart import migrate_in_child
 from screener.store.outbox import Outbox
 from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
 from screener.store.questions import Questions
@@ -39,15 +40,16 @@ class Store(Intake, Refusals, Runs, Hints, Outbox, Commitments, Retention, Workl
     """Everything that is known of studies; each method is one transaction."""
 
 
-def open_store(url: str, *, is_migrating: bool = False) -> Store:
-    """Open the database at `url`; True brings its schema up to date first (the daemon's business alone).
+def open_store(url: str, *, is_migrating: bool = False, is_long_lived: bool = False) -> Store:
+    """Open the database at `url`; `is_migrating` brings its schema up to date first (the daemon's business alone).
 
-    True also raises ConfigError where the server need not keep what it has committed.
+    It also raises ConfigError where the server need not keep what it has committed. `is_long_lived` says that this
+    process stays, and had better not carry what only a migration needs.
     """
     engine = open_engine(url)
     if is_migrating:
         check_durability(engine)
-        migrate(engine)
+        (migrate_in_child if is_long_lived else migrate)(engine)
     return Store(engine)
 
 
