@@ -1,0 +1,87 @@
+"""The frozen values that pass between the ultrasound stages; no input or output.
+
+Arrays are (rows, columns), the skin at the top. A frame is a region of one stored picture that shows one
+B-mode image: a dual picture gives two.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+MODEL_NAME_US = "Parotid Screener US"
+"""Manufacturer's Model Name (0008,1090) of every result made from ultrasound."""
+
+
+class Answer(StrEnum):
+    """What the ultrasound queue says of a study."""
+
+    MALIGNANT = "malignant"
+    BENIGN = "benign"
+    NO_LESION = "no lesion found"
+    NOT_ASSESSABLE = "not assessable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A rectangle of pixels; ends are exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One B-mode image of a study, in gray."""
+
+    sop_instance_uid: str
+    frame_number: int
+    """From 1; 0 where the object holds a single image."""
+    box: Box
+    """Where `gray` lies in the stored picture."""
+    picture_shape: tuple[int, int]
+    """Rows and columns of the stored picture."""
+    gray: NDArray[np.uint8]
+    """(rows, columns) of the box; colored marks and text as gray."""
+    spacing_mm: tuple[float, float] | None
+    """Distance between rows and between columns; None where the object holds no calibration of the region."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameChoice:
+    """One frame, and why it was taken or refused."""
+
+    sop_instance_uid: str
+    frame_number: int
+    is_taken: bool
+    reason: str
+    """A sentence for the operator; no identity of the patient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesion:
+    """The lesion of the frame that stands for the study: the frame with the largest."""
+
+    frame: Frame
+    mask: NDArray[np.bool_]
+    """One connected region on the frame's gray, (rows, columns)."""
+    mean_probability: float
+    """Of the segmenter within the mask, 0 to 1."""
+    area_px: int
+    longest_diameter_mm: float | None
+    """None where the frame is not calibrated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UltrasoundVerdict:
+    """The decision for an ultrasound study."""
+
+    answer: Answer
+    is_flagged: bool
+    probability: float | None
+    """Calibrated probability of malignancy, 0 to 1; None without a lesion."""
+    reason: str
+    """One sentence: what was found and against which threshold, or why there is no answer."""
