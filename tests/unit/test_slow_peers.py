@@ -124,6 +124,7 @@ def test_a_peer_that_takes_no_answer_is_left(tmp_path: Path) -> None:
     request = data_pdu(echo_request(), is_command=True, is_last=True) * 100
     with slow_door(tmp_path, network_timeout_seconds=TIMEOUT_SECONDS) as door, call(door.listener.port) as peer:
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.socket.settimeout(10 * TIMEOUT_SECONDS)  # with its full buffer it may not even hear that it was left
         peer.send(associate_request(abstract_syntax="1.2.840.10008.1.1"))
         began = time.monotonic()
         try:
