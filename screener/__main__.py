@@ -24,6 +24,7 @@ from screener.explain import (
     tell_local,
 )
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
+from screener.leave_out_decoders import leave_out_decoders
 from screener.logs import start_logging
 from screener.pull.backfill import (
     STUDY_BYTES,
@@ -173,6 +174,7 @@ def _find(store: Store, reference: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    leave_out_decoders()
     from screener.daemon import Daemon
 
     config, path = _read_config(options)

@@ -1,13 +1,13 @@
 """The data sets of the Storage Commitment Push Model, made and read; no input or output (PS3.4 J.3)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset, Sequence
 from pydicom.uid import UID
 
+from screener.commitment_answer import CommitmentAnswer
 from screener.read_header import is_uid, read_text
 from screener.walk_elements import CutShortError, ElementWalker, MalformedError
 
@@ -33,15 +33,6 @@ _UIDS = {
 }
 _FAILURE_REASON = 0x00081197
 _SEQUENCES = {0x00081199: "ReferencedSOPSequence", 0x00081198: "FailedSOPSequence"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitmentAnswer:
-    """What a provider of storage commitment says, by SOP Instance UID."""
-
-    committed: frozenset[str]
-    failed: Mapping[str, int]
-    """With the failure reason (PS3.3 C.14.1.1)."""
 
 
 class UnreadableCommitmentError(Exception):

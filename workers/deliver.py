@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydicom.uid import generate_uid
 
+from screener.commitment_answer import CommitmentAnswer
 from screener.config import Destination
 from screener.outcomes import TryAgain
-from screener.storage_commitment import CommitmentAnswer
 from screener.store import OwedDelivery
 from workers.bench import Bench
 from workers.results.confirm_results import ask_commitment, find_results, read_identity

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from screener.storage_commitment import CommitmentAnswer
+from screener.commitment_answer import CommitmentAnswer
 from screener.store import tables as t
 from screener.store.base import Base
 from screener.store.values import OwedDelivery, OwedReport

@@ -18,13 +18,13 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
+from screener.commitment_answer import CommitmentAnswer
 from screener.config import Destination
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.storage_commitment import (
     REQUEST_COMMITMENT,
     STORAGE_COMMITMENT,
     WELL_KNOWN_INSTANCE,
-    CommitmentAnswer,
     UnreadableCommitmentError,
     make_request,
     read_report,
