@@ -78,7 +78,8 @@ class Arriving:
             raise ValueError("kept or discarded before")
         sha256 = self._digest.hexdigest()
         path = self._folder / part / self._name[:2] / f"{self._name}-{sha256[:16]}-{self._syntax}.dcm"
-        _make_folder(path.parent)
+        if part != RECEIVED:  # that folder was made when the file began
+            _make_folder(path.parent)
         if _link(self._unfinished, path):
             # Named first, the file takes its name along when it is synced, and little is left to do for the folder.
             # What a power cut leaves half written has no row yet.
@@ -96,6 +97,10 @@ class Arriving:
         return Kept(
             path=str(path.relative_to(self._folder)), sha256=sha256, size_bytes=len(self._meta) + self.size_bytes
         )
+
+    def is_kept(self) -> bool:
+        """True: what `keep` has made durable still has its name."""
+        return os.fstat(self._descriptor).st_nlink > 0
 
     def keep_again(self) -> Kept:
         """Make another file of what was kept, for the one that has been removed since."""
@@ -120,9 +125,13 @@ class Arriving:
 
     def _open(self) -> tuple[int, Path | None]:
         folder = self._folder / RECEIVED / self._name[:2]
-        _make_folder(folder)
         unfinished = folder / f".{self._name}.{secrets.token_hex(8)}{_UNFINISHED}"
-        return os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, _FILE_MODE), unfinished
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        try:
+            return os.open(unfinished, flags, _FILE_MODE), unfinished
+        except FileNotFoundError:
+            _make_folder(folder)
+            return os.open(unfinished, flags, _FILE_MODE), unfinished
 
 
 def _link(unfinished: Path, path: Path) -> bool:
@@ -227,10 +236,6 @@ class Archive:
         path = self.folder / RESULTS / f"study-{study_id:d}" / f"run-{run_number:d}" / f"{name}{suffix}"
         _write_whole(path, content)
         return str(path.relative_to(self.folder))
-
-    def holds(self, relative: str) -> bool:
-        """True: the file that a row names is there."""
-        return self.path(relative).is_file()
 
     def remove(self, relative: str) -> bool:
         """Remove a file, and its folder where that is empty then; False where it was gone already."""

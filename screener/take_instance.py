@@ -171,7 +171,7 @@ class IncomingInstance:
     def _keep(self, arriving: Arriving, header: Header) -> tuple[int, str]:
         kept = arriving.keep()
         receipt = self._intake.rows.record(self._describe(header, kept), self._intake.clock())
-        if not self._archive.holds(kept.path):  # taken for an expired one before its row was committed
+        if not arriving.is_kept():  # taken for an expired one before its row was committed
             arriving.keep_again()
         if receipt is Receipt.CONFLICT:
             reason = "Other content was received before under this SOP Instance UID: the newcomer is kept aside."

@@ -23,7 +23,9 @@ def open_engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         limits = {**SILENT_PEER, "connect_timeout": CONNECT_SECONDS}
         return sa.create_engine(url, pool_pre_ping=True, connect_args=limits)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    # The connection that was used last: each has a cache of its own, which a commit of another one empties.
+    connect_args = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = sa.create_engine(url, connect_args=connect_args, pool_use_lifo=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
