@@ -56,6 +56,39 @@ def test_strangers_do_not_make_a_process_wait_for_others() -> None:
     server.close()
 
 
+def test_a_process_with_few_callers_comes_first() -> None:
+    listening = open_socket("127.0.0.1", 0)
+    is_over, served = threading.Event(), [threading.Semaphore(0), threading.Semaphore(0)]
+
+    def serve(number: int) -> Callable[[socket.socket, str, Callable[[bool], None]], None]:
+        def take(_: socket.socket, __: str, tell: Callable[[bool], None]) -> None:
+            tell(True)
+            served[number].release()
+            is_over.wait()
+
+        return take
+
+    def call(number: int) -> None:
+        callers.append(socket.create_connection(("127.0.0.1", servers[0].port)))
+        assert served[number].acquire(timeout=60), "another process took the caller"
+
+    callers: list[socket.socket] = []
+    servers = [Server(socket.socket(fileno=os.dup(listening.fileno())), serve(n), is_shared=True) for n in range(2)]
+    servers[0].start()
+    for _ in range(25):
+        call(0)
+    servers[1].start()
+    for _ in range(12):
+        time.sleep(0.1)  # both are waiting for a caller again
+        call(1)
+    is_over.set()
+    for caller in callers:
+        caller.close()
+    for server in servers:
+        server.close()
+    listening.close()
+
+
 def test_as_many_files_may_be_open_as_the_system_lets_us() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
