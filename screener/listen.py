@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import select
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ MOST_UNKNOWN = 32
 MOST_UNKNOWN_OF_A_HOST = 8
 TELL_AGAIN_SECONDS = 10.0
 YIELD_SECONDS = 0.002
-"""A process with associations lets others come first at a new one, so long for each that it has."""
+"""A process with associations lets others come first at a new caller, so long for each that it has."""
 LONGEST_YIELD_SECONDS = 0.05
 MOST_FILES = 65536
 """A thousand associations need two thousand; programs that we start may count to whatever is allowed."""
@@ -85,8 +86,10 @@ class Server:
         `is_shared`: other processes accept from the same socket.
         """
         self._listening = listening
-        # A socket made from a descriptor knows nothing of the time limit that its maker set, and would poll instead.
-        listening.settimeout(TICK_SECONDS)
+        # A socket made from a descriptor knows nothing of the time limit that its maker set.
+        listening.settimeout(0)
+        self._callers = select.poll()
+        self._callers.register(listening, select.POLLIN)
         self._serve = serve
         self._is_known = is_known
         self._is_shared = is_shared
@@ -124,9 +127,12 @@ class Server:
 
     def _accept(self) -> None:
         while not self._is_closing.is_set():
+            if not self._callers.poll(TICK_SECONDS * 1000):
+                continue
+            self._let_others_come_first()
             try:
                 connection, address = self._listening.accept()
-            except TimeoutError:
+            except BlockingIOError:  # another process came first
                 continue
             except OSError as error:  # no descriptor left, or gone before it was accepted
                 _logger.warning("a connection was not accepted: %s", error.strerror)
@@ -134,7 +140,11 @@ class Server:
                 continue
             self._receive(connection, address[0])
             if self._is_shared:
-                time.sleep(min(YIELD_SECONDS * self._guests, LONGEST_YIELD_SECONDS))
+                time.sleep(YIELD_SECONDS)  # of several that call at once the others get some, too
+
+    def _let_others_come_first(self) -> None:
+        if self._is_shared and self._guests:
+            time.sleep(min(YIELD_SECONDS * self._guests, LONGEST_YIELD_SECONDS))
 
     def _receive(self, connection: socket.socket, host: str) -> None:
         crowd = self._strangers if self._is_known(host) else self._unknown
