@@ -9,7 +9,6 @@ the best of each counts, because the machine is rarely ours alone.
 """
 
 import argparse
-import shutil
 import statistics
 import subprocess
 import sys
@@ -91,9 +90,10 @@ def main() -> int:
         for senders in options.senders:
             rates: dict[str, list[float]] = {name: [] for name in names}
             costs: dict[str, list[float]] = {name: [] for name in names}
-            for _ in range(options.rounds):
+            for number in range(options.rounds):
                 for name in names:
-                    folder = Path(temporary) / "receiver"
+                    # Kept to the end: a file system looks longer for a place while others have just been deleted.
+                    folder = Path(temporary) / f"{name}-{senders}-{number}"
                     with openers[name](folder) as receiver, Memory(receiver.process_ids) as memory:
                         used = processor_seconds(receiver.process_id)
                         rates[name].append(measure(receiver, options.slices, senders, options.side))
@@ -101,7 +101,6 @@ def main() -> int:
                         costs[name].append(1000 * used / options.slices)
                     if name == "ours":
                         memories.append(memory)
-                    shutil.rmtree(folder)
             best = {name: max(rates[name]) for name in names}
             row = f"{senders:>8}" + "".join(f"{best[name]:>10.0f}" for name in names)
             row += "".join(f"{best['ours'] / best[name]:>16.2f}" for name in _others(names))
