@@ -15,6 +15,7 @@ from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT
+from screener.us_study import MODEL_NAME_US
 from screener.walk_elements import CutShortError, ElementWalker, Head, MalformedError, NotHeldError
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -46,6 +47,8 @@ _SIGNATURES = 0xFFFAFFFA
 _LAST_PRIVATE_GROUP = 0xFFFD  # PS3.5 7.8.1
 _VRS = frozenset(str(vr) for vr in VR)
 _PROCESSING_EQUIPMENT = "109102"  # PS3.16 CID 7005, DCM
+
+_OUR_MODELS = (MODEL_NAME_CT, MODEL_NAME_US)
 
 # What the parser raises on bytes that are no data set: it was written for files that are.
 NOT_READABLE = (
@@ -213,7 +216,7 @@ def _modality(elements: _Elements) -> str:
 
 def _is_ours(elements: _Elements) -> bool:
     """As `is_ours` of the results: the contributing equipment, or manufacturer and model where a PACS dropped it."""
-    if _text(elements, _MANUFACTURER) == MANUFACTURER and _text(elements, _MODEL_NAME) == MODEL_NAME_CT:
+    if _text(elements, _MANUFACTURER) == MANUFACTURER and _text(elements, _MODEL_NAME) in _OUR_MODELS:
         return True
     if _CONTRIBUTING_EQUIPMENT not in elements:
         return False

@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT, AlgorithmIdentity
+from screener.us_study import MODEL_NAME_US
 from workers.results.identity import derive_uid, family_code, is_ours, make_identity
 
 DIGESTS = {"localizer": "aa", "segmenter": "bb"}
@@ -83,9 +84,10 @@ def test_an_object_with_our_processing_equipment_is_ours():
     assert is_ours(ds)
 
 
-def test_an_object_that_lost_its_contributing_equipment_is_still_ours():
+@pytest.mark.parametrize("model_name", [MODEL_NAME_CT, MODEL_NAME_US])
+def test_an_object_that_lost_its_contributing_equipment_is_still_ours(model_name: str):
     ds = Dataset()
-    ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, MODEL_NAME_CT
+    ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, model_name
     assert is_ours(ds)
 
 

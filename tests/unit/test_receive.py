@@ -23,6 +23,7 @@ from pynetdicom import build_context
 from screener import receive
 from screener.config import Peer
 from screener.study import MANUFACTURER, MODEL_NAME_CT
+from screener.us_study import MODEL_NAME_US
 from tests.peers.door import Door
 from tests.peers.door import open_door as opened
 from tests.peers.scanner import AssociationFailed, Raw, Scanner, make_ct, read_data_set_bytes
@@ -234,6 +235,10 @@ def mark_by_model(ds: Dataset) -> None:
     ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, MODEL_NAME_CT
 
 
+def mark_by_ultrasound_model(ds: Dataset) -> None:
+    ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, MODEL_NAME_US
+
+
 def mark_by_equipment(ds: Dataset) -> None:
     equipment, purpose = Dataset(), Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
@@ -242,7 +247,7 @@ def mark_by_equipment(ds: Dataset) -> None:
     ds.ContributingEquipmentSequence = [equipment]
 
 
-@pytest.mark.parametrize("mark", [mark_by_model, mark_by_equipment])
+@pytest.mark.parametrize("mark", [mark_by_model, mark_by_ultrasound_model, mark_by_equipment])
 @pytest.mark.parametrize("sop_class_uid", [SegmentationStorage, CTImageStorage])
 def test_our_own_objects_come_back_as_ours(
     open_door: OpenDoor, mark: Callable[[Dataset], None], sop_class_uid: str

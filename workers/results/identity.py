@@ -19,6 +19,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT, AlgorithmIdentity
+from screener.us_study import MODEL_NAME_US
 
 _NAMESPACE = uuid.UUID("6f0f1d0c-3c0e-5d0b-9a53-1f5e3a9d7c42")
 _PROCESSING_EQUIPMENT = codes.DCM.ProcessingEquipment  # (109102, DCM), CID 7005
@@ -28,7 +29,12 @@ RESEARCH_USE = "Research use, not validated for clinical diagnosis"
 
 
 def make_identity(
-    *, weight_digests: Mapping[str, str], preprocessing_version: str, version: str, device_serial_number: str
+    *,
+    weight_digests: Mapping[str, str],
+    preprocessing_version: str,
+    version: str,
+    device_serial_number: str,
+    model_name: str = MODEL_NAME_CT,
 ) -> AlgorithmIdentity:
     """Describe the algorithm; a changed weight file or preprocessing gives another Device UID (IHE AIR 6.5.3.1).
 
@@ -37,7 +43,7 @@ def make_identity(
     made_of = json.dumps([sorted(weight_digests.items()), preprocessing_version])
     return AlgorithmIdentity(
         manufacturer=MANUFACTURER,
-        model_name=MODEL_NAME_CT,
+        model_name=model_name,
         software_versions=version,
         device_uid=_uid_of(f"device/{made_of}"),
         device_serial_number=device_serial_number,
@@ -72,7 +78,8 @@ def is_ours(ds: Dataset) -> bool:
         is_processing = any(purpose.get("CodeValue") == _PROCESSING_EQUIPMENT.value for purpose in purposes)
         if is_processing and item.get("Manufacturer") == MANUFACTURER:
             return True
-    return bool(ds.get("Manufacturer") == MANUFACTURER and ds.get("ManufacturerModelName") == MODEL_NAME_CT)
+    model_name = ds.get("ManufacturerModelName")
+    return bool(ds.get("Manufacturer") == MANUFACTURER and model_name in (MODEL_NAME_CT, MODEL_NAME_US))
 
 
 def describe_equipment(identity: AlgorithmIdentity, *, started_at: datetime) -> ContributingEquipment:
