@@ -10,7 +10,8 @@ from PIL import Image
 
 from screener.study import Side
 from tests.conformance.studies import Study, make_study, without_findings, world_of
-from workers.results.draw_key_image import _GLAND_COLOR, _MASS_COLOR, draw_key_image
+from workers.results.draw_key_image import _GLAND_COLOR, draw_key_image
+from workers.results.draw_panels import MASS_COLOR
 
 
 def draw(study: Study) -> np.ndarray:
@@ -47,7 +48,7 @@ def split_panels(picture: np.ndarray) -> list[tuple[slice, slice]]:
 def test_the_patients_right_is_at_the_images_left(tmp_path: Path, side, is_at_left, x_direction, y_direction):
     directions = ((x_direction, 0.0, 0.0), (0.0, y_direction, 0.0), (0.0, 0.0, 1.0))
     picture = draw(make_study(tmp_path, directions=directions, present=(side,)))
-    assert [center < 0.5 for center in centers(picture, _MASS_COLOR)] == [is_at_left] * 2
+    assert [center < 0.5 for center in centers(picture, MASS_COLOR)] == [is_at_left] * 2
 
 
 def test_proportions_are_those_of_the_patient(tmp_path: Path):
@@ -63,7 +64,7 @@ def test_the_mass_is_drawn_inside_its_gland(tmp_path: Path):
     picture = draw(make_study(tmp_path, unassessed=(Side.LEFT,)))
     for rows, columns in split_panels(picture):
         panel = picture[rows, columns]
-        gland, mass = (np.argwhere((panel == color).all(axis=-1)) for color in (_GLAND_COLOR, _MASS_COLOR))
+        gland, mass = (np.argwhere((panel == color).all(axis=-1)) for color in (_GLAND_COLOR, MASS_COLOR))
         assert (gland.min(axis=0) < mass.min(axis=0)).all()
         assert (gland.max(axis=0) > mass.max(axis=0)).all()
 
@@ -71,7 +72,7 @@ def test_the_mass_is_drawn_inside_its_gland(tmp_path: Path):
 def test_without_a_mass_the_glands_are_shown_and_nothing_is_amber(tmp_path: Path):
     picture = draw(make_study(tmp_path, present=()))
     assert (picture == _GLAND_COLOR).all(axis=-1).any()
-    assert not (picture == _MASS_COLOR).all(axis=-1).any()
+    assert not (picture == MASS_COLOR).all(axis=-1).any()
 
 
 def test_a_study_without_glands_still_gets_a_picture(tmp_path: Path):

@@ -4,7 +4,6 @@ Two planes through the largest mass, else through the glands, in radiological
 convention: the patient's right stands at the image's left.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,26 +14,30 @@ from PIL import Image, ImageDraw, ImageFont
 
 from screener.decide import covered_in_part
 from screener.study import Mass, Parotid, Presence, Verdict, Volume
+from workers.results.draw_panels import (
+    FAINT_COLOR,
+    MASS_COLOR,
+    MAX_PANEL_WIDTH_PIXELS,
+    PANEL_HEIGHT_PIXELS,
+    TEXT_COLOR,
+    Rgb,
+    compose_panels,
+    outline_mask,
+    write_png,
+)
 from workers.results.identity import RESEARCH_USE
 
 _WINDOW_CENTER_HU = 50.0
 _WINDOW_WIDTH_HU = 350.0
-_PANEL_HEIGHT_PIXELS = 560
-_MAX_PANEL_WIDTH_PIXELS = 760
 _CORONAL_HEIGHT_MM = 220.0
 _MARGIN_MM = 8.0
-_OUTLINE_PIXELS = 2
 _GLAND_COLOR = (0, 190, 255)
-_MASS_COLOR = (255, 176, 0)
-_TEXT_COLOR = (235, 235, 235)
-_FAINT_COLOR = (160, 160, 160)
 _ANSWERS = {
     Presence.PRESENT: "mass above threshold",
     Presence.ABSENT: "no mass above threshold",
     Presence.UNDETERMINED: "not assessed",
 }
 
-Rgb = tuple[int, int, int]
 Pixel = TypeVar("Pixel", bound=np.generic)
 
 
@@ -59,7 +62,7 @@ def draw_key_image(volume: Volume, parotids: Sequence[Parotid], masses: Sequence
     z, y = _choose_planes(volume, parotids, masses)
     planes = _axial_plane(volume, glands_mask, masses_mask, z), _coronal_plane(volume, glands_mask, masses_mask, y, z)
     panels = [_draw_panel(plane) for plane in planes]
-    return _compose(panels, _caption_lines(masses, verdict))
+    return write_png(compose_panels(panels, _caption_lines(masses, verdict)))
 
 
 def _choose_planes(volume: Volume, parotids: Sequence[Parotid], masses: Sequence[Mass]) -> tuple[int, int]:
@@ -140,29 +143,17 @@ def _draw_panel(plane: _Plane) -> Image.Image:
     """Draw one plane in its true proportions, gray, with outlines and markers."""
     rows, columns = plane.hu.shape
     width_mm, height_mm = columns * plane.pixel_mm[0], rows * plane.pixel_mm[1]
-    scale = min(_PANEL_HEIGHT_PIXELS / height_mm, _MAX_PANEL_WIDTH_PIXELS / width_mm)  # pixels per mm
+    scale = min(PANEL_HEIGHT_PIXELS / height_mm, MAX_PANEL_WIDTH_PIXELS / width_mm)  # pixels per mm
     size = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
     gray = (plane.hu.astype(np.float32) - _WINDOW_CENTER_HU) / _WINDOW_WIDTH_HU + 0.5
     levels = (np.clip(gray, 0.0, 1.0) * 255).astype(np.uint8)
     enlarged = Image.fromarray(np.ascontiguousarray(levels)).resize(size, Image.Resampling.BICUBIC)
     picture = np.stack([np.asarray(enlarged)] * 3, axis=-1)  # (row, column, rgb)
-    for mask, color in ((plane.glands, _GLAND_COLOR), (plane.masses, _MASS_COLOR)):
-        picture[_outline(mask, size)] = color
+    for mask, color in ((plane.glands, _GLAND_COLOR), (plane.masses, MASS_COLOR)):
+        picture[outline_mask(mask, size)] = color
     panel = Image.fromarray(picture)
     _draw_markers(panel, plane)
     return panel
-
-
-def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask's border at the panel's size: its smoothed enlargement less the same eroded."""
-    weights = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8) * np.uint8(255))
-    filled = np.asarray(weights.resize(size, Image.Resampling.BILINEAR)) >= 128
-    inner = filled
-    for _ in range(_OUTLINE_PIXELS):
-        padded = np.pad(inner, 1)
-        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
-    border: NDArray[np.bool_] = filled & ~inner
-    return border
 
 
 def _draw_markers(panel: Image.Image, plane: _Plane) -> None:
@@ -177,9 +168,9 @@ def _draw_markers(panel: Image.Image, plane: _Plane) -> None:
         (bottom, (width / 2, height - 6.0), "md"),
     )
     for letter, place, anchor in places:
-        draw.text(place, letter, fill=_TEXT_COLOR, font=letters, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+        draw.text(place, letter, fill=TEXT_COLOR, font=letters, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
     small = ImageFont.load_default(size=14)
-    draw.text((8, 6), plane.title, fill=_FAINT_COLOR, font=small, stroke_width=2, stroke_fill=(0, 0, 0))
+    draw.text((8, 6), plane.title, fill=FAINT_COLOR, font=small, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def _caption_lines(masses: Sequence[Mass], verdict: Verdict) -> list[tuple[str, Rgb]]:
@@ -195,41 +186,9 @@ def _caption_lines(masses: Sequence[Mass], verdict: Verdict) -> list[tuple[str, 
             text += f" ({sizes})"
         elif gland.presence is Presence.UNDETERMINED and gland.reason:
             text += f" ({gland.reason.rstrip('.')})"
-        lines.append((text, _MASS_COLOR if gland.presence is Presence.PRESENT else _TEXT_COLOR))
-    lines.append(("Blue: parotid gland. Amber: mass. R, L: the patient's right and left.", _FAINT_COLOR))
-    lines.append((f"{RESEARCH_USE}.", _TEXT_COLOR))
-    return lines
-
-
-def _compose(panels: Sequence[Image.Image], lines: Sequence[tuple[str, Rgb]]) -> bytes:
-    """Set the panels side by side on black, the caption below."""
-    gap = 10
-    width = sum(panel.width for panel in panels) + gap * (len(panels) + 1)
-    height = max(panel.height for panel in panels) + 2 * gap
-    font = ImageFont.load_default(size=17)
-    wrapped = [(part, color) for text, color in lines for part in _wrap(text, font, width - 2 * gap)]
-    canvas = Image.new("RGB", (width, height + 24 * len(wrapped) + gap))
-    x = gap
-    for panel in panels:
-        canvas.paste(panel, (x, gap + (height - 2 * gap - panel.height) // 2))
-        x += panel.width + gap
-    draw = ImageDraw.Draw(canvas)
-    for number, (text, color) in enumerate(wrapped):
-        draw.text((gap, height + 24 * number), text, fill=color, font=font)
-    file = io.BytesIO()
-    canvas.save(file, format="PNG", optimize=True)
-    return file.getvalue()
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
-    """Break `text` at blanks so that each line is at most `width` pixels long."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
+        lines.append((text, MASS_COLOR if gland.presence is Presence.PRESENT else TEXT_COLOR))
+    lines.append(("Blue: parotid gland. Amber: mass. R, L: the patient's right and left.", FAINT_COLOR))
+    lines.append((f"{RESEARCH_USE}.", TEXT_COLOR))
     return lines
 
 

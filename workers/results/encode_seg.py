@@ -75,7 +75,7 @@ def encode_seg(
     sources, patient_name = read_sources(source_paths, volume)
     started_at = localize_instant(started_at, sources[0])
     distance_mm = DSfloat(slice_distance_mm(volume), auto_format=True)
-    places = stand_in_for_frames(sources, volume, run_key=run_key)
+    places = stand_in_for_frames(sources, volume.frame_numbers, run_key=run_key)
     for source in places:
         if "SliceThickness" not in source:  # Type 2 in CT (PS3.3 C.8.2.1), needed here: a voxel reaches to the next
             source.SliceThickness = distance_mm
@@ -106,8 +106,8 @@ def encode_seg(
     )
     # The library leaves this out for a tilted gantry, whose slices do not lie on one normal.
     seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = distance_mm
-    refer_to_frames(seg, places, sources, volume)
-    _derive_dimension_uid(seg, run_key)
+    refer_to_frames(seg, places, sources, volume.frame_numbers)
+    derive_dimension_uid(seg, run_key)
     stamp_identity(seg, sources[0], identity, started_at=started_at)
     seg.PatientName = patient_name
     return seg
@@ -179,13 +179,7 @@ def _describe_segment(
     number: int, structure: Structure, identity: AlgorithmIdentity, algorithm_parameters: str
 ) -> hd.seg.SegmentDescription:
     """Describe one segment; the laterality stands in the modifier of region and, for a gland, of the type itself."""
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=identity.model_name,
-        family=family_code(identity),
-        version=identity.software_versions,
-        source=identity.manufacturer,
-    )
-    algorithm[0].AlgorithmParameters = algorithm_parameters
+    algorithm = name_algorithm(identity, algorithm_parameters)
     color = _MASS_COLOR_RGB if structure.is_mass else _COLORS_RGB[structure.side]
     description = hd.seg.SegmentDescription(
         segment_number=number,
@@ -209,11 +203,23 @@ def _describe_segment(
     return description
 
 
+def name_algorithm(identity: AlgorithmIdentity, algorithm_parameters: str) -> hd.AlgorithmIdentificationSequence:
+    """Name the algorithm of a segment, with the settings in force (PS3.3 10.16)."""
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=identity.model_name,
+        family=family_code(identity),
+        version=identity.software_versions,
+        source=identity.manufacturer,
+    )
+    algorithm[0].AlgorithmParameters = algorithm_parameters
+    return algorithm
+
+
 def _code_item(code: Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept.from_code(code)
 
 
-def _derive_dimension_uid(seg: Dataset, run_key: str) -> None:
+def derive_dimension_uid(seg: Dataset, run_key: str) -> None:
     """Replace the drawn Dimension Organization UID by a derived one, wherever it stands (PS3.3 C.7.6.17)."""
     dimension_organization_uid = derive_uid(run_key, "dimension organization")
     for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):

@@ -6,7 +6,7 @@ the thresholds in force, in TID 1501 groups, which need no segment: "not
 assessed" can be said of a gland that was not found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -100,15 +100,15 @@ def encode_sr(
     """
     sources, patient_name = read_sources(source_paths, volume)
     started_at = localize_instant(started_at, sources[0])
-    algorithm = _identify_algorithm(identity, thresholds)
+    algorithm = identify_algorithm(identity, asdict(thresholds))
     writer = _GroupWriter(seg=seg, sources=sources, run_key=run_key, algorithm=algorithm)
     groups: list[Group] = [_report_study(writer, verdict, thresholds, run_number)]
     groups += [_report_result(writer, gland) for gland in verdict.glands]
     groups += [_report_gland(writer, parotid) for parotid in parotids if writer.has_segment(_gland_name(parotid.side))]
     groups += [_report_mass(writer, mass, thresholds) for mass in masses]
     report = MeasurementReport(
-        observation_context=_describe_observer(identity),
-        procedure_reported=_find_procedure(sources[0]),
+        observation_context=describe_observer(identity),
+        procedure_reported=find_procedure(sources[0], otherwise=CT_OF_NECK),
         imaging_measurements=groups,
         title=codes.cid7021.ImagingMeasurementReport,
     )
@@ -130,7 +130,7 @@ def encode_sr(
         is_complete=True,
         is_final=False,
         is_verified=False,
-        coding_schemes=[_describe_coding_scheme()],
+        coding_schemes=[describe_coding_scheme()],
         content_date=started_at.date(),
         content_time=started_at.time(),
         specific_character_set=None,  # set with the identity: the library refuses some that are valid
@@ -302,18 +302,18 @@ def _gland_name(side: Side) -> str:
     return f"{side.value.capitalize()} parotid gland"
 
 
-def _identify_algorithm(identity: AlgorithmIdentity, thresholds: Thresholds) -> AlgorithmIdentification:
+def identify_algorithm(identity: AlgorithmIdentity, parameters: Mapping[str, object]) -> AlgorithmIdentification:
     """TID 4019, with the settings in force as its parameters."""
     return AlgorithmIdentification(
         name=identity.model_name,
         version=identity.software_versions,
-        parameters=[f"{name}={value}" for name, value in asdict(thresholds).items()],
+        parameters=[f"{name}={value}" for name, value in parameters.items()],
         family=family_code(identity),
         manufacturer=identity.manufacturer,
     )
 
 
-def _describe_observer(identity: AlgorithmIdentity) -> hd.sr.ObservationContext:
+def describe_observer(identity: AlgorithmIdentity) -> hd.sr.ObservationContext:
     """TID 1004: the device that observed, the same as the Contributing Equipment names."""
     return hd.sr.ObservationContext(
         observer_device_context=hd.sr.ObserverContext(
@@ -328,14 +328,15 @@ def _describe_observer(identity: AlgorithmIdentity) -> hd.sr.ObservationContext:
     )
 
 
-def _find_procedure(source: Dataset) -> CodedConcept | Code:
+def find_procedure(source: Dataset, *, otherwise: Code) -> CodedConcept | Code:
     """Name the imaging procedure, not the algorithm (IHE AIR): the study's own code where it has a public one."""
     for item in source.get("ProcedureCodeSequence") or []:
         return CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
-    return CT_OF_NECK
+    return otherwise
 
 
-def _describe_coding_scheme() -> CodingSchemeIdentificationItem:
+def describe_coding_scheme() -> CodingSchemeIdentificationItem:
+    """Declare whose codes those of our own are (PS3.3 C.12.1, Coding Scheme Identification)."""
     return CodingSchemeIdentificationItem(
         designator=CODING_SCHEME,
         name="Parotid Screener concepts",

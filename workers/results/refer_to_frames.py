@@ -11,36 +11,42 @@ from collections.abc import Sequence
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
-from screener.study import Volume
 from workers.results.identity import derive_uid
 
 
-def stand_in_for_frames(sources: Sequence[Dataset], volume: Volume, *, run_key: str) -> list[Dataset]:
-    """Give `sources` back where they are single images, else for each frame a header like a single image's."""
-    if not volume.frame_numbers:
+def stand_in_for_frames(
+    sources: Sequence[Dataset], frame_numbers: Sequence[int], *, run_key: str, sop_class_uid: str = CTImageStorage
+) -> list[Dataset]:
+    """Give `sources` back where they are single images, else for each frame a header like a single image's.
+
+    `frame_numbers` is empty for single images; a frame number of 0 among others is a single image.
+    """
+    if not frame_numbers:
         return list(sources)
     places = []
     for index, source in enumerate(sources):
         place = Dataset()
         place.update(source)
-        del place.NumberOfFrames
+        place.pop("NumberOfFrames", None)
         # New elements: the others are shared with the source.
-        place.add_new("SOPClassUID", "UI", CTImageStorage)
+        place.add_new("SOPClassUID", "UI", sop_class_uid)
         place.add_new("SOPInstanceUID", "UI", derive_uid(run_key, f"stand-in {index}"))
         places.append(place)
     return places
 
 
-def refer_to_frames(seg: Dataset, places: Sequence[Dataset], sources: Sequence[Dataset], volume: Volume) -> None:
+def refer_to_frames(
+    seg: Dataset, places: Sequence[Dataset], sources: Sequence[Dataset], frame_numbers: Sequence[int]
+) -> None:
     """Replace in `seg` every reference to one of `places` by one to the frame for which it stands.
 
     PS3.3 C.7.6.16.2.6 (Derivation Image), C.7.6.1 (Source Image) and C.12.2 (Common Instance Reference).
     """
-    if not volume.frame_numbers:
+    if not frame_numbers:
         return
     frames = {
         str(place.SOPInstanceUID): (source, number)
-        for place, source, number in zip(places, sources, volume.frame_numbers, strict=True)
+        for place, source, number in zip(places, sources, frame_numbers, strict=True)
     }
     for group in seg.PerFrameFunctionalGroupsSequence:
         for derivation in group.DerivationImageSequence:
@@ -52,15 +58,15 @@ def refer_to_frames(seg: Dataset, places: Sequence[Dataset], sources: Sequence[D
                 reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
                 if number:
                     reference.ReferencedFrameNumber = number
-    seg.SourceImageSequence = _list_images(sources, volume)
+    seg.SourceImageSequence = _list_images(sources, frame_numbers)
     for series in seg.ReferencedSeriesSequence:
         series.ReferencedInstanceSequence = [_refer(source) for source in _distinct(sources)]
 
 
-def _list_images(sources: Sequence[Dataset], volume: Volume) -> list[Dataset]:
+def _list_images(sources: Sequence[Dataset], frame_numbers: Sequence[int]) -> list[Dataset]:
     """Each image once, with the numbers of its frames unless all of them are meant (PS3.3 10.3)."""
     numbers: dict[str, list[int]] = defaultdict(list)
-    for source, number in zip(sources, volume.frame_numbers, strict=True):
+    for source, number in zip(sources, frame_numbers, strict=True):
         numbers[str(source.SOPInstanceUID)].append(number)
     references = []
     for source in _distinct(sources):

@@ -53,6 +53,7 @@ _CODE_STRINGS = {
     "PatientSex": ("M", "F", "O"),
     "PatientIdentityRemoved": ("YES", "NO"),
     "LossyImageCompression": ("00", "01"),
+    "BurnedInAnnotation": ("YES", "NO"),
 }
 _DATES = ("PatientBirthDate", "StudyDate", "AcquisitionDate")
 _TIMES = ("StudyTime", "AcquisitionTime")
@@ -80,6 +81,16 @@ def repair_source(ds: Dataset) -> Dataset:
         return _repair(ds)
 
 
+def repair_picture(ds: Dataset) -> Dataset:
+    """Do the same for a picture that has no place in the patient, such as one of ultrasound.
+
+    Raises NeedsPerson where it has no UIDs. Rows and Columns are left out where the header lacks them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _repair(ds, has_place=False)
+
+
 def find_offset(source: Dataset) -> timezone | None:
     """Give the time zone that a repaired source states (0008,0201), None where it states none."""
     match = _OFFSET_PATTERN.fullmatch(str(source.get("TimezoneOffsetFromUTC") or ""))
@@ -97,18 +108,23 @@ def localize_instant(at: datetime, source: Dataset) -> datetime:
     return at.astimezone(find_offset(source))
 
 
-def _repair(ds: Dataset) -> Dataset:
+def _repair(ds: Dataset, *, has_place: bool = True) -> Dataset:
     repaired = Dataset()
     for keyword in _UIDS:
         uid = _read_text(ds, keyword)
         if not uid:
             raise NeedsPerson(f"The source images lack a {keyword}; no result can refer to them.", code="no_uid")
         setattr(repaired, keyword, uid)
-    repaired.Modality = _read_text(ds, "Modality") or "CT"
-    _copy_geometry(ds, repaired)
+    repaired.Modality = _read_text(ds, "Modality") or ("CT" if has_place else "US")
+    if has_place:
+        _copy_geometry(ds, repaired)
+    else:
+        _copy_size(ds, repaired)
     for keyword in _TYPE_2:
         setattr(repaired, keyword, "")
     _copy_texts(ds, repaired)
+    if not has_place:
+        del repaired.PositionReferenceIndicator  # of the Frame of Reference module
     _copy_numbers_and_times(ds, repaired)
     _copy_procedure(ds, repaired)
     _copy_lossy_compression(ds, repaired)
@@ -133,6 +149,13 @@ def _copy_geometry(ds: Dataset, repaired: Dataset) -> None:
         # Images of one series without a stated frame share one: the series stands for it.
         frame_of_reference_uid = derive_uid(str(repaired.SeriesInstanceUID), "frame of reference")
     repaired.FrameOfReferenceUID = frame_of_reference_uid
+
+
+def _copy_size(ds: Dataset, repaired: Dataset) -> None:
+    for keyword in ("Rows", "Columns", "NumberOfFrames"):
+        values = _read_numbers(ds, keyword)
+        if len(values) == 1 and values[0] >= 1:
+            setattr(repaired, keyword, int(values[0]))
 
 
 def _copy_texts(ds: Dataset, repaired: Dataset) -> None:
