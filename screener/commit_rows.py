@@ -1,12 +1,12 @@
 """Commit the rows of received instances together where several wait: one transaction, one sync of the disk.
 
-Nobody waits without need: who comes first commits at once, and who comes
-meanwhile is committed together by the next.
+Who comes first commits, at once where nobody else is about to come, and for
+all that have come by then; who comes meanwhile is committed by the next.
 """
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,8 @@ from screener.store import Store
 from screener.store.values import Receipt, ReceivedInstance
 
 MOST_AT_ONCE = 64
+LINGER_SECONDS = 0.001
+"""So long at most a commit waits for those who are about to come."""
 
 
 @dataclass(slots=True)
@@ -36,8 +38,22 @@ class RowWriter:
         self._store = store
         self._turn = turn
         self._lock = threading.Lock()
+        self._has_come = threading.Condition(self._lock)
         self._waiting: list[_Waiting] = []
+        self._coming = 0
         self._is_led = False
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Around `record` and the work just before it, so that others may wait a moment to be committed together."""
+        with self._lock:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming -= 1
+                self._has_come.notify_all()
 
     def record(self, received: ReceivedInstance, now: datetime) -> Receipt:
         """Return once the row is committed; raise what kept it from that."""
@@ -46,6 +62,7 @@ class RowWriter:
             self._waiting.append(mine)
             mine.leads = not self._is_led
             self._is_led = True
+            self._has_come.notify_all()
         if not mine.leads:
             mine.is_called.wait()
         if mine.leads:
@@ -56,9 +73,11 @@ class RowWriter:
             return self._store.record_instance(received, now)
 
     def _commit_batch(self, mine: _Waiting) -> None:
-        """Commit whatever waits by now, unless it is one row only; then let the next lead."""
+        """Commit whatever waits by then; after it the next leads."""
         batch = [mine]
         try:
+            with self._has_come:
+                self._has_come.wait_for(lambda: len(self._waiting) >= self._coming, LINGER_SECONDS)
             with self._turn():
                 with self._lock:
                     batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]

@@ -169,8 +169,10 @@ class IncomingInstance:
             return read_header(data_set, self._request.transfer_syntax_uid)
 
     def _keep(self, arriving: Arriving, header: Header) -> tuple[int, str]:
-        kept = arriving.keep()
-        receipt = self._intake.rows.record(self._describe(header, kept), self._intake.clock())
+        rows = self._intake.rows
+        with rows.coming():
+            kept = arriving.keep()
+            receipt = rows.record(self._describe(header, kept), self._intake.clock())
         if not arriving.is_kept():  # taken for an expired one before its row was committed
             arriving.keep_again()
         if receipt is Receipt.CONFLICT:

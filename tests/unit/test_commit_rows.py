@@ -155,3 +155,51 @@ def test_many_threads_lose_no_row(store: Store) -> None:
         thread.join(DEADLINE_SECONDS)
     assert receipts == [Receipt.NEW] * 60
     assert count(store, instances) == 60
+
+
+def test_who_is_about_to_come_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("screener.commit_rows.LINGER_SECONDS", DEADLINE_SECONDS)
+    gate, writer = Gate(store, monkeypatch), RowWriter(store)
+    gate.is_open.set()
+    fates: list[Receipt] = []
+
+    def record() -> None:
+        with writer.coming():
+            fates.append(writer.record(an_instance(1), NOW))
+
+    thread = threading.Thread(target=record)
+    with writer.coming():
+        thread.start()
+        wait_until(lambda: len(writer._waiting) == 1)
+        fates.append(writer.record(an_instance(2), NOW))
+    thread.join(DEADLINE_SECONDS)
+    assert fates == [Receipt.NEW] * 2
+    assert gate.batches == [2]
+
+
+def test_who_does_not_come_after_all_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("screener.commit_rows.LINGER_SECONDS", 2 * DEADLINE_SECONDS)
+    writer = RowWriter(store)
+
+    def record() -> None:
+        with writer.coming():
+            writer.record(an_instance(1), NOW)
+
+    thread = threading.Thread(target=record)
+
+    def give_up() -> None:
+        with writer.coming():
+            thread.start()
+            wait_until(lambda: len(writer._waiting) == 1)
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        give_up()
+    thread.join(DEADLINE_SECONDS)
+    assert count(store, instances) == 1
+
+
+def test_who_takes_long_to_come_is_waited_for_a_moment_only(store: Store) -> None:
+    writer = RowWriter(store)
+    with writer.coming(), writer.coming():
+        assert writer.record(an_instance(1), NOW) is Receipt.NEW
