@@ -30,14 +30,7 @@ from workers.training.evaluation.case_result import (  # noqa: E402
     read_result,
     write_result,
 )
-from workers.training.evaluation.compute_figures import quick_auc, summarize  # noqa: E402
-from workers.training.evaluation.estimate_intervals import (  # noqa: E402
-    bootstrap_interval,
-    clustered_interval,
-    ppv_at,
-    resample_patients,
-    wilson_interval,
-)
+from workers.training.evaluation.compute_figures import summarize  # noqa: E402
 from workers.training.evaluation.judge_case import (  # noqa: E402
     CALLED,
     MASS_NOT_ASSESSED,
@@ -53,6 +46,14 @@ from workers.training.evaluation.replay_thresholds import (  # noqa: E402
     trace_free_response,
 )
 from workers.training.evaluation.screen_case import Models, count_regions, diameter_mm, largest_piece  # noqa: E402
+from workers.training.statistics.compare_aucs import quick_auc  # noqa: E402
+from workers.training.statistics.estimate_intervals import (  # noqa: E402
+    bootstrap_interval,
+    clustered_interval,
+    ppv_at,
+    resample_patients,
+    wilson_interval,
+)
 
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="test", gamma=5, min_score=0.2)
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

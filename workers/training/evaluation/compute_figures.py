@@ -10,7 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from screener.study import Thresholds
 from workers.training.evaluation.case_result import SCREENED, CaseResult
-from workers.training.evaluation.estimate_intervals import (
+from workers.training.evaluation.judge_case import Judgment, called_numbers, is_hit
+from workers.training.statistics.compare_aucs import quick_auc
+from workers.training.statistics.estimate_intervals import (
     Indices,
     bootstrap_interval,
     clustered_interval,
@@ -18,7 +20,6 @@ from workers.training.evaluation.estimate_intervals import (
     resample_patients,
     wilson_interval,
 )
-from workers.training.evaluation.judge_case import Judgment, called_numbers, is_hit
 
 WARNING: Final = "research use, not validated for clinical diagnosis"
 MAIN_MM: Final = 10.0
@@ -302,12 +303,3 @@ def auc_interval(patients: Sequence[str], truths: Sequence[bool], scores: Sequen
         return quick_auc(truth[draw], score[draw])
 
     return bootstrap_interval(resample_patients(patients), figure)
-
-
-def quick_auc(truth: Any, score: Any) -> float | None:
-    """Return the AUC by ranks (Mann and Whitney), a tie counting half: `roc_auc_score` a thousand times is slow."""
-    low, high = np.sort(score[~truth]), score[truth]
-    if not len(low) or not len(high):
-        return None
-    below, upto = np.searchsorted(low, high, "left"), np.searchsorted(low, high, "right")
-    return float((below + upto).sum() / 2 / len(low) / len(high))

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from workers.training.evaluation.estimate_intervals import Indices, resample_patients
 from workers.training.evaluation.judge_case import Judgment
 from workers.training.evaluation.replay_thresholds import Row
+from workers.training.statistics.estimate_intervals import Indices, resample_patients
 
 BLUE: Final = "#6cb6ff"
 GREEN: Final = "#7ee787"
