@@ -1,4 +1,7 @@
-"""The two CT networks, and the scaling of Hounsfield units that both were trained with."""
+"""The two CT networks, and the scaling of Hounsfield units that both were trained with.
+
+`build_network` makes those for ultrasound too; `us_networks.py` defines them.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,6 +12,7 @@ from monai.networks import nets
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from workers.models.lesion_networks import DeepLabV3Plus, UNetPlusPlus
 from workers.models.study_network import StudyNetwork
 
 PREPROCESSING_VERSION: Final = "2"
@@ -50,12 +54,23 @@ def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
     if target not in ALLOWED_NETWORKS:
         message = f"the network {target!r} is not one of {', '.join(sorted(ALLOWED_NETWORKS))}"
         raise ValueError(message)
-    network: torch.nn.Module = (StudyNetwork if target == "StudyNetwork" else getattr(nets, target))(**arguments)
+    if target in _DOWNLOADING:
+        arguments["pretrained"] = False
+    network: torch.nn.Module = (_OWN_NETWORKS.get(target) or getattr(nets, target))(**arguments)
     return network
 
 
-ALLOWED_NETWORKS: Final = frozenset({"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet", "StudyNetwork"})
-"""Networks of MONAI, and the screening study's."""
+_OWN_NETWORKS: Final[dict[str, type[torch.nn.Module]]] = {
+    "StudyNetwork": StudyNetwork,
+    "DeepLabV3Plus": DeepLabV3Plus,
+    "UNetPlusPlus": UNetPlusPlus,
+}
+_DOWNLOADING: Final = frozenset({"DenseNet121", "EfficientNetBN"})
+"""These fetch weights from the network where `pretrained` is set, the latter by default: a bundle has its own."""
+ALLOWED_NETWORKS: Final = frozenset(
+    {"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet", "ResNet", *_DOWNLOADING, *_OWN_NETWORKS}
+)
+"""Networks of MONAI, and our own: the screening study's, and the ultrasound segmenters."""
 
 # Batch normalization, not instance: its statistics do not depend on how much of the neck a scan covers.
 LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
