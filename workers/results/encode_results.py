@@ -23,7 +23,7 @@ class ResultFile:
     """One result, ready to be written."""
 
     role: str
-    """seg, sr or key_image."""
+    """seg, sr, key_image or, of ultrasound, capture."""
     sop_class_uid: str
     """Empty for the key image, which is a PNG and is not sent."""
     sop_instance_uid: str
@@ -70,14 +70,15 @@ def encode_results(
         thresholds=thresholds,
         run_number=run_number,
     )
-    files = [] if seg is None else [_file("seg", seg)]
-    files.append(_file("sr", report))
+    files = [] if seg is None else [file_result("seg", seg)]
+    files.append(file_result("sr", report))
     key_image = draw_key_image(volume, parotids, masses, verdict)
     files.append(ResultFile(role="key_image", sop_class_uid="", sop_instance_uid="", suffix=".png", content=key_image))
     return files
 
 
-def _file(role: str, ds: Dataset) -> ResultFile:
+def file_result(role: str, ds: Dataset) -> ResultFile:
+    """Make a result of `ds`, as the bytes of a DICOM file."""
     buffer = BytesIO()
     dcmwrite(buffer, ds, enforce_file_format=True)
     return ResultFile(

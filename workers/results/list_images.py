@@ -20,7 +20,7 @@ from pydicom.sr.coding import Code
 
 from screener.study import Volume
 
-_SOURCE = Code("260753009", "SCT", "Source")
+SOURCE = Code("260753009", "SCT", "Source")
 _PIXELS = Code("{pixels}", "UCUM", "pixels")
 _COSINE = Code("{-1:1}", "UCUM", "{-1:1}")
 _ACQUISITION_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -89,7 +89,7 @@ def _describe_series(source: Dataset, volume: Volume) -> list[ContentItem]:
 
 def _describe_slice(source: Dataset, frame_number: int) -> ImageContentItem:
     image = ImageContentItem(
-        name=_SOURCE,
+        name=SOURCE,
         referenced_sop_class_uid=str(source.SOPClassUID),
         referenced_sop_instance_uid=str(source.SOPInstanceUID),
         referenced_frame_numbers=frame_number or None,
