@@ -58,8 +58,8 @@ def quick_auc(truth: Any, score: Any) -> float | None:
 def estimate_auc(truth: Any, scores: Any, *, scale: Literal["logit", "plain"] = "logit") -> AucEstimate:
     """Return the AUC of `scores`, higher meaning an event, with DeLong's standard error and 95 % interval.
 
-    The interval is built on the log odds of the AUC, which keeps it within 0 to 1 and covers better near 1 (Pepe 2003,
-    section 5.2.4); "plain" is AUC -/+ 1.96 standard errors, as R's pROC and SAS print it, cut off at 0 and 1.
+    The interval is built on the log odds of the AUC, which keeps it within 0 to 1 and covers better near 1 (Pepe
+    2003); "plain" is AUC -/+ 1.96 standard errors, as R's pROC and SAS print it, cut off at 0 and 1.
     Raises ValueError where one kind of case is missing or a score is not finite.
     """
     is_event = check_truth(truth)
