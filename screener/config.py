@@ -31,6 +31,7 @@ from screener.clock import parse_time, parse_window
 from screener.study import (
     DEFAULT_GAMMA,
     DEFAULT_MIN_COVERED_SHARE,
+    DEFAULT_MIN_MALIGNANCY,
     DEFAULT_MIN_SCORE,
     GAMMAS,
     LEAST_COVERED_SHARE,
@@ -244,6 +245,8 @@ class Decision(Section):
     """A candidate that scores less is judged not to be a mass; what resembles no sample scores 0.5, 0 takes all."""
     min_covered_share: Annotated[float, Field(ge=LEAST_COVERED_SHARE, le=1)] = DEFAULT_MIN_COVERED_SHARE
     """Least share of a gland, 0.2 to 1, that a scan must cover for the gland to count as assessed."""
+    min_malignancy: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_MIN_MALIGNANCY
+    """Probability of malignancy from which an ultrasound lesion is called malignant and flagged."""
 
 
 class Models(Section):
@@ -514,6 +517,7 @@ class Config(Section):
             gamma=self.decision.gamma,
             min_score=self.decision.min_score,
             min_covered_share=self.decision.min_covered_share,
+            min_malignancy=self.decision.min_malignancy,
         )
 
 

@@ -24,6 +24,7 @@ GAMMAS: Final = range(1, 11)
 DEFAULT_GAMMA: Final = 5
 DEFAULT_MIN_SCORE: Final = 0.2
 DEFAULT_MIN_COVERED_SHARE: Final = 0.4
+DEFAULT_MIN_MALIGNANCY: Final = 0.5
 LEAST_COVERED_SHARE: Final = 0.2
 """Of less than this of a gland nothing is searched or stored, so that no setting can ask for it."""
 
@@ -186,6 +187,8 @@ class Thresholds:
     """A candidate with a lower score is judged not to be a mass, whatever its size; 0 takes every candidate."""
     min_covered_share: float = DEFAULT_MIN_COVERED_SHARE
     """A gland of which the scan covers less is not assessed."""
+    min_malignancy: float = DEFAULT_MIN_MALIGNANCY
+    """An ultrasound lesion whose calibrated probability of malignancy is lower is called benign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

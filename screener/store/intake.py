@@ -188,6 +188,7 @@ class Intake(Base):
                     gamma=thresholds.gamma,
                     min_score=thresholds.min_score,
                     min_covered_share=thresholds.min_covered_share,
+                    min_malignancy=thresholds.min_malignancy,
                     config_revision=thresholds.config_revision,
                     reprocess_number=row.reprocess_number,
                     opened_at=now,

@@ -119,6 +119,7 @@ runs = sa.Table(
     sa.Column("gamma", sa.Integer, nullable=False),
     sa.Column("min_score", sa.Float, nullable=False),
     sa.Column("min_covered_share", sa.Float, nullable=False),
+    sa.Column("min_malignancy", sa.Float, nullable=False),
     sa.Column("config_revision", sa.String(16), nullable=False),
     sa.Column("reprocess_number", sa.Integer, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
@@ -202,6 +203,34 @@ candidates = sa.Table(
     sa.Column("is_above_threshold", sa.Boolean, nullable=False),
     sa.Column("voxels", sa.Integer, nullable=False),
     sa.Column("features", sa.JSON, nullable=False, comment="study.Candidate as a JSON object"),
+)
+
+frame_choices = sa.Table(
+    "frame_choices",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("sop_instance_uid", UID, nullable=False),
+    sa.Column("frame_number", sa.Integer, nullable=False, comment="from 1; 0 where the object holds a single image"),
+    sa.Column("is_taken", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    comment="ultrasound: the frames of a run, taken or refused",
+)
+
+lesions = sa.Table(
+    "lesions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, unique=True),
+    sa.Column("answer", sa.String(16), nullable=False, comment="us_study.Answer"),
+    sa.Column("probability", sa.Float, comment="of malignancy; null without a lesion"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("sop_instance_uid", UID, nullable=False, comment="of the frame that stands for the study; empty if none"),
+    sa.Column("frame_number", sa.Integer, nullable=False),
+    sa.Column("area_px", sa.Integer, nullable=False),
+    sa.Column("longest_diameter_mm", sa.Float, comment="null where the frame is not calibrated"),
+    sa.Column("mean_probability", sa.Float, comment="of the segmenter within the lesion; null without one"),
+    comment="ultrasound: what a run found, one row also where it found nothing",
 )
 
 results = sa.Table(

@@ -1,0 +1,49 @@
+"""The ultrasound answer follows from numbers and thresholds alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from screener.decide_us import decide_ultrasound
+from screener.study import Thresholds
+from screener.us_study import Answer
+
+THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="r1", min_malignancy=0.6)
+
+
+@pytest.mark.parametrize(
+    ("frames", "has_lesion", "malignancy", "answer"),
+    [
+        (0, False, None, Answer.NOT_ASSESSABLE),
+        (3, False, None, Answer.NO_LESION),
+        (3, True, None, Answer.NOT_ASSESSABLE),
+        (3, True, 0.59, Answer.BENIGN),
+        (3, True, 0.6, Answer.MALIGNANT),
+    ],
+)
+def test_each_state_has_its_answer(frames: int, has_lesion: bool, malignancy: float | None, answer: Answer) -> None:
+    verdict = decide_ultrasound(frames=frames, has_lesion=has_lesion, malignancy=malignancy, thresholds=THRESHOLDS)
+    assert verdict.answer is answer
+    assert verdict.is_flagged == (answer is Answer.MALIGNANT)
+    assert verdict.probability == malignancy
+    assert verdict.reason.endswith(".")
+
+
+def test_a_probability_needs_a_lesion() -> None:
+    with pytest.raises(ValueError, match="without a lesion"):
+        decide_ultrasound(frames=1, has_lesion=False, malignancy=0.9, thresholds=THRESHOLDS)
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_a_higher_threshold_never_flags_more(malignancy: float, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    flagged = [
+        decide_ultrasound(
+            frames=1,
+            has_lesion=True,
+            malignancy=malignancy,
+            thresholds=Thresholds(min_voxels=1, min_probability=0.5, config_revision="", min_malignancy=threshold),
+        ).is_flagged
+        for threshold in (low, high)
+    ]
+    assert flagged[0] >= flagged[1]
