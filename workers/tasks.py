@@ -149,7 +149,9 @@ def hint_again(queue: Queue) -> None:
 
 def screen_us(bench: Bench, run: Run) -> None:
     """Carry one run through the ultrasound journey."""
-    select_frames(bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id))
+    images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
+    select_frames(images)
+    raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
 
 
 def work_on_run(bench: Bench, queue: Queue, screen: Callable[[Bench, Run], None]) -> bool:
