@@ -9,6 +9,7 @@ from screener.decide import is_large, is_rejected
 from screener.journey import Queue, Stage
 from screener.store.values import UNCONFIRMED, Backlog, Counts, DeliveryLine, OddityLine, RunReport, StudyReport
 from screener.study import Candidate, Thresholds
+from screener.us_study import FrameChoice
 
 _TOLD_IN_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC")
 
@@ -146,10 +147,7 @@ def _run_lines(run: RunReport) -> list[str]:
     thresholds = run.thresholds
     lines = [
         f"run {run.number} on queue {run.queue}: {run.ending or run.state}",
-        f"  thresholds: {thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}, "
-        f"score {thresholds.min_score:g} at gamma {thresholds.gamma}, "
-        f"{thresholds.min_covered_share * 100:.0f} % of a gland covered, "
-        f"config revision {thresholds.config_revision}",
+        f"  thresholds: {_describe_thresholds(run)}, config revision {thresholds.config_revision}",
     ]
     if run.state == "superseded":
         lines.append("  superseded by a later run")
@@ -172,6 +170,7 @@ def _run_lines(run: RunReport) -> list[str]:
         if candidate.features:
             described = ", ".join(f"{name} {value:g}" for name, value in candidate.features.items())
             lines.append(f"    {described}")
+    lines += _ultrasound_lines(run)
     lines += [f"  result {result.role}: {result.path}" for result in run.results]
     for delivery in run.deliveries:
         error = f": {delivery.last_error}" if delivery.last_error else ""
@@ -183,6 +182,37 @@ def _run_lines(run: RunReport) -> list[str]:
             f"  notice by {notice.channel} to {notice.recipient}: {notice.state}, {notice.attempts} attempt(s){error}"
         )
     return lines
+
+
+def _describe_thresholds(run: RunReport) -> str:
+    thresholds = run.thresholds
+    if run.queue == Queue.US:
+        return f"probability of malignancy {thresholds.min_malignancy:g}"
+    return (
+        f"{thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}, "
+        f"score {thresholds.min_score:g} at gamma {thresholds.gamma}, "
+        f"{thresholds.min_covered_share * 100:.0f} % of a gland covered"
+    )
+
+
+def _ultrasound_lines(run: RunReport) -> list[str]:
+    lines = [
+        f"  {_name_frame(frame)} {'taken' if frame.is_taken else 'refused'}: {frame.reason}  [{frame.sop_instance_uid}]"
+        for frame in run.frames
+    ]
+    lesion = run.lesion
+    if lesion is None:
+        return lines
+    lines.append(f"  {lesion.answer}: {lesion.reason}")
+    if lesion.sop_instance_uid:
+        size = lesion.longest_diameter_mm
+        diameter = "frame not calibrated" if size is None else f"longest diameter {size:.1f} mm"
+        lines.append(f"  lesion of {lesion.area_px} pixels, {diameter}  [{lesion.sop_instance_uid}]")
+    return lines
+
+
+def _name_frame(frame: FrameChoice) -> str:
+    return f"frame {frame.frame_number}" if frame.frame_number else "image"
 
 
 def _describe_delivery(delivery: DeliveryLine) -> str:

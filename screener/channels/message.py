@@ -10,10 +10,13 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from screener.decide import covered_in_part
-from screener.store.values import OwedDigest, OwedNotice
+from screener.store.values import LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
+from screener.us_study import Answer
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
+NO_PAROTID_TUMOR = "The ultrasound model learned from lesions of the breast and the thyroid: from no parotid tumor."
+_COUNTED = "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's."
 IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber")
 
 
@@ -56,16 +59,15 @@ def compose_message(
     if not is_flagged:
         told = (
             f"The earlier notice about study {study} is withdrawn: a later run of the parotid screener, on more images "
-            "or at a person's request, no longer finds a mass above the threshold."
+            f"or at a person's request, no longer finds a {_sought(notice)} above the threshold."
         )
     lines = [told, ""]
     if include_patient_identity:
         lines += [*_patient_lines(notice, storage_folder), ""]
     for gland in notice.glands:
         lines += _gland_lines(gland, notice.candidates)
+    lines += _lesion_lines(notice.lesion) if notice.lesion else ["", _COUNTED]
     lines += [
-        "",
-        "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's.",
         "",
         f"What to do: look at study {study}. The segmentation and the report go to the PACS.",
         f"What was done and why: screener explain {study}",
@@ -75,7 +77,7 @@ def compose_message(
     lines += ["", RESEARCH_USE, ""]
     return Message(
         key=f"notice-{notice.notice_id}.study-{study}",
-        subject=f"Parotid screener: study {study}, {_summarize(notice.glands)}",
+        subject=f"Parotid screener: study {study}, {_summarize(notice)}",
         text="\n".join(lines),
         owed_since=notice.owed_since,
     )
@@ -88,10 +90,10 @@ def compose_digest(digest: OwedDigest, *, link: str = "") -> Message:
     """
     flagged = [notice for notice in digest.notices if _is_flagged(notice)]
     withdrawn = [notice for notice in digest.notices if not _is_flagged(notice)]
-    subject = f"Parotid screener: masses in {_count(len(flagged), 'past study', 'past studies')}"
-    lines = [f"The night list's screening found a mass in {_count(len(flagged), 'past study', 'past studies')}."]
+    subject = f"Parotid screener: findings in {_count(len(flagged), 'past study', 'past studies')}"
+    lines = [f"The night list's screening flagged {_count(len(flagged), 'past study', 'past studies')}."]
     for notice in flagged:
-        lines += ["", f"Study {notice.study_id}: {_summarize(notice.glands)}"]
+        lines += ["", f"Study {notice.study_id}: {_summarize(notice)}"]
         lines += [
             f"  {candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
             for candidate in notice.candidates
@@ -102,11 +104,11 @@ def compose_digest(digest: OwedDigest, *, link: str = "") -> Message:
         numbers = ", ".join(str(notice.study_id) for notice in withdrawn)
         lines += [
             "",
-            f"Earlier findings withdrawn, for a later run finds no mass above the threshold: study {numbers}.",
+            f"Earlier findings withdrawn, for a later run finds nothing above the threshold: study {numbers}.",
         ]
     lines += [
         "",
-        "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's.",
+        _COUNTED,
         "",
         "What to do: look at these studies. The segmentation and the report of each go to the PACS.",
         "What was done and why: screener explain NUMBER",
@@ -120,7 +122,27 @@ def compose_digest(digest: OwedDigest, *, link: str = "") -> Message:
 
 
 def _is_flagged(notice: OwedNotice) -> bool:
+    if notice.lesion is not None:
+        return notice.lesion.answer is Answer.MALIGNANT
     return any(gland.presence is Presence.PRESENT for gland in notice.glands)
+
+
+def _sought(notice: OwedNotice) -> str:
+    return "mass" if notice.lesion is None else "probability of malignancy"
+
+
+def _lesion_lines(lesion: LesionLine) -> list[str]:
+    """Say what the ultrasound run found, in lines of at most 100 columns."""
+    if lesion.probability is None:
+        return [f"Ultrasound: {lesion.answer}."]
+    size = lesion.longest_diameter_mm
+    diameter = "not calibrated" if size is None else f"{size:.0f} mm"
+    return [
+        f"Ultrasound lesion: {lesion.answer}, probability of malignancy {lesion.probability:.2f}",
+        f"  longest diameter: {diameter}",
+        "",
+        NO_PAROTID_TUMOR,
+    ]
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -135,10 +157,12 @@ def describe_candidate(candidate: Candidate) -> str:
     )
 
 
-def _summarize(glands: Sequence[GlandVerdict]) -> str:
-    sides = [gland.side.value for gland in glands if gland.presence is Presence.PRESENT]
-    if not sides:
-        return "earlier notice withdrawn: no mass above the threshold"
+def _summarize(notice: OwedNotice) -> str:
+    if not _is_flagged(notice):
+        return f"earlier notice withdrawn: no {_sought(notice)} above the threshold"
+    if notice.lesion is not None:
+        return "ultrasound lesion called malignant"
+    sides = [gland.side.value for gland in notice.glands if gland.presence is Presence.PRESENT]
     return f"mass in the {' and the '.join(sides)} parotid"
 
 

@@ -2,7 +2,7 @@
 
 `tables` is the schema (`pull_tables` that of the night list), `values` and
 `pull_values` what goes in and comes out; the operations stand by subject in
-`intake`, `refusals`, `runs`, `hints`, `outbox`, `commitments`, `retention`,
+`intake`, `refusals`, `runs`, `ultrasound`, `hints`, `outbox`, `commitments`, `retention`,
 `worklist`, `digests` and `questions`.
 """
 
@@ -18,7 +18,7 @@ from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStud
 from screener.store.questions import Questions
 from screener.store.refusals import Refusals
 from screener.store.retention import Retention
-from screener.store.runs import Runs
+from screener.store.ultrasound import Ultrasound
 from screener.store.values import (
     Counts,
     Kind,
@@ -36,7 +36,7 @@ from screener.store.values import (
 from screener.store.worklist import Worklist
 
 
-class Store(Intake, Refusals, Runs, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
+class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
     """Everything that is known of studies; each method is one transaction."""
 
 

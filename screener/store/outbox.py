@@ -10,6 +10,7 @@ from screener.journey import Stage
 from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
 from screener.store.told import mark_told
+from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
 
@@ -291,4 +292,5 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         ),
         candidates=tuple(candidate_of(found.features) for found in above),
         example_path=example,
+        lesion=lesion_of(connection, row.run_id),
     )

@@ -11,6 +11,7 @@ from screener.journey import Ending, Queue
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
 from screener.store.outbox import candidate_of
+from screener.store.ultrasound import frames_of, lesion_of
 from screener.store.values import (
     Backlog,
     Counts,
@@ -323,4 +324,6 @@ def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> R
         results=tuple(_read(Result, found) for found in _rows(connection, t.results, run_id)),
         deliveries=tuple(_read(DeliveryLine, found) for found in _rows(connection, t.deliveries, run_id)),
         notices=tuple(_read(NoticeLine, found) for found in _rows(connection, t.notices, run_id)),
+        frames=frames_of(connection, run_id),
+        lesion=lesion_of(connection, run_id),
     )

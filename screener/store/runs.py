@@ -1,7 +1,7 @@
 """Runs are claimed by a lease, worked on stage by stage, and ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from screener.store.base import (
     settle,
     thresholds_of,
 )
-from screener.store.values import Kind, Run, Screening
+from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
 
 WITHDRAWN = "withdrawn"
@@ -29,6 +29,28 @@ TRIED_AGAIN = "tried again"
 """What a run's history says where it was put back after a fault."""
 PUT_BACK = "put back"
 """What it says where its worker was told to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a run has come to, whatever kind of study it is."""
+
+    places: tuple[str, ...]
+    """Where it flags something, in order; notices tell what they have told by these."""
+    is_flagged: bool
+    reason: str
+    results: tuple[Result, ...]
+    model_identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """Who must hear of it."""
+
+    destinations: Sequence[str]
+    """Names from the settings."""
+    recipients: Sequence[tuple[str, str]]
+    """(channel, address) pairs."""
 
 
 class Runs(Base):
@@ -132,8 +154,6 @@ class Runs(Base):
         verdict = screening.verdict
         above = {number for gland in verdict.glands for number in gland.candidate_numbers}
         assessments = {assessment.side: assessment for assessment in screening.assessments}
-        reason = " ".join(gland.reason for gland in verdict.glands)
-        code = "flagged" if verdict.is_flagged else "not_flagged"
         with self._begin() as connection:
             self._must_hold(connection, run)
             for gland in verdict.glands:
@@ -163,58 +183,72 @@ class Runs(Base):
                         features=asdict(candidate),
                     )
                 )
-            for result in screening.results:
-                connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
-            self._supersede_earlier(connection, run)
-            for destination in destinations:
-                connection.execute(
-                    t.deliveries.insert().values(
-                        study_id=run.study_id,
-                        run_id=run.run_id,
-                        destination=destination,
-                        state="owed",
-                        attempts=0,
-                        owed_since=now,
-                        not_before=now,
-                        last_error="",
-                    )
-                )
-            told = self._owe_notices(connection, run, screening, recipients, now)
-            _step(connection, run, Stage.DECIDED, sentence=reason, seconds=None, now=now)
-            owed = f"results owed to {len(destinations)} destination(s), notices to {told} recipient(s)"
-            _step(connection, run, Stage.ENCODED, sentence=owed, seconds=seconds, now=now)
+            finding = Finding(
+                places=tuple(sorted(gland.side for gland in verdict.glands if gland.candidate_numbers)),
+                is_flagged=verdict.is_flagged,
+                reason=" ".join(gland.reason for gland in verdict.glands),
+                results=screening.results,
+                model_identity=screening.model_identity,
+            )
+            owed = Owed(destinations=destinations, recipients=recipients)
+            self._finish(connection, run, finding, owed, seconds=seconds, now=now)
+
+    def _finish(
+        self, connection: sa.Connection, run: Run, finding: Finding, owed: Owed, *, seconds: float, now: datetime
+    ) -> None:
+        """Write the decision and what is owed, whatever kind of study it is."""
+        for result in finding.results:
+            connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
+        self._supersede_earlier(connection, run)
+        for destination in owed.destinations:
             connection.execute(
-                t.runs.update()
-                .where(t.runs.c.id == run.run_id)
-                .values(
-                    state="ended",
-                    ending=Ending.DONE,
-                    code=code,
-                    reason=reason,
-                    ended_at=now,
-                    owner=None,
-                    lease_until=None,
-                    is_flagged=verdict.is_flagged,
-                    model_identity=screening.model_identity,
+                t.deliveries.insert().values(
+                    study_id=run.study_id,
+                    run_id=run.run_id,
+                    destination=destination,
+                    state="owed",
+                    attempts=0,
+                    owed_since=now,
+                    not_before=now,
+                    last_error="",
                 )
             )
-            settle(connection, run.study_id, now)
+        told = self._owe_notices(connection, run, finding.places, owed.recipients, now)
+        _step(connection, run, Stage.DECIDED, sentence=finding.reason, seconds=None, now=now)
+        sentence = f"results owed to {len(owed.destinations)} destination(s), notices to {told} recipient(s)"
+        _step(connection, run, Stage.ENCODED, sentence=sentence, seconds=seconds, now=now)
+        connection.execute(
+            t.runs.update()
+            .where(t.runs.c.id == run.run_id)
+            .values(
+                state="ended",
+                ending=Ending.DONE,
+                code="flagged" if finding.is_flagged else "not_flagged",
+                reason=finding.reason,
+                ended_at=now,
+                owner=None,
+                lease_until=None,
+                is_flagged=finding.is_flagged,
+                model_identity=finding.model_identity,
+            )
+        )
+        settle(connection, run.study_id, now)
 
     def _owe_notices(
         self,
         connection: sa.Connection,
         run: Run,
-        screening: Screening,
+        flagged: Sequence[str],
         recipients: Sequence[tuple[str, str]],
         now: datetime,
     ) -> int:
         """Owe what each recipient must still hear: a flag, and its withdrawal where a later run takes it back.
 
-        What a backfill found is told in a digest, unless the same is owed by itself already.
+        `flagged` names the places of what was found, in order. What a backfill
+        found is told in a digest, unless the same is owed by itself already.
         """
         backfill_id = connection.execute(sa.select(t.runs.c.backfill_id).where(t.runs.c.id == run.run_id)).scalar()
         is_in_digest = backfill_id is not None
-        flagged = sorted(gland.side for gland in screening.verdict.glands if gland.candidate_numbers)
         told = 0
         for channel, recipient in recipients:
             heard = connection.execute(

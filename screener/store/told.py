@@ -10,7 +10,9 @@ from screener.journey import Ending, Stage
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, add_step, settle
 from screener.store.runs import WITHDRAWN
+from screener.store.ultrasound import LESION
 from screener.store.values import OwedNotice
+from screener.us_study import Answer
 
 
 def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, sentence: str, now: datetime) -> None:
@@ -92,9 +94,13 @@ def _for_recipient_of(row: sa.Row[Any]) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _flagged(connection: sa.Connection, run_id: int) -> str:
-    """The sides that a run flags, as a finding key begins; empty where it flags none."""
+    """What a run flags, as a finding key begins: sides, or an ultrasound lesion; empty where it flags none."""
     above = (t.candidates.c.run_id == run_id, t.candidates.c.is_above_threshold)
-    return "+".join(sorted(set(connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars())))
+    places = set(connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars())
+    malignant = (t.lesions.c.run_id == run_id, t.lesions.c.answer == Answer.MALIGNANT)
+    if connection.execute(sa.select(t.lesions.c.id).where(*malignant)).first() is not None:
+        places.add(LESION)
+    return "+".join(sorted(places))
 
 
 def _told(finding_key: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from screener.journey import Ending, Queue
 from screener.study import Candidate, GlandAssessment, GlandVerdict, Presence, Side, Thresholds, Verdict
+from screener.us_study import Answer, FrameChoice
 
 UNCONFIRMED = "none"
 """How a delivery is confirmed whose destination is not asked."""
@@ -120,6 +121,33 @@ class Screening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LesionLine:
+    """What an ultrasound run found; also where it found nothing."""
+
+    answer: Answer
+    probability: float | None
+    """Of malignancy, calibrated, 0 to 1."""
+    reason: str
+    sop_instance_uid: str = ""
+    """Of the image that stands for the study; empty without a lesion."""
+    frame_number: int = 0
+    area_px: int = 0
+    longest_diameter_mm: float | None = None
+    mean_probability: float | None = None
+    """Of the segmenter within the lesion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UltrasoundScreening:
+    """Everything a finished ultrasound run leaves, written in one transaction."""
+
+    lesion: LesionLine
+    is_flagged: bool
+    results: tuple["Result", ...]
+    model_identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One file that a run made."""
 
@@ -220,6 +248,8 @@ class OwedNotice:
     """Those above the threshold, largest first."""
     example_path: str
     """One archived image of the study; used only where notices may name the patient."""
+    lesion: LesionLine | None = None
+    """What an ultrasound run found; None of a CT run, which has glands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +375,9 @@ class RunReport:
     results: tuple[Result, ...]
     deliveries: tuple[DeliveryLine, ...]
     notices: tuple[NoticeLine, ...]
+    frames: tuple[FrameChoice, ...] = ()
+    lesion: LesionLine | None = None
+    """What an ultrasound run found; None of a CT run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
