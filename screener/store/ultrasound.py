@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from screener.store import tables as t
 from screener.store.runs import Finding, Owed, Runs
-from screener.store.values import LesionLine, Run, UltrasoundScreening
+from screener.store.values import LesionLine, Run, UltrasoundOutcome
 from screener.us_study import Answer, FrameChoice
 
 LESION: Final = "lesion"
@@ -31,7 +31,7 @@ class Ultrasound(Runs):
     def finish_ultrasound_run(
         self,
         run: Run,
-        screening: UltrasoundScreening,
+        screening: UltrasoundOutcome,
         *,
         destinations: Sequence[str],
         recipients: Sequence[tuple[str, str]],

@@ -138,7 +138,7 @@ class LesionLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UltrasoundScreening:
+class UltrasoundOutcome:
     """Everything a finished ultrasound run leaves, written in one transaction."""
 
     lesion: LesionLine

@@ -12,7 +12,7 @@ from screener.explain import describe_study
 from screener.journey import Ending, Queue
 from screener.recover import recover_expired_leases
 from screener.store import LeaseLostError, Result, Run, Store, open_store
-from screener.store.values import LesionLine, OwedNotice, UltrasoundScreening
+from screener.store.values import LesionLine, OwedNotice, UltrasoundOutcome
 from screener.us_study import Answer, FrameChoice
 from tests.peers.servers import open_postgresql
 from tests.peers.values import an_instance
@@ -72,7 +72,7 @@ def finish(store: Store, run: Run, malignancy: float | None, now: datetime) -> N
     lesion = a_lesion(malignancy)
     store.finish_ultrasound_run(
         run,
-        UltrasoundScreening(
+        UltrasoundOutcome(
             lesion=lesion,
             is_flagged=lesion.answer is Answer.MALIGNANT,
             results=(Result(role="sr", sop_class_uid="1.2", sop_instance_uid="2.25.7", path="results/sr", sha256="0"),),
