@@ -7,7 +7,13 @@ pytest.importorskip("sklearn")
 
 from sklearn.metrics import roc_auc_score
 
-from workers.training.statistics.compare_aucs import compare_aucs, estimate_auc, quick_auc
+from workers.training.statistics.compare_aucs import (
+    auc_difference_interval,
+    auc_interval,
+    compare_aucs,
+    estimate_auc,
+    quick_auc,
+)
 
 # DeLong, DeLong & Clarke-Pearson 1988, as SAS/STAT User's Guide, PROC LOGISTIC, "Comparing Receiver Operating
 # Characteristic Curves", prints it: albumin, total protein, K-G score, and whether the patient benefited from surgery.
@@ -166,3 +172,29 @@ def test_a_test_without_answer_is_refused():
         compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1])
     with pytest.raises(ValueError, match="two cases of each kind"):
         compare_aucs([0, 0, 1], [1, 2, 3], [3, 2, 1])
+
+
+def test_with_one_case_a_patient_resampling_agrees_with_delong():
+    """No published number: two constructions of one interval, from 300 cases."""
+    rng = np.random.default_rng(21)
+    truth, signal = draw_scores(rng, 120, 180, 1.0)
+    first, second = signal + rng.normal(size=300), signal + 0.3 * rng.normal(size=300)
+    patients = [str(number) for number in range(300)]
+    plain, drawn = estimate_auc(truth, first, scale="plain"), auc_interval(patients, truth, first)
+    assert drawn == pytest.approx(plain.interval_95, abs=0.012)
+    compared, difference = compare_aucs(truth, first, second), auc_difference_interval(patients, truth, first, second)
+    assert difference == pytest.approx(compared.interval_95, abs=0.012)
+
+
+def test_repeated_images_of_a_patient_make_nothing_surer():
+    """Each case four times: DeLong's interval shrinks to half, that of resampled patients stays as it is."""
+    rng = np.random.default_rng(22)
+    truth, scores = draw_scores(rng, 40, 60, 1.0)
+    patients = [str(number) for number in range(100)]
+    once = auc_interval(patients, truth, scores)
+    often = auc_interval(patients * 4, np.tile(truth, 4), np.tile(scores, 4))
+    assert often[1] - often[0] == pytest.approx(once[1] - once[0], rel=0.1)
+    taken_for_independent = estimate_auc(np.tile(truth, 4), np.tile(scores, 4)).interval_95
+    assert taken_for_independent[1] - taken_for_independent[0] < 0.6 * (often[1] - often[0])
+    assert auc_difference_interval(patients, truth, scores, scores) == (0.0, 0.0)
+    assert auc_difference_interval(["1", "2"], [1, 1], [1, 2], [2, 1]) is None

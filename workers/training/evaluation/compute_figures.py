@@ -11,9 +11,8 @@ from sklearn.metrics import roc_auc_score
 from screener.study import Thresholds
 from workers.training.evaluation.case_result import SCREENED, CaseResult
 from workers.training.evaluation.judge_case import Judgment, called_numbers, is_hit
-from workers.training.statistics.compare_aucs import quick_auc
+from workers.training.statistics.compare_aucs import auc_interval
 from workers.training.statistics.estimate_intervals import (
-    Indices,
     bootstrap_interval,
     clustered_interval,
     ppv_at,
@@ -293,13 +292,3 @@ def intervals(
         "crop_holds_95": share((j, held >= CROP_SHARE) for j in judged for held in j.case.crop_shares.values()),
         "sensitivity_main": share((j, j.is_flagged) for j in judged if is_main(j.case)),
     }
-
-
-def auc_interval(patients: Sequence[str], truths: Sequence[bool], scores: Sequence[float]) -> Any:
-    """Return the AUC's interval over resampled patients."""
-    truth, score = np.asarray(truths, dtype=bool), np.asarray(scores, dtype=float)
-
-    def figure(draw: Indices) -> float | None:
-        return quick_auc(truth[draw], score[draw])
-
-    return bootstrap_interval(resample_patients(patients), figure)

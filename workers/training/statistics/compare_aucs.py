@@ -4,6 +4,7 @@ DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. The ranks of Sun & Xu, 
 2014;21:1389, make it fast: no table of all pairs is built.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -11,7 +12,13 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from workers.training.statistics.check_cases import Array, Bools, check_scores, check_truth
-from workers.training.statistics.estimate_intervals import Z_95, Interval
+from workers.training.statistics.estimate_intervals import (
+    Z_95,
+    Indices,
+    Interval,
+    bootstrap_interval,
+    resample_patients,
+)
 
 NO_VARIANCE: Final = 1e-12
 """Below it a variance is a rounding error of zero."""
@@ -53,6 +60,31 @@ def quick_auc(truth: Any, score: Any) -> float | None:
         return None
     below, upto = np.searchsorted(low, high, "left"), np.searchsorted(low, high, "right")
     return float((below + upto).sum() / 2 / len(low) / len(high))
+
+
+def auc_interval(patients: Sequence[str], truths: Sequence[bool], scores: Sequence[float]) -> Interval | None:
+    """Return the AUC's 95 % interval over resampled patients, where one has several cases; None without both kinds."""
+    truth, score = np.asarray(truths, dtype=bool), np.asarray(scores, dtype=float)
+
+    def figure(draw: Indices) -> float | None:
+        return quick_auc(truth[draw], score[draw])
+
+    return bootstrap_interval(resample_patients(patients), figure)
+
+
+def auc_difference_interval(patients: Sequence[str], truth: Any, first: Any, second: Any) -> Interval | None:
+    """Return the 95 % interval of the second AUC less the first over resampled patients, where one has several cases.
+
+    DeLong's test would take the cases for independent. None without both kinds. Raises ValueError for odd input.
+    """
+    is_event = check_truth(truth, both_kinds=False)
+    scores = check_scores(first, len(is_event)), check_scores(second, len(is_event))
+
+    def figure(draw: Indices) -> float | None:
+        before, after = (quick_auc(is_event[draw], score[draw]) for score in scores)
+        return None if before is None or after is None else after - before
+
+    return bootstrap_interval(resample_patients(patients), figure)
 
 
 def estimate_auc(truth: Any, scores: Any, *, scale: Literal["logit", "plain"] = "logit") -> AucEstimate:

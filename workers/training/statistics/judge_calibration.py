@@ -120,9 +120,9 @@ def judge_fit(truth: Any, probabilities: Any, groups: int = BINS, *, were_fitted
 
     Hosmer & Lemeshow, Communications in Statistics 1980;9:1043. `were_fitted_here`: the probabilities come from a
     logistic model fitted on these very cases, and two degrees of freedom are lost; otherwise none is (Hosmer, Lemeshow
-    & Sturdivant 2013, on external validation). Degrees count the groups that hold cases. A group whose probabilities are all 0
-    or all 1 adds nothing where they came true, and makes chi-square infinite where one did not. Raises ValueError for
-    odd input and where no degree is left.
+    & Sturdivant 2013, on external validation). Degrees count the groups that hold cases. A group whose probabilities
+    are all 0 or all 1 adds nothing where they came true, and makes chi-square infinite where one did not. Raises
+    ValueError for odd input and where no degree is left.
     """
     is_event, risks = _check(truth, probabilities, both_kinds=True)
     members = list(_each_bin(bin_cases(risks, groups, "mass")))
