@@ -23,6 +23,7 @@ TRAIN: Final = {
     "ct-localizer": "workers.training.train_localizer",
     "ct-segmenter": "workers.training.train_segmenter",
     "ct-candidates": "workers.training.train_candidates",
+    "us-nomogram": "workers.training.nomogram",
 }
 COMMANDS: Final = {
     "evaluate": "workers.training.evaluate",
@@ -33,6 +34,7 @@ COMMANDS: Final = {
 _HELP: Final = """\
 other commands:
   train ct-localizer|ct-segmenter|ct-candidates   train a model on folders of cases
+  train us-nomogram CASES --out FILE              fit the weights of a reader's findings on your own cases
   evaluate ct CASES --report DIR                  judge the models by cases and write a report
   synthesize DATA OUT                             put synthetic masses into cases
   bundle check DIR                                verify a model bundle
