@@ -13,6 +13,8 @@ MASS_COLOR = (255, 176, 0)
 TEXT_COLOR = (235, 235, 235)
 FAINT_COLOR = (160, 160, 160)
 _OUTLINE_PIXELS = 2
+_MIN_WIDTH_PIXELS = 480
+"""So that the caption below a narrow panel keeps lines that can be read."""
 
 Rgb = tuple[int, int, int]
 
@@ -32,7 +34,7 @@ def outline_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.b
 def compose_panels(panels: Sequence[Image.Image], lines: Sequence[tuple[str, Rgb]]) -> Image.Image:
     """Set the panels side by side on black, the caption below."""
     gap = 10
-    width = sum(panel.width for panel in panels) + gap * (len(panels) + 1)
+    width = max(_MIN_WIDTH_PIXELS, sum(panel.width for panel in panels) + gap * (len(panels) + 1))
     height = max(panel.height for panel in panels) + 2 * gap
     font = ImageFont.load_default(size=17)
     wrapped = [(part, color) for text, color in lines for part in wrap_text(text, font, width - 2 * gap)]

@@ -40,7 +40,7 @@ def encode_us_seg(screening: UltrasoundScreening) -> Dataset | None:
     source = find_source(screening.sources, frame)
     # A stand-in also for a single image: the library knows neither retired classes nor single frames of a clip.
     numbers = [frame.frame_number]
-    places = stand_in_for_frames([source], numbers, run_key=run_key, sop_class_uid=UltrasoundImageStorage)
+    places = stand_in_for_frames([as_image(source)], numbers, run_key=run_key, sop_class_uid=UltrasoundImageStorage)
     seg = hd.seg.Segmentation(
         source_images=places,
         pixel_array=lay_on_picture(screening.lesion)[None],  # (1, rows, columns)

@@ -1,6 +1,7 @@
 """What the ultrasound encoders are given: one finished screening and the headers of its pictures."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.uid import UltrasoundImageStorage
+from pydicom.uid import (
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    MPEGTransferSyntaxes,
+    UltrasoundImageStorage,
+)
 from pydicom.valuerep import PersonName
 
 from screener.outcomes import NeedsPerson
@@ -25,6 +32,8 @@ LEARNED_FROM = (
 GLAND_NOT_CHECKED = "Whether the picture shows a parotid gland, and of which side, was not checked."
 NOT_CALIBRATED = "No diameter in millimeters: the picture is not calibrated."
 TRACKING_ID = "Lesion"
+# JPEG 2000 is left out: under its general syntax an image may be lossless.
+_LOSSY_SYNTAXES = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, *MPEGTransferSyntaxes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +91,7 @@ def read_screening(
     """
     if not source_paths:
         raise NeedsPerson("There is no picture that a report could refer to.", code="no_pictures")
-    sources = [repair_picture(dcmread(path, stop_before_pixels=True)) for path in source_paths]
+    sources = [_read_header(path) for path in source_paths]
     patient_name = sources[0].PatientName
     for source in sources:
         source.PatientName = ""
@@ -101,6 +110,15 @@ def read_screening(
     )
 
 
+def _read_header(path: Path) -> Dataset:
+    """Read and repair one header; where it is silent on lossy compression, the transfer syntax tells."""
+    ds = dcmread(path, stop_before_pixels=True)
+    source = repair_picture(ds)
+    if "LossyImageCompression" not in source and ds.file_meta.get("TransferSyntaxUID") in _LOSSY_SYNTAXES:
+        source.LossyImageCompression = "01"
+    return source
+
+
 def find_source(sources: Sequence[Dataset], frame: Frame) -> Dataset:
     """Give the header of the picture that holds `frame`; NeedsPerson where it is not there or has another size."""
     for source in sources:
@@ -112,10 +130,12 @@ def find_source(sources: Sequence[Dataset], frame: Frame) -> Dataset:
 
 
 def as_image(source: Dataset) -> Dataset:
-    """Copy a header as that of a single ultrasound image: the encoding library knows no retired class."""
-    image = Dataset()
-    image.update(source)
-    image.add_new("SOPClassUID", "UI", UltrasoundImageStorage)  # a new element: the others are shared
+    """Copy a header as that of a single ultrasound image: the encoding library knows no retired class.
+
+    Nothing is shared with the original: the library hands elements on to what it makes, and there they change.
+    """
+    image = deepcopy(source)
+    image.SOPClassUID = UltrasoundImageStorage
     return image
 
 
