@@ -30,6 +30,8 @@ Picture = NDArray[np.uint8]
 """(rows, columns) of gray, or (rows, columns, 3) of red, green and blue."""
 
 _FARTHEST = 1e9
+_GRAY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+_COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
 _PALETTES = tuple(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue"))
 
 
@@ -106,9 +108,9 @@ def _decode(ds: Dataset, number: int) -> Picture:
     kind = str(ds.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
         return _color_by_table(stored, ds)
-    if stored.ndim == 3 and stored.shape[2] == 3:
+    if stored.ndim == 3 and kind in _COLOR:
         return _to_8_bits(stored, int(ds.BitsStored))
-    if stored.ndim != 2 or kind not in {"MONOCHROME1", "MONOCHROME2"}:
+    if stored.ndim != 2 or kind not in _GRAY:
         raise ValueError("neither gray nor color")
     gray = _apply_window(stored, ds)
     return 255 - gray if kind == "MONOCHROME1" else gray
