@@ -129,10 +129,9 @@ def test_real_objects_give_valid_results(find_errors: FindErrors, name):
 
 
 @pytest.mark.skipif(not PICTURES.is_dir(), reason="../shared is absent")
-@pytest.mark.parametrize("name", ["busi_malignant_001", "sgus_001"])
-def test_a_wrapped_picture_gives_valid_results(tmp_path: Path, find_errors: FindErrors, name):
-    path = next(iter(sorted(PICTURES.glob(f"{name.split('_')[0]}*.jpg"))))
-    gray = np.asarray(Image.open(path).convert("L"))
+@pytest.mark.parametrize("source", ["busi", "ddti", "sgus"])
+def test_a_wrapped_picture_gives_valid_results(tmp_path: Path, find_errors: FindErrors, source):
+    gray = np.asarray(Image.open(min(PICTURES.glob(f"{source}_*.jpg"))).convert("L"))
     ds = make_picture(1, gray=gray)
     ds.save_as(tmp_path / "1.dcm", enforce_file_format=True)
     box = Box(top=0, left=0, bottom=gray.shape[0], right=gray.shape[1])
@@ -380,6 +379,16 @@ def test_pictures_that_are_not_those_of_the_lesion_are_refused(tmp_path: Path):
     ):
         with pytest.raises(NeedsPerson):
             wrong.objects()
+
+
+def test_a_picture_of_unknown_size_beside_the_lesions_is_listed_too(tmp_path: Path):
+    study = make_us_study(tmp_path)
+    other = dcmread(study.source_paths[0])
+    del other.Rows, other.PixelData
+    other.save_as(study.source_paths[0])
+    sr = study.objects()[1]
+    listed = {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in walk(sr) if item.ValueType == "IMAGE"}
+    assert listed == {picture_uid(1), picture_uid(2)}
 
 
 def test_an_answer_that_contradicts_the_lesion_is_refused(clip: UsStudy):

@@ -1,7 +1,7 @@
 """DECIDED -> ENCODED: write what was found on ultrasound as a structured report.
 
-A Comprehensive SR on TID 1500 (PS3.16): it may hold a region in a picture, which Comprehensive 3D may not where
-there is no space. A TID 1501 group holds the answer for the study and the thresholds in force, and a TID 1410
+A Comprehensive SR on TID 1500 (PS3.16): its regions lie in pictures, none in space, so that more readers open it
+than Comprehensive 3D. A TID 1501 group holds the answer for the study and the thresholds in force, and a TID 1410
 group the lesion: its outline on the frame, diameter, probability and class.
 """
 
