@@ -135,6 +135,11 @@ def test_equal_probabilities_are_never_parted():
     assert (np.diff(places) >= 0).all()
 
 
+def test_the_case_at_a_cut_is_below_it_and_a_cut_between_cases_is_their_mean():
+    assert bin_cases(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), 2).tolist() == [0, 0, 0, 1, 1]
+    assert bin_cases(np.array([0.1, 0.2, 0.3, 0.4]), 2).tolist() == [0, 0, 1, 1]
+
+
 def test_too_few_different_probabilities_leave_nothing_to_test():
     with pytest.raises(ValueError, match="too few groups"):
         judge_fit([0, 1, 0, 1], [0.2, 0.2, 0.6, 0.6], were_fitted_here=True)
@@ -221,6 +226,15 @@ def test_the_shift_makes_as_many_events_as_there_are():
     assert (1 / (1 + np.exp(-odds))).sum() == pytest.approx(truth.sum(), abs=1e-6)
     assert line.shift_95[0] < line.shift < line.shift_95[1]
     assert line.shift > 0.5
+
+
+def test_the_shift_of_even_chances_has_the_standard_error_of_log_odds():
+    """Where all probabilities are (nearly) one half the shift is log(30 / 70), its variance 1 / 30 + 1 / 70 (Woolf)."""
+    truth, risks = np.arange(100) < 30, 0.5 + 1e-4 * np.tile([-1.0, 1.0], 50)
+    line = fit_calibration(truth, risks)
+    half = 1.959964 * (1 / 30 + 1 / 70) ** 0.5
+    assert line.shift == pytest.approx(np.log(30 / 70), abs=1e-6)
+    assert line.shift_95 == pytest.approx((line.shift - half, line.shift + half), abs=1e-6)
 
 
 def test_certain_probabilities_have_a_line_nevertheless():

@@ -31,7 +31,7 @@ class Agreement:
     single: float
     single_95: Interval
     average: float
-    """Where below -1 or not finite the targets differ less than one target's ratings do: no agreement at all."""
+    """Minus infinity where `single` is at its lowest, -1 / (judges - 1): the targets' means do not differ at all."""
     average_95: Interval
     f: float
     degrees: tuple[int, int]
