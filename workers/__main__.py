@@ -23,6 +23,8 @@ TRAIN: Final = {
     "ct-localizer": "workers.training.train_localizer",
     "ct-segmenter": "workers.training.train_segmenter",
     "ct-candidates": "workers.training.train_candidates",
+    "us-segmenter": "workers.training.us_train_segmenter",
+    "us-classifier": "workers.training.us_train_classifier",
     "us-nomogram": "workers.training.nomogram",
 }
 COMMANDS: Final = {
@@ -34,6 +36,7 @@ COMMANDS: Final = {
 _HELP: Final = """\
 other commands:
   train ct-localizer|ct-segmenter|ct-candidates   train a model on folders of cases
+  train us-segmenter|us-classifier                train an ultrasound network on folders of cases
   train us-nomogram CASES --out FILE              fit the weights of a reader's findings on your own cases
   evaluate ct CASES --report DIR                  judge the models by cases and write a report
   synthesize DATA OUT                             put synthetic masses into cases

@@ -36,11 +36,15 @@ def choose_device(setting: str) -> tuple[torch.device, str]:
 
 
 def run_within_memory(
-    run: Callable[[torch.device, int], Answer], device: torch.device, patches_voxels: Sequence[int]
+    run: Callable[[torch.device, int], Answer],
+    device: torch.device,
+    patches_voxels: Sequence[int],
+    *,
+    unit: str = "voxels a side",
 ) -> Answer:
     """Return `run(device, patch)` with the first patch size that fits, then with the CPU and the smallest.
 
-    `patches_voxels` go from large to small. Raises NeedsPerson where even that does not fit.
+    `patches_voxels` go from large to small, in `unit`. Raises NeedsPerson where even that does not fit.
     """
     last: BaseException | None = None
     for patch in patches_voxels:
@@ -49,7 +53,7 @@ def run_within_memory(
         except (RuntimeError, MemoryError) as problem:
             if not _is_out_of_memory(problem):
                 raise
-            logger.warning("device=%s patch_voxels=%d out of memory", device, patch)
+            logger.warning("device=%s patch=%d (%s) out of memory", device, patch, unit)
             last = problem
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -60,7 +64,7 @@ def run_within_memory(
             if not _is_out_of_memory(problem):
                 raise
             last = problem
-    tried = f"{device} with patches of {', '.join(map(str, patches_voxels))} voxels a side"
+    tried = f"{device} with patches of {', '.join(map(str, patches_voxels))} {unit}"
     reason = f"There is too little memory to run the network: tried {tried}, then the CPU."
     raise NeedsPerson(reason, code="out_of_memory") from last
 

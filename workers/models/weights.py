@@ -16,6 +16,7 @@ from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import BUNDLES_DIR, read_json
 from workers.models.device import run_within_memory
 from workers.models.networks import PREPROCESSING_VERSION, build_network
+from workers.models.us_image import US_PREPROCESSING_VERSION
 
 _PATCHES_VOXELS: Final = (192, 128, 96, 64)
 _STRIDE_VOXELS: Final = 8
@@ -66,25 +67,39 @@ def load_bundle(name: str, device: torch.device, bundles_dir: Path | None = None
     Raises NeedsPerson where it is missing or does not fit together.
     """
     folder = (bundles_dir or BUNDLES_DIR) / name
+    network, version = load_network(folder)
+    network.eval().to(device)
+    digest = bundle_digest(name, bundles_dir)
+    return Bundle(name=name, version=version, digest=digest, network=network, device=device)
+
+
+def load_network(folder: Path) -> tuple[torch.nn.Module, str]:
+    """Return the network of the bundle in `folder` with its weights, and the bundle's version.
+
+    Raises NeedsPerson where it is missing or does not fit together.
+    """
     try:
         network = build_network(read_definition(folder))
         network.load_state_dict(read_weights(folder), strict=True)  # half precision becomes single again
         version = str(read_json(folder / "configs" / "metadata.json")["version"])
-        digest = bundle_digest(name, bundles_dir)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = f"The model bundle {folder} cannot be loaded: {problem}"
         raise NeedsPerson(reason, code="bad_bundle") from problem
-    network.eval().to(device)
-    return Bundle(name=name, version=version, digest=digest, network=network, device=device)
+    return network, version
 
 
 def bundle_digest(name: str, bundles_dir: Path | None = None) -> str:
-    """Return the SHA-256, in hexadecimal, of the weights, the network's definition and the preprocessing version."""
+    """Return the SHA-256, in hexadecimal, of the weights, the network's definition and the preprocessing version.
+
+    To ultrasound's preprocessing belongs the side of the square that the network sees.
+    """
     folder = (bundles_dir or BUNDLES_DIR) / name
     definition = read_definition(folder)
     digest = hashlib.sha256(_find_weights(folder).read_bytes())
     digest.update(json.dumps(definition, sort_keys=True).encode())
-    digest.update(PREPROCESSING_VERSION.encode())
+    side_px = read_json(folder / "configs" / "inference.json").get("side_px")
+    preprocessing = PREPROCESSING_VERSION if side_px is None else f"us {US_PREPROCESSING_VERSION} {side_px}"
+    digest.update(preprocessing.encode())
     return digest.hexdigest()
 
 

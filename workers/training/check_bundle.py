@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from screener.outcomes import NeedsPerson
@@ -18,15 +19,22 @@ from workers.models.networks import (
     SEGMENTER_SPACING_MM,
     build_network,
 )
+from workers.models.us_networks import LESION_SEGMENTER
+from workers.models.us_weights import load_us_bundle
 from workers.models.weights import bundle_digest, read_definition, read_weights
 from workers.training.golden_case import TOLERANCE, compare_golden
 from workers.training.record_figures import record_figures
+from workers.training.us_describe_bundle import US_KINDS
 
 NEEDED_KEYS: Final = (
     "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors",
-    "copyright", "data_type", "intended_use", "data_source", "network_data_format", "spacing_mm", "weights_sha256",
+    "copyright", "data_type", "intended_use", "data_source", "network_data_format", "weights_sha256",
 )  # fmt: skip
-"""MONAI's metadata schema asks for the first; the last two are ours."""
+"""MONAI's metadata schema asks for all but the last, which is ours; see `GRID_KEYS` too."""
+GRID_KEYS: Final = {
+    "localizer": "spacing_mm", "segmenter": "spacing_mm", "us-segmenter": "side_px", "us-classifier": "side_px",
+}  # fmt: skip
+"""By kind, the key that says on which grid the network sees its image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +86,17 @@ def _check_network(folder: Path, metadata: dict[str, Any]) -> list[Finding]:
     ]
 
 
+def _check_us_network(folder: Path, metadata: dict[str, Any]) -> list[Finding]:
+    return [
+        _check_keys(metadata),
+        _check_weights(folder, metadata),
+        _check_us_contract(folder, metadata),
+        _check_golden(folder),
+    ]
+
+
 def _check_keys(metadata: dict[str, Any]) -> Finding:
-    missing = [key for key in NEEDED_KEYS if not metadata.get(key)]
+    missing = [key for key in (*NEEDED_KEYS, GRID_KEYS[str(metadata["kind"])]) if not metadata.get(key)]
     return Finding("metadata has its keys", f"missing or empty: {', '.join(missing)}" if missing else "")
 
 
@@ -126,6 +143,24 @@ def _check_contract(folder: Path, metadata: dict[str, Any]) -> Finding:
     return Finding(what)
 
 
+def _check_us_contract(folder: Path, metadata: dict[str, Any]) -> Finding:
+    """Load the network and compare its side and the answer's shape with what the stages give."""
+    kind = str(metadata["kind"])
+    name = next(name for name, known in US_KINDS.items() if known == kind)
+    what = "a square of gray gives " + (
+        "the probability of each pixel" if name == LESION_SEGMENTER else "one probability"
+    )
+    try:
+        network = load_us_bundle(folder.name, torch.device("cpu"), folder.parent, kind=name)
+        if metadata.get("side_px") != network.side_px:
+            return Finding(what, f"metadata say a side of {metadata.get('side_px')}, the network {network.side_px}")
+        answer = network(np.full((2, 1, network.side_px, network.side_px), -1, np.float32))
+    except NeedsPerson as outcome:
+        return Finding(what, outcome.reason)
+    wanted = (2, network.side_px, network.side_px) if name == LESION_SEGMENTER else (2,)
+    return Finding(what, "" if answer.shape == wanted else f"the answer has the shape {answer.shape}")
+
+
 def _check_golden(folder: Path) -> Finding:
     what = f"the golden case is answered as expected, within {TOLERANCE:g}"
     try:
@@ -151,6 +186,8 @@ CHECKS: Final[dict[str, Check]] = {
     "localizer": _check_network,
     "segmenter": _check_network,
     "candidates": _check_candidates,
+    "us-segmenter": _check_us_network,
+    "us-classifier": _check_us_network,
 }
 """By the metadata's `kind`."""
 

@@ -1,4 +1,4 @@
-"""The training loop that both networks share: AdamW, an averaged copy that ships, and checkpoints to go on from."""
+"""The training loop that all networks share: AdamW, an averaged copy that ships, and checkpoints to go on from."""
 
 import argparse
 import itertools
@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from screener.outcomes import NeedsPerson
 from workers.models.device import choose_device
-from workers.models.networks import NETWORKS, build_network
+from workers.models.networks import build_network
 from workers.training.digest_cases import digest_cases
-from workers.training.keep_checkpoint import Averaged, Run, load_checkpoint, save_checkpoint, set_learning_rate
+from workers.training.keep_checkpoint import Averaged, Best, Run, load_checkpoint, save_checkpoint, set_learning_rate
 from workers.training.show_progress import Progress, show_progress
-from workers.training.write_bundle import read_data_source, read_start, write_bundle
+from workers.training.write_bundle import ALL_NETWORKS, DEFAULT_NETWORKS, read_data_source, read_start, write_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -36,27 +37,46 @@ MOST_LOADERS: Final = 16
 
 PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing")
+"""Of the options that only some trainings have, those that a checkpoint must share to be gone on from."""
+
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Channels (c, z, y, x) and classes (z, y, x)."""
+"""Channels (c, z, y, x) and classes (z, y, x); of ultrasound (1, y, x) and (y, x), or () for a whole picture."""
 Draw = Callable[[np.random.Generator], Sample]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
+Figures = dict[str, float]
+Judge = Callable[[torch.nn.Module], Figures]
+"""Judges the averaged network, which is in evaluation mode and on its device, by cases that are not trained on."""
 
 
-def add_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Path, batch: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """How a training chooses which of its steps ships."""
+
+    judge: Judge
+    score: str
+    """Among the judge's figures, the one whose highest value ships."""
+    every_steps: int
+
+
+def add_options(
+    parser: argparse.ArgumentParser, *, name: str, checkpoint: Path, batch: int, learning_rate: float = 3e-3
+) -> None:
     """Add what every training command takes; the bundle, the checkpoint and the samples of a step are its own."""
     add = parser.add_argument
     add("--data", type=Path, required=True, action="append", help="a folder of cases; may be given several times")
     add("--out", type=Path, required=True, help="the bundle's folder; it is complete when training ends")
     add("--checkpoint", type=Path, default=checkpoint, help=f"training goes on from it; default {checkpoint}")
-    add("--network", choices=sorted(NETWORKS[name]), help="default unet, or what --init holds")
+    default = DEFAULT_NETWORKS[name]
+    add("--network", choices=sorted(ALL_NETWORKS[name]), help=f"default {default}, or what --init holds")
     add(
         "--init", type=Path, metavar="BUNDLE_DIR", help="start from this bundle's weights, unless there is a checkpoint"
     )
     add("--steps", type=int, help=f"default {DEFAULT_STEPS}, or no limit where --minutes is given")
     add("--minutes", type=float, help="stop after so many minutes, those before the last checkpoint included")
     add("--batch", type=int, default=batch, help=f"samples of one step; default {batch}")
-    add("--learning-rate", type=float, default=3e-3, help="the highest of the schedule; default %(default)s")
+    add("--learning-rate", type=float, default=learning_rate, help="the highest of the schedule; default %(default)s")
     add("--seed", type=int, default=7)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
     add("--precision", choices=["auto", *PRECISIONS], default="auto", help="auto: mixed on CUDA, float32 on the CPU")
@@ -67,18 +87,29 @@ def add_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Path,
     add("--half", action="store_true", help="store the kernels in half precision; they are computed with in single")
 
 
-def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> None:
+def fit(
+    name: str,
+    draw: Draw,
+    loss_of: Loss,
+    options: argparse.Namespace,
+    *,
+    cases: str | None = None,
+    validation: Validation | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Train a network for the bundle `name` as `options` (see `add_options`) say, and write the bundle.
 
     `draw` makes one augmented sample. A step draws the same samples whether or
-    not training was resumed before it, and whoever draws them. Raises
-    NeedsPerson where device, checkpoint and bundle do not fit the options, or
-    the loss is no number any more.
+    not training was resumed before it, and whoever draws them. `cases` is the
+    digest of what is trained on, where it is not folders of CT cases. With
+    `validation` the best step ships, otherwise the last. `about` is what else
+    the model card needs to know. Raises NeedsPerson where device, checkpoint
+    and bundle do not fit the options, or the loss is no number any more.
     """
     device, why = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     torch.manual_seed(options.seed)
-    run, first, spent_seconds = _prepare(name, options, device, precision)
+    run, first, spent_seconds = _prepare(name, options, device, precision, cases)
     forward = torch.compile(run.network) if options.compile else run.network
     clock = _Clock(options, spent_seconds)
     logger.info("device=%s (%s) precision=%s first_step=%d", device, why, precision or "float32", first)
@@ -97,10 +128,13 @@ def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> No
             if clock.share_done(step) >= 1:
                 break
             set_learning_rate(run.optimizer, options.learning_rate, clock.share_done(step))
+            torch.manual_seed(options.seed + step)  # what a network leaves out at random follows from the step alone
             step_loss = _take_step(run, forward, loss_of, batch, device, precision)
             loss.lerp_(step_loss, 1 / min(step - first + 1, REPORT_STEPS))
             step_count = step + 1
             progress.advance(clock.share_done(step_count))
+            if validation is not None and step_count % validation.every_steps == 0:
+                _validate(validation, run, step_count, progress)
             if step_count % REPORT_STEPS == 0 or time.monotonic() - last_reported > REPORT_SECONDS:
                 _report(progress, step_count, loss, run, clock)
                 last_reported = time.monotonic()
@@ -110,14 +144,19 @@ def fit(name: str, draw: Draw, loss_of: Loss, options: argparse.Namespace) -> No
                 last_saved = time.monotonic()
         if step_count > first:
             _report(progress, step_count, loss, run, clock)
+        if validation is not None and run.best.judged_step != step_count:
+            _validate(validation, run, step_count, progress)
     save_checkpoint(options.checkpoint, step_count, clock.spent_seconds(), run)
     write_bundle(
         name,
         options.out,
         run.definition,
-        run.average.network.state_dict(),
-        training=_describe_training(options, step_count, clock, device, precision),
+        run.best.state or run.average.network.state_dict(),
+        training=_describe_training(options, step_count, clock, device, precision)
+        | run.best.describe()
+        | dict(about or {}),
         is_half=options.half,
+        side_px=getattr(options, "side", None),
     )
     logger.info("bundle=%s steps=%d seconds=%.0f", options.out, step_count, clock.spent_seconds())
 
@@ -130,7 +169,7 @@ def supervise(loss_of: Loss, outputs: torch.Tensor | tuple[torch.Tensor, ...], c
     loss = loss_of(full.float(), classes)
     for answer in coarser:
         stride = classes.shape[-1] // answer.shape[-1]
-        taken = classes[:, ::stride, ::stride, ::stride]
+        taken = classes[(slice(None), *[slice(None, None, stride)] * (classes.ndim - 1))]
         loss = loss + COARSE_WEIGHT * loss_of(answer.float(), taken)
     return loss
 
@@ -202,19 +241,20 @@ class _Clock:
 
 
 def _prepare(
-    name: str, options: argparse.Namespace, device: torch.device, precision: torch.dtype | None
+    name: str, options: argparse.Namespace, device: torch.device, precision: torch.dtype | None, cases: str | None
 ) -> tuple[Run, int, float]:
     """Return the network with all that trains it, the first step and the seconds spent before it."""
-    definition = NETWORKS[name][options.network or "unet"]
+    definition = ALL_NETWORKS[name][options.network or DEFAULT_NETWORKS[name]]
     start: dict[str, torch.Tensor] | None = None
     if options.init is not None:
         definition, start = read_start(name, options.init)
-        if options.network is not None and definition != NETWORKS[name][options.network]:
+        if options.network is not None and definition != ALL_NETWORKS[name][options.network]:
             raise NeedsPerson(f"{options.init} holds another network than {options.network}.", code="bad_bundle")
     network = build_network(definition)
     if start is not None:
         network.load_state_dict(start)
-    network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # a third faster
+    memory_format = _choose_memory_format(network)
+    network.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # a third faster
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     run = Run(
@@ -224,7 +264,8 @@ def _prepare(
         scaler=torch.amp.GradScaler(device.type, enabled=precision is torch.float16),
         definition=definition,
         origin=_name_origin(options),
-        cases=digest_cases(options.data),
+        cases=cases or digest_cases(options.data),
+        best=Best(),
     )
     first, spent_seconds = load_checkpoint(options.checkpoint, run)
     return run, first, spent_seconds
@@ -239,7 +280,7 @@ def _take_step(
     precision: torch.dtype | None,
 ) -> torch.Tensor:
     """Change the network by one batch and return its loss, still on the device."""
-    images = batch[0].to(device, non_blocking=True, memory_format=torch.channels_last_3d)
+    images = batch[0].to(device, non_blocking=True, memory_format=_choose_memory_format(run.network))
     classes = batch[1].to(device, non_blocking=True)
     with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
         outputs = forward(images)
@@ -265,6 +306,20 @@ def _report(progress: Progress, step: int, loss: torch.Tensor, run: Run, clock: 
     progress.show(step, value, float(run.optimizer.param_groups[0]["lr"]), clock.share_done(step))
 
 
+def _validate(validation: Validation, run: Run, step: int, progress: Progress) -> None:
+    """Judge the averaged network and keep it where it is the best so far; the first of equals stays."""
+    figures = validation.judge(run.average.network)
+    run.average.network.eval()
+    progress.show_figures(step, figures)
+    run.best.offer(step, figures[validation.score], figures, run.average.network)
+
+
+def _choose_memory_format(network: torch.nn.Module) -> torch.memory_format:
+    """Return the order of the axes in memory that suits the network's kernels, of two or three axes."""
+    is_flat = all(values.ndim != 5 for values in network.parameters())
+    return torch.channels_last if is_flat else torch.channels_last_3d
+
+
 def _log_folder(checkpoint: Path) -> Path:
     return checkpoint.parent / f"{checkpoint.stem}_log"
 
@@ -276,7 +331,7 @@ def _name_origin(options: argparse.Namespace) -> dict[str, Any]:
         "init": None if options.init is None else str(options.init.resolve()),
         "seed": options.seed,
         "batch": options.batch,
-    }
+    } | {name: getattr(options, name) for name in _MORE_ORIGIN if hasattr(options, name)}
 
 
 def _describe_training(

@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,31 @@ class Averaged:
                 kept.copy_(new)
 
 
+@dataclass(slots=True, kw_only=True)
+class Best:
+    """The best step of a training so far, by cases that are not trained on."""
+
+    score: float = -math.inf
+    step: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+    """Of that step."""
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The averaged weights after that step; empty where nothing was judged yet."""
+    judged_step: int = -1
+    """The last step that was judged."""
+
+    def offer(self, step: int, score: float, figures: dict[str, float], network: torch.nn.Module) -> None:
+        """Keep the weights of `network` where its `score` is the highest so far; what is no number never is."""
+        self.judged_step = step
+        if score > self.score:
+            self.score, self.step, self.figures = score, step, dict(figures)
+            self.state = {name: values.detach().cpu().clone() for name, values in network.state_dict().items()}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the model card needs to know; nothing where nothing was judged."""
+        return {"best_step": self.step, "validation": self.figures} if self.state else {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A network in training and all that trains it."""
@@ -50,6 +75,7 @@ class Run:
     """By option, `data`, `init`, `seed` and `batch`: what the weights follow from. Only the same goes on."""
     cases: str
     """Digest of the files in `data`; they may change, but not unsaid."""
+    best: Best
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:
@@ -74,6 +100,7 @@ def save_checkpoint(path: Path, step: int, seconds: float, run: Run) -> None:
         "average": run.average.network.state_dict(),
         "updates": run.average.updates,
         "scaler": run.scaler.state_dict(),
+        "best": asdict(run.best) if run.best.state else {},
     }
     part = path.with_suffix(".part")
     torch.save(state, part)
@@ -102,6 +129,8 @@ def load_checkpoint(path: Path, run: Run) -> tuple[int, float]:
         run.average.updates = state["updates"]
         if state.get("scaler") and run.scaler.is_enabled():
             run.scaler.load_state_dict(state["scaler"])
+        for name, value in (state.get("best") or {}).items():
+            setattr(run.best, name, value)
         return int(state["step"]), float(state.get("seconds", 0.0))
     except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, TypeError) as problem:
         raise NeedsPerson(

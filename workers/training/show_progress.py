@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,12 @@ class Progress:
             logger.info("%s done=%.1f%%", words, 100 * done)
         else:
             self._bar.update(self._task, completed=done, description=words)
+
+    def show_figures(self, step: int, figures: Mapping[str, float]) -> None:
+        """Report what the network was judged to be worth after `step`."""
+        for name, value in figures.items():
+            self._writer.add_scalar(f"validation/{name}", value, step)
+        logger.info("step=%d %s", step, " ".join(f"{name}={value:.3f}" for name, value in figures.items()))
 
 
 @contextmanager

@@ -17,11 +17,14 @@ import torch
 from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import INTENDED_USE, read_json
 from workers.models.networks import DEFINITIONS, LOCALIZER_SPACING_MM, NETWORKS, SEGMENTER_SPACING_MM
+from workers.models.us_networks import US_DEFAULTS, US_NETWORKS, is_for
+from workers.models.us_weights import read_side
 from workers.models.weights import read_definition, read_weights
 from workers.training.describe_data import describe_training_data
 from workers.training.golden_case import write_golden
 from workers.training.sample_localizer import CROP_VOXELS as LOCALIZER_PATCH_VOXELS
 from workers.training.sample_segmenter import PATCH_VOXELS as SEGMENTER_PATCH_VOXELS
+from workers.training.us_describe_bundle import US_KINDS, describe_us, describe_us_data
 
 VERSION: Final = "0.1.0"
 
@@ -52,7 +55,11 @@ _SEGMENTER_METADATA: Final[dict[str, Any]] = {
 METADATA: Final = {"parotid_localizer": _LOCALIZER_METADATA, "parotid_mass_segmenter": _SEGMENTER_METADATA}
 
 
-KINDS: Final = {"parotid_localizer": "localizer", "parotid_mass_segmenter": "segmenter"}
+ALL_NETWORKS: Final = NETWORKS | US_NETWORKS
+DEFAULT_NETWORKS: Final = dict.fromkeys(NETWORKS, "unet") | US_DEFAULTS
+"""By bundle, of CT and of ultrasound: the networks that can be trained for it, and the one where none is named."""
+
+KINDS: Final = {"parotid_localizer": "localizer", "parotid_mass_segmenter": "segmenter", **US_KINDS}
 """What the bundle says it is; `check_bundle.py` has a check for each."""
 
 
@@ -64,18 +71,25 @@ def write_bundle(
     *,
     training: Mapping[str, Any] | None = None,
     is_half: bool = False,
+    side_px: int | None = None,
 ) -> None:
     """Write the whole bundle `name` into the folder `bundle`.
 
     `is_half` stores kernels in half precision; biases and the statistics of
-    normalization, which are few and may be large, stay in single.
+    normalization, which are few and may be large, stay in single. `side_px` is
+    what an ultrasound network sees; None for CT.
     """
     save_weights(state, bundle, is_half=is_half)
-    complete_bundle(name, bundle, definition, training=training)
+    complete_bundle(name, bundle, definition, training=training, side_px=side_px)
 
 
 def complete_bundle(
-    name: str, bundle: Path, definition: Mapping[str, Any], *, training: Mapping[str, Any] | None = None
+    name: str,
+    bundle: Path,
+    definition: Mapping[str, Any],
+    *,
+    training: Mapping[str, Any] | None = None,
+    side_px: int | None = None,
 ) -> None:
     """Write `configs` and `golden` for the weights that are in the folder `bundle`; what it said of itself is kept.
 
@@ -83,17 +97,20 @@ def complete_bundle(
     """
     configs = bundle / "configs"
     configs.mkdir(parents=True, exist_ok=True)
+    if name in US_KINDS and side_px is None:
+        side_px = read_side(bundle)
     _write(
         configs / "inference.json",
         {
             "bundle_root": ".",
             "checkpoint": "$@bundle_root + '/models/model.pt'",
             "network_def": dict(definition),
-        },
+        }
+        | ({} if side_px is None else {"side_px": side_px}),
     )
     path = configs / "metadata.json"
     said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    metadata = describe(name, definition, training or said.get("training"))
+    metadata = describe(name, definition, training or said.get("training"), side_px)
     metadata["weights_sha256"] = hashlib.sha256((bundle / "models" / "model.pt").read_bytes()).hexdigest()
     if training is None:
         metadata |= {key: said[key] for key in ("version", "changelog", "data_source") if key in said}
@@ -127,6 +144,10 @@ def read_start(name: str, bundle: Path) -> tuple[dict[str, Any], dict[str, torch
         definition, state = read_definition(bundle), read_weights(bundle)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise NeedsPerson(f"The model bundle {bundle} cannot be loaded: {problem}", code="bad_bundle") from problem
+    if name in US_NETWORKS:
+        if not is_for(name, definition):
+            raise NeedsPerson(f"The model bundle {bundle} is no {KINDS[name]}: its network differs.", code="bad_bundle")
+        return definition, state
     for key in ("in_channels", "out_channels"):
         if definition.get(key) != DEFINITIONS[name][key]:
             raise NeedsPerson(f"The model bundle {bundle} is no {KINDS[name]}: {key} differs.", code="bad_bundle")
@@ -142,8 +163,36 @@ def read_data_source(bundle: Path) -> str:
     return str(metadata.get("data_source") or "")
 
 
-def describe(name: str, definition: Mapping[str, Any], training: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the bundle's metadata, keys as in MONAI's metadata schema; `kind`, `training` and spacing are our own."""
+def describe(
+    name: str,
+    definition: Mapping[str, Any],
+    training: Mapping[str, Any] | None = None,
+    side_px: int | None = None,
+) -> dict[str, Any]:
+    """Return the bundle's metadata, keys as in MONAI's schema; `kind`, `training`, spacing and side are our own."""
+    about = _describe_ct(name, definition) if side_px is None else describe_us(name, side_px)
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+        "version": VERSION,
+        "changelog": {VERSION: "first trained weights"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.partition("+")[0],
+        "numpy_version": numpy.__version__,
+        "required_packages_version": {},
+        "authors": "The parotid screener",
+        "copyright": "Apache-2.0",
+        "intended_use": INTENDED_USE,
+        "data_source": describe_training_data(training) if side_px is None else describe_us_data(training),
+        "kind": KINDS[name],
+        "training": dict(training or {}),
+        "references": about.pop("references"),
+        "eval_metrics": {},
+        **about,
+    }
+
+
+def _describe_ct(name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the metadata say of a CT network alone."""
     own = dict(METADATA[name])
     spacing_mm, channels = own.pop("spacing_mm"), own.pop("channels")
     size = LOCALIZER_PATCH_VOXELS if name == "parotid_localizer" else SEGMENTER_PATCH_VOXELS
@@ -165,24 +214,10 @@ def describe(name: str, definition: Mapping[str, Any], training: Mapping[str, An
     if definition["in_channels"] == 3:
         inputs["2"] = "gland mask softened by 2 mm"
     return {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
-        "version": VERSION,
-        "changelog": {VERSION: "first trained weights"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": numpy.__version__,
-        "required_packages_version": {},
-        "authors": "The parotid screener",
-        "copyright": "Apache-2.0",
-        "intended_use": INTENDED_USE,
-        "data_source": describe_training_data(training),
-        "kind": KINDS[name],
-        "training": dict(training or {}),
         "references": [
             "Babier et al. 2021, OpenKBP: the open-access knowledge-based planning grand challenge, Med Phys 48(9)",
             "Ronneberger et al. 2015, U-Net: convolutional networks for biomedical image segmentation, MICCAI",
         ],
-        "eval_metrics": {},
         "spacing_mm": [spacing_mm] * 3,
         **own,
         "network_data_format": {
