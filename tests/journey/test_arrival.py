@@ -2,12 +2,11 @@
 
 import random
 
-from pydicom.uid import UltrasoundImageStorage
 
 from screener.journey import Ending
 from screener.phantom import make_phantom
 from tests.peers.hospital import Hospital
-from tests.peers.scanner import make_ct
+from tests.unit.us_objects import TISSUE, draw_picture, make_object
 
 
 def test_two_studies_interleaved_on_one_association_are_one_run_each(clinic: Hospital) -> None:
@@ -65,7 +64,7 @@ def test_reprocess_screens_again_and_keeps_the_first_run(clinic: Hospital) -> No
 
 
 def test_ultrasound_is_set_aside_until_a_model_is_installed(clinic: Hospital) -> None:
-    ds = make_ct(SOPClassUID=UltrasoundImageStorage, Modality="US")
+    ds = make_object(draw_picture(TISSUE))
     clinic.scanner.send([ds])
     report = clinic.wait_for_ending(str(ds.StudyInstanceUID))
     assert report.ending is Ending.SET_ASIDE

@@ -11,10 +11,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from screener.us_study import Box
 
+LARGEST_PX: Final = 800
+"""The longer side, in pixels, at which pictures are looked for."""
 MAX_COLOR: Final = 40
 """Largest difference between red, green and blue of what counts as gray: lossy compression adds some 20."""
 MIN_LIT: Final = 6
@@ -66,41 +69,64 @@ def to_gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give the luminance (ITU-R BT.601) of (rows, columns, 3); gray comes back as it is."""
     if picture.ndim == 2:
         return picture
-    luminance = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.rint(luminance).astype(np.uint8)
+    return np.asarray(Image.fromarray(picture).convert("L"))
 
 
 def find_colored(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where a stored picture is of a color, (rows, columns)."""
     if picture.ndim == 2:
         return np.zeros(picture.shape, np.bool_)
-    return np.asarray(np.ptp(picture, axis=2) > MAX_COLOR, np.bool_)
+    red, green, blue = np.moveaxis(picture, 2, 0)
+    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    return np.asarray(high - low > MAX_COLOR, np.bool_)
 
 
 def find_pictures(picture: NDArray[np.uint8]) -> Found:
     """Find the pictures of a stored one: one, or two beside each other with a black gap between them."""
-    gray = to_gray(picture)
+    gray = _shrink(to_gray(picture))
     is_lit = _find_lit(gray)
     area = _find_tissue(gray, is_lit)
     if np.count_nonzero(area) < MIN_AREA * area.size:
         return Found(boxes=(), has_below=False)
-    whole = _bound(area)
-    top, has_below = _cut_below(area, is_lit, whole)
-    return Found(boxes=tuple(_split(area, is_lit, top)), has_below=has_below)
+    upper, has_below = _cut_below(area, is_lit, _bound(area))
+    boxes = tuple(_enlarge(box, area.shape, picture.shape) for box in _split(area, is_lit, upper))
+    return Found(boxes=boxes, has_below=has_below)
 
 
 def trim_region(picture: NDArray[np.uint8], box: Box) -> Box:
     """Cut what is empty off the sides of a region; what holds anything but small bits of text stays."""
-    gray = to_gray(picture)[box.top : box.bottom, box.left : box.right]
+    part = to_gray(picture[box.top : box.bottom, box.left : box.right])
+    gray = _shrink(part)
     area = _find_tissue(gray, _find_lit(gray))
     if np.count_nonzero(area) < MIN_AREA * area.size:
         return box
-    inner = _bound(area)
+    inner = _enlarge(_bound(area), area.shape, part.shape)
     return Box(
         top=box.top + inner.top,
         left=box.left + inner.left,
         bottom=box.top + inner.bottom,
         right=box.left + inner.right,
+    )
+
+
+def _shrink(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average squares of pixels where a picture has more of them than finding takes."""
+    factor = -(-max(gray.shape) // LARGEST_PX)
+    if factor == 1:
+        return gray
+    rows, columns = (size // factor for size in gray.shape)
+    squares = gray[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    return np.rint(squares.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+
+
+def _enlarge(box: Box, small: tuple[int, ...], large: tuple[int, ...]) -> Box:
+    """Where a box of a shrunk picture of shape `small` lies in the picture; what ends at the edge does there too."""
+    factor = -(-max(large[:2]) // LARGEST_PX)
+    return Box(
+        top=box.top * factor,
+        left=box.left * factor,
+        bottom=large[0] if box.bottom == small[0] else box.bottom * factor,
+        right=large[1] if box.right == small[1] else box.right * factor,
     )
 
 
