@@ -262,6 +262,10 @@ class Models(Section):
     """Bundle that segments masses inside a gland."""
     candidates: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "parotid_candidates"
     """Bundle that judges whether a candidate is a mass."""
+    us_segmenter: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    """Bundle that outlines a lesion on ultrasound; empty, as none ships: ultrasound studies are set aside."""
+    us_classifier: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    """Bundle that tells malignant from benign on ultrasound; empty: ultrasound studies are set aside."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the processor used by one worker; 0 leaves the choice to the library."""
 
@@ -546,9 +550,9 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
 
 def check_bundles(config: Config) -> None:
     """Raise ConfigError where a model bundle that the settings name is not there."""
-    for key in ("localizer", "segmenter", "candidates"):
+    for key in ("localizer", "segmenter", "candidates", "us_segmenter", "us_classifier"):
         name = getattr(config.models, key)
-        if not (config.bundles_folder / name / "configs" / "metadata.json").is_file():
+        if name and not (config.bundles_folder / name / "configs" / "metadata.json").is_file():
             raise ConfigError(f"models.{key}: there is no bundle {name} in {config.bundles_folder}")
 
 

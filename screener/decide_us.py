@@ -1,4 +1,4 @@
-"""The ultrasound answer: arithmetic on what was measured against the thresholds in force; no input or output."""
+"""SEGMENTED -> DECIDED: for ultrasound, what was measured against the thresholds in force; no input or output."""
 
 from screener.study import Thresholds
 from screener.us_study import Answer, UltrasoundVerdict

@@ -91,5 +91,16 @@ CT_JOURNEY = (
 US_JOURNEY = (
     Step(Stage.RECEIVED, "screener/receive.py", "as for CT"),
     Step(Stage.COMPLETE, "screener/complete.py", "as for CT"),
-    Step(Stage.SELECTED, "workers/us/select_frames.py", "set aside: no ultrasound model is installed yet"),
+    Step(
+        Stage.SELECTED, "workers/us/select_frames.py", "the B-mode pictures are taken; set aside where no model is set"
+    ),
+    Step(
+        Stage.SEGMENTED,
+        "workers/us/segment_lesion.py",
+        "the frame with the largest lesion, outlined, or that there is none",
+    ),
+    Step(Stage.DECIDED, "screener/decide_us.py", "its probability of malignancy against the threshold in force"),
+    Step(Stage.ENCODED, "workers/results/encode_us_results.py", "SR, SEG and capture encoded once and kept"),
+    Step(Stage.SENT, "workers/results/send_results.py", "as for CT"),
+    Step(Stage.NOTIFIED, "screener/notify.py", "as for CT"),
 )

@@ -11,9 +11,11 @@ from screener.archive import Archive
 from screener.config import Config
 from screener.store import Store
 from screener.study import AlgorithmIdentity
+from screener.us_study import MODEL_NAME_US
 
 if TYPE_CHECKING:
     from workers.models.candidate_machines import CandidateMachines
+    from workers.models.us_weights import UsNetwork
     from workers.models.weights import Bundle
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,15 @@ class Models:
     identity: AlgorithmIdentity
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UltrasoundModels:
+    """The networks of the ultrasound queue and who they are."""
+
+    segmenter: "UsNetwork"
+    classifier: "UsNetwork"
+    identity: AlgorithmIdentity
+
+
 @dataclass(slots=True, kw_only=True)
 class Bench:
     """Built once per worker process, after the fork."""
@@ -38,6 +49,7 @@ class Bench:
     archive: Archive
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _models: Models | None = None
+    _ultrasound_models: UltrasoundModels | None = None
 
     @property
     def lease(self) -> timedelta:
@@ -52,6 +64,16 @@ class Bench:
         if self._models is None:
             self._models = load_models(self.config)
         return self._models
+
+    def ultrasound_models(self) -> UltrasoundModels | None:
+        """The ultrasound networks, loaded at the first call; None where the settings name none.
+
+        Raises NeedsPerson where a bundle cannot be loaded.
+        """
+        settings = self.config.models
+        if self._ultrasound_models is None and settings.us_segmenter and settings.us_classifier:
+            self._ultrasound_models = load_ultrasound_models(self.config)
+        return self._ultrasound_models
 
 
 def load_models(config: Config) -> Models:
@@ -90,3 +112,39 @@ def load_models(config: Config) -> Models:
         identity.device_uid,
     )
     return Models(localizer=localizer, segmenter=segmenter, candidates=candidates, identity=identity)
+
+
+def load_ultrasound_models(config: Config) -> UltrasoundModels:
+    """Load the settings' ultrasound bundles."""
+    import torch
+
+    from screener import __version__
+    from workers.models.device import choose_device
+    from workers.models.us_image import US_PREPROCESSING_VERSION
+    from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
+    from workers.models.us_weights import load_us_bundle
+    from workers.results.identity import make_identity
+
+    if config.models.threads:
+        torch.set_num_threads(config.models.threads)
+    device, reason = choose_device(config.models.device)
+    logger.info("device=%s reason=%r", device, reason)
+    folder = config.bundles_folder
+    segmenter = load_us_bundle(config.models.us_segmenter, device, folder, kind=LESION_SEGMENTER)
+    classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
+    identity = make_identity(
+        weight_digests={bundle.name: bundle.digest for bundle in (segmenter, classifier)},
+        preprocessing_version=US_PREPROCESSING_VERSION,
+        version=__version__,
+        device_serial_number=socket.gethostname()[:64],
+        model_name=MODEL_NAME_US,
+    )
+    logger.info(
+        "models segmenter=%s/%s classifier=%s/%s device_uid=%s",
+        segmenter.name,
+        segmenter.digest[:12],
+        classifier.name,
+        classifier.digest[:12],
+        identity.device_uid,
+    )
+    return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity)

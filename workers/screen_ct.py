@@ -1,12 +1,8 @@
 """The CT journey from a claimed run to results owed: the list of its stages, in order."""
 
-import hashlib
-import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
@@ -16,15 +12,9 @@ from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run, Screening
 from screener.study import Candidate, Instance, Mass, Parotid, SeriesChoice, Thresholds, Verdict, Volume
 from workers.bench import Bench, Models
+from workers.run_stages import keep_results, make_run_key, stage
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Note:
-    """The sentence that a stage leaves in the study's history."""
-
-    sentence: str = ""
 
 
 def screen_ct(bench: Bench, run: Run) -> None:
@@ -37,7 +27,7 @@ def screen_ct(bench: Bench, run: Run) -> None:
     models = bench.models()
     started_at = bench.clock()
     began = time.monotonic()
-    with _stage(bench, run, Stage.SELECTED) as note:
+    with stage(bench, run, Stage.SELECTED) as note:
         images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
         series_instance_uid, choices = _select(bench, run, images)
         run_key, same = _record(bench, run, images, choices, models)
@@ -45,7 +35,7 @@ def screen_ct(bench: Bench, run: Run) -> None:
     if same is not None:
         bench.store.end_run_as(run, same, bench.clock())
         return
-    with _stage(bench, run, Stage.LOADED) as note:
+    with stage(bench, run, Stage.LOADED) as note:
         try:
             volume, choices = load_study(images, choices)
         except (SetAside, NeedsPerson) as outcome:
@@ -60,10 +50,10 @@ def screen_ct(bench: Bench, run: Run) -> None:
     if same is not None:
         bench.store.end_run_as(run, same, bench.clock())
         return
-    with _stage(bench, run, Stage.LOCALIZED) as note:
+    with stage(bench, run, Stage.LOCALIZED) as note:
         parotids = localize_parotids(volume, models.localizer)
         note.sentence = "; ".join(_describe_gland(parotid) for parotid in parotids)
-    with _stage(bench, run, Stage.SEGMENTED) as note:
+    with stage(bench, run, Stage.SEGMENTED) as note:
         masses = segment_masses(
             volume,
             parotids,
@@ -103,21 +93,6 @@ def screen_ct(bench: Bench, run: Run) -> None:
         verdict.is_flagged,
         time.monotonic() - began,
     )
-
-
-def make_run_key(run: Run, images: Sequence[Instance], models: Models) -> str:
-    """Digest of what is screened and how: the same key never runs twice.
-
-    Of the selected images (sorted SOP Instance UIDs and content digests), the
-    models' identity, the decision settings and the reprocess number.
-    """
-    parts = {
-        "images": sorted((image.sop_instance_uid, image.sha256) for image in images),
-        "models": models.identity.device_uid,
-        "decision": {key: value for key, value in asdict(run.thresholds).items() if key != "config_revision"},
-        "reprocess": run.reprocess_number,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
@@ -161,29 +136,7 @@ def _encode(
         thresholds=run.thresholds,
         run_number=run.number,
     )
-    return tuple(
-        Result(
-            role=file.role,
-            sop_class_uid=file.sop_class_uid,
-            sop_instance_uid=file.sop_instance_uid,
-            path=bench.archive.write_result(
-                run.study_id, run.number, file.role, file.content, attempt=run.attempts, suffix=file.suffix
-            ),
-            sha256=hashlib.sha256(file.content).hexdigest(),
-        )
-        for file in files
-    )
-
-
-@contextmanager
-def _stage(bench: Bench, run: Run, stage: Stage) -> Iterator[_Note]:
-    """Time a stage and, when it was reached, write its step and one log line."""
-    note = _Note()
-    began = time.monotonic()
-    yield note
-    seconds = time.monotonic() - began
-    bench.store.reached(run, stage, sentence=note.sentence, seconds=seconds, now=bench.clock())
-    logger.info("study=%d run=%d stage=%s seconds=%.1f", run.study_id, run.number, stage, seconds)
+    return keep_results(bench, run, files)
 
 
 def _record(
@@ -191,7 +144,8 @@ def _record(
 ) -> tuple[str, int | None]:
     """Store the choices; return the run's key, and the number of an earlier run with the same."""
     chosen = {choice.series_instance_uid for choice in choices if choice.is_chosen}
-    run_key = make_run_key(run, [image for image in images if image.series_instance_uid in chosen], models)
+    screened = [image for image in images if image.series_instance_uid in chosen]
+    run_key = make_run_key(run, screened, models.identity.device_uid)
     return run_key, bench.store.record_series(run, choices, run_key)
 
 

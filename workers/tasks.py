@@ -32,8 +32,8 @@ from workers.bench import Bench
 from workers.deliver import confirm, destination_of, send
 from workers.faults import describe_outside, is_of_accelerator, until_answered
 from workers.screen_ct import screen_ct
+from workers.screen_us import screen_us
 from workers.stop_in_order import put_back
-from workers.us.select_frames import select_frames
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,16 @@ def has_models() -> bool:
     return True
 
 
+def has_ultrasound_models() -> bool:
+    """Tell whether this worker can screen ultrasound, or set it aside where the settings name no models."""
+    try:
+        bench().ultrasound_models()
+    except NeedsPerson as outcome:
+        logger.error("ultrasound studies wait, for the models cannot be loaded: %s", outcome.reason)
+        return False
+    return True
+
+
 @app.task(name="screener.ct")  # type: ignore[untyped-decorator]
 def work_on_ct() -> None:
     """Screen the oldest due CT run; without models the runs wait, for their studies are not to blame."""
@@ -121,8 +131,9 @@ def work_on_ct() -> None:
 
 @app.task(name="screener.us")  # type: ignore[untyped-decorator]
 def work_on_us() -> None:
-    """Screen the oldest due ultrasound run."""
-    _work(Queue.US, lambda: work_on_run(bench(), Queue.US, screen_us))
+    """Screen the oldest due ultrasound run; where its models cannot be loaded the runs wait."""
+    if has_ultrasound_models():
+        _work(Queue.US, lambda: work_on_run(bench(), Queue.US, screen_us))
 
 
 @app.task(name="screener.results")  # type: ignore[untyped-decorator]
@@ -145,13 +156,6 @@ def _work(queue: Queue, work: Callable[[], bool]) -> None:
 def hint_again(queue: Queue) -> None:
     """Look once more: with the daemon's first hint lost, one worker still empties its queue."""
     app.send_task(f"screener.{queue}", queue=queue.value)
-
-
-def screen_us(bench: Bench, run: Run) -> None:
-    """Carry one run through the ultrasound journey."""
-    images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
-    select_frames(images)
-    raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
 
 
 def work_on_run(bench: Bench, queue: Queue, screen: Callable[[Bench, Run], None]) -> bool:

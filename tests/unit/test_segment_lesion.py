@@ -27,12 +27,12 @@ def a_frame(number: int, radius_px: float, spacing_mm: float | None = 0.1, side:
 
 def bright(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Segments what is bright."""
-    assert image.shape == (1, SIDE_PX, SIDE_PX)
-    return (image[0] + 1) / 2
+    assert image.shape == (1, 1, SIDE_PX, SIDE_PX)
+    return (image[:, 0] + 1) / 2
 
 
 def blind(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.zeros_like(image[0])
+    return np.zeros_like(image[:, 0])
 
 
 def test_the_lesion_lies_where_it_is_on_the_frames_own_grid() -> None:

@@ -193,7 +193,7 @@ def test_a_run_reads_the_images_that_were_judged_complete_and_none_that_came_whi
         read.append([image.sop_instance_uid for image in images])
         raise TryAgain("enough")
 
-    monkeypatch.setattr(tasks, "select_frames", stop)
+    monkeypatch.setattr("workers.us.select_frames.select_frames", stop)
     monkeypatch.setattr(screen_ct, "_select", lambda _, __, images: stop(images))
     world.bench._models = object()  # type: ignore[assignment]
     (judged,) = world.store.images_of(1, Path())

@@ -1,4 +1,4 @@
-"""SELECTED -> SEGMENTED: outline the lesion on every frame; the frame with the largest stands for the study.
+"""The lesion, outlined on every frame; the frame with the largest stands for the study.
 
 Largest is said in square millimeters where all frames are calibrated, else as a
 share of the picture: a pixel of one frame is not as large as one of another.
@@ -18,7 +18,7 @@ from screener.us_study import Frame, Lesion
 from workers.models.us_image import prepare_square, restore_picture, surround_picture
 
 Segmenter = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A picture (1, side, side), -1 to 1, to the probability that a pixel belongs to a lesion, (side, side)."""
+"""Pictures (n, 1, side, side), -1 to 1, to the probability that a pixel belongs to a lesion, (n, side, side)."""
 
 MIN_PROBABILITY: Final = 0.5
 MIN_SHARE: Final = 0.002
@@ -48,7 +48,7 @@ def segment_lesion(frames: Iterable[Frame], segmenter: Segmenter, side_px: int) 
 
 def _segment_frame(frame: Frame, segmenter: Segmenter, side_px: int) -> _Found | None:
     square = surround_picture(frame.gray.shape)
-    answer = segmenter(prepare_square(frame.gray, square, side_px))
+    (answer,) = segmenter(prepare_square(frame.gray, square, side_px)[None])
     probability = restore_picture(answer, square, frame.gray.shape)
     mask = keep_largest(probability >= MIN_PROBABILITY)
     area_px = int(mask.sum())

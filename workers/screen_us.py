@@ -1,0 +1,146 @@
+"""The ultrasound journey from a claimed run to results owed: the list of its stages, in order."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from screener.decide_us import decide_ultrasound
+from screener.journey import Stage
+from screener.outcomes import NeedsPerson, SetAside
+from screener.store import Result, Run
+from screener.store.values import LesionLine, UltrasoundOutcome
+from screener.study import Instance
+from screener.us_study import Frame, FrameChoice, Lesion, UltrasoundVerdict
+from workers.bench import Bench, UltrasoundModels
+from workers.run_stages import keep_results, make_run_key, stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def screen_us(bench: Bench, run: Run) -> None:
+    """Carry one run through the ultrasound journey; leaves by return, an outcome, or a bug."""
+    # The stages are imported after the fork: they bring torch and highdicom.
+    from workers.us.segment_lesion import segment_lesion
+
+    models = bench.ultrasound_models()
+    started_at = bench.clock()
+    with stage(bench, run, Stage.SELECTED) as note:
+        images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
+        frames = _select(bench, run, images)
+        note.sentence = f"{len(frames)} B-mode picture(s)"
+        if models is None:
+            raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
+        screened = _holding(images, frames)
+        run_key = make_run_key(run, screened, models.identity.device_uid)
+        same = bench.store.record_series(run, (), run_key)
+    if same is not None:
+        bench.store.end_run_as(run, same, bench.clock())
+        return
+    with stage(bench, run, Stage.SEGMENTED) as note:
+        lesion = segment_lesion(frames, models.segmenter, models.segmenter.side_px)
+        note.sentence = _describe_lesion(lesion)
+    malignancy, cam = _classify(lesion, models)
+    verdict = decide_ultrasound(
+        frames=len(frames), has_lesion=lesion is not None, malignancy=malignancy, thresholds=run.thresholds
+    )
+    began = time.monotonic()
+    results = _encode(bench, run, run_key, screened, verdict, lesion, cam, models=models, started_at=started_at)
+    notices = bench.config.notices.email
+    bench.store.finish_ultrasound_run(
+        run,
+        UltrasoundOutcome(
+            lesion=_record(lesion, verdict),
+            is_flagged=verdict.is_flagged,
+            results=results,
+            model_identity=models.identity.device_uid,
+        ),
+        destinations=[destination.name for destination in bench.config.results.destinations],
+        recipients=[("email", address) for address in notices.recipients] if notices.host else [],
+        seconds=time.monotonic() - began,
+        now=bench.clock(),
+    )
+
+
+def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[Frame, ...]:
+    """Select the frames; the reasons are stored also where no frame will do."""
+    from workers.us.select_frames import select_frames
+
+    try:
+        choices, frames = select_frames(images)
+    except (SetAside, NeedsPerson) as outcome:
+        bench.store.record_frames(run, cast("tuple[FrameChoice, ...]", outcome.choices))
+        raise
+    bench.store.record_frames(run, choices)
+    return frames
+
+
+def _holding(images: Sequence[Instance], frames: Sequence[Frame]) -> list[Instance]:
+    taken = {frame.sop_instance_uid for frame in frames}
+    return [image for image in images if image.sop_instance_uid in taken]
+
+
+def _classify(lesion: Lesion | None, models: UltrasoundModels) -> "tuple[float | None, NDArray[np.float32] | None]":
+    """Return the probability of malignancy, and where the network looked; None for both without a lesion."""
+    from workers.us.classify_lesion import classify_lesion, map_activation
+
+    if lesion is None:
+        return None, None
+    return classify_lesion(lesion, models.classifier), map_activation(lesion, models.classifier)
+
+
+def _encode(
+    bench: Bench,
+    run: Run,
+    run_key: str,
+    images: Sequence[Instance],
+    verdict: UltrasoundVerdict,
+    lesion: Lesion | None,
+    cam: "NDArray[np.float32] | None",
+    *,
+    models: UltrasoundModels,
+    started_at: datetime,
+) -> tuple[Result, ...]:
+    """Encode report, segmentation and capture once, and keep their bytes."""
+    from workers.results.encode_us_results import encode_us_results
+
+    thresholds = asdict(run.thresholds)
+    files = encode_us_results(
+        [image.path for image in images],
+        verdict,
+        lesion,
+        cam=cam,
+        identity=models.identity,
+        run_key=run_key,
+        started_at=started_at,
+        thresholds={name: thresholds[name] for name in ("min_malignancy", "config_revision")},
+        run_number=run.number,
+    )
+    return keep_results(bench, run, files)
+
+
+def _record(lesion: Lesion | None, verdict: UltrasoundVerdict) -> LesionLine:
+    """Give the numbers and words of the finding that are stored."""
+    line = LesionLine(answer=verdict.answer, probability=verdict.probability, reason=verdict.reason)
+    if lesion is None:
+        return line
+    return LesionLine(
+        answer=verdict.answer,
+        probability=verdict.probability,
+        reason=verdict.reason,
+        sop_instance_uid=lesion.frame.sop_instance_uid,
+        frame_number=lesion.frame.frame_number,
+        area_px=lesion.area_px,
+        longest_diameter_mm=lesion.longest_diameter_mm,
+        mean_probability=lesion.mean_probability,
+    )
+
+
+def _describe_lesion(lesion: Lesion | None) -> str:
+    if lesion is None:
+        return "no lesion"
+    size = lesion.longest_diameter_mm
+    return f"lesion of {lesion.area_px} pixels, " + ("not calibrated" if size is None else f"{size:.0f} mm")
