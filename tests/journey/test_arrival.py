@@ -2,7 +2,6 @@
 
 import random
 
-
 from screener.journey import Ending
 from screener.phantom import make_phantom
 from tests.peers.hospital import Hospital

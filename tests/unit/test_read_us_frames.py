@@ -98,6 +98,22 @@ def test_tables_of_colors_are_looked_up(tmp_path: Path, bits: int, scale: int) -
     assert np.array_equal(to_gray(_read(tmp_path, _make_palette(bits, scale))), GRAY)
 
 
+def _make_segmented(*words: int) -> FileDataset:
+    ds = _make_palette(16, 1)
+    for color in ("Red", "Green", "Blue"):
+        delattr(ds, f"{color}PaletteColorLookupTableData")
+        setattr(ds, f"Segmented{color}PaletteColorLookupTableData", np.array(words, "<u2").tobytes())
+    return ds
+
+
+def test_tables_in_segments_are_expanded_and_endless_ones_refused(tmp_path: Path) -> None:
+    falling = _make_segmented(0, 1, 65280, 1, 255, 0)  # one entry, and a line of 255 down to 0
+    assert _mean_difference(to_gray(_read(tmp_path, falling)), GRAY) < 1
+    for endless in ((0, 1, 255, *((1, 65535, 9) * 3)), (0, 1, 255, 2, 60000, 0, 0)):
+        with pytest.raises(NeedsPerson, match="cannot be read"):
+            _read(tmp_path, _make_segmented(*endless))
+
+
 def test_tables_of_a_big_endian_object_are_read_for_each_frame(tmp_path: Path) -> None:
     ds = _make_palette(16, 256)
     for color in ("Red", "Green", "Blue"):
@@ -135,6 +151,18 @@ def test_baseline_jpeg_comes_in_color_also_where_its_color_space_is_named_wrongl
     picture = _read(tmp_path, ds)
     assert _mean_difference(to_gray(picture), to_gray(COLORED)) < 3
     assert picture[230, 330].tolist() == pytest.approx([220, 40, 30], abs=8)
+
+
+def test_a_jpeg_with_impossible_sampling_is_refused_and_ends_no_process(tmp_path: Path) -> None:
+    stream = BytesIO()
+    Image.fromarray(COLORED).save(stream, "JPEG")
+    content = bytearray(stream.getvalue())
+    content[content.index(b"\xff\xc0") + 11] = 0xFF  # of the first component, T.81 B.2.2
+    ds = make_object(COLORED, PhotometricInterpretation="YBR_FULL_422", PixelData=encapsulate([bytes(content)]))
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    with pytest.raises(NeedsPerson, match="cannot be decoded: JPEG Baseline"):
+        _read(tmp_path, ds)
 
 
 def test_the_frames_asked_for_come_in_order_and_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +222,16 @@ def test_a_stream_that_no_decoder_takes_is_refused_by_the_name_of_its_transfer_s
     ds.file_meta.TransferSyntaxUID = HTJ2KLossless
     with pytest.raises(NeedsPerson, match="High-Throughput"):
         _read(tmp_path, ds)
+
+
+@pytest.mark.parametrize("syntax", ["", "1.2.840.10008.1.1"], ids=["none", "no transfer syntax"])
+def test_a_file_that_does_not_say_how_it_is_written_is_refused(tmp_path: Path, syntax: str) -> None:
+    instance = write_object(tmp_path, make_object(GRAY))
+    content = instance.path.read_bytes()
+    assert content.count(b"1.2.840.10008.1.2.1\0") == 1
+    instance.path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", syntax.encode().ljust(20, b"\0")))
+    with pytest.raises(NeedsPerson, match="cannot be read"):
+        next(read_frames(instance, [1]))
 
 
 def test_a_file_that_is_not_dicom_is_refused(tmp_path: Path) -> None:

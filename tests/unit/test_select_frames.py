@@ -27,6 +27,7 @@ from tests.unit.us_objects import (
     make_region,
     write_object,
 )
+from workers.us import select_frames as module
 from workers.us.find_pictures import to_gray
 from workers.us.select_frames import MAX_CLIP_FRAMES, MIN_CLIP_FRAMES, judge_frames, select_frames
 
@@ -187,6 +188,25 @@ def test_neither_order_nor_company_changes_what_is_taken(tmp_path: Path) -> None
 def test_frames_come_one_by_one(tmp_path: Path) -> None:
     judged = judge_frames([_write(tmp_path, _make_clip(5))])
     assert [next(judged).choice.frame_number for _ in range(2)] == [1, 2]
+
+
+def test_a_study_of_more_than_fits_in_memory_is_given_to_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 150_000)
+    images = [_write(tmp_path), _write(tmp_path)]
+    assert len(select_frames(images[:1])[1]) == 1
+    with pytest.raises(NeedsPerson, match="too large"):
+        select_frames(images)
+
+
+def test_of_very_many_objects_some_are_looked_at_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_OBJECTS", 2)
+    choices, frames = select_frames([_write(tmp_path) for _ in range(3)])
+    assert len(frames) == 2
+    assert [one.reason for one in choices if not one.is_taken] == ["Not looked at: 2 of 3 objects were, evenly spread."]
 
 
 def test_a_study_without_images_is_set_aside() -> None:

@@ -116,7 +116,7 @@ def _shrink(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return gray
     rows, columns = (size // factor for size in gray.shape)
     squares = gray[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    return np.rint(squares.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+    return np.asarray(np.rint(squares.mean(axis=(1, 3), dtype=np.float32)), np.uint8)
 
 
 def _enlarge(box: Box, small: tuple[int, ...], large: tuple[int, ...]) -> Box:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import get_expected_length, pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
@@ -25,6 +25,8 @@ MAX_FRAMES: Final = 16384
 """More frames than any clip has, so the number is wrong."""
 MAX_FILE_BYTES: Final = 2 << 30
 """A minute of uncompressed color at 30 frames of 640 x 480 a second."""
+MAX_TABLE_ENTRIES: Final = 65536
+"""Of a palette: as many as 16 bits can name."""
 
 Picture = NDArray[np.uint8]
 """(rows, columns) of gray, or (rows, columns, 3) of red, green and blue."""
@@ -33,6 +35,8 @@ _FARTHEST = 1e9
 _GRAY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
 _PALETTES = tuple(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue"))
+_SEGMENTED = tuple(f"Segmented{keyword}" for keyword in _PALETTES)
+_DISCRETE, _LINEAR = 0, 1
 
 
 def read_header(instance: Instance) -> Dataset:
@@ -58,13 +62,16 @@ def read_frames(instance: Instance, numbers: Iterable[int]) -> Iterator[tuple[in
     """
     with reading(instance):
         ds = read_file(instance.path)
-    if "PixelData" not in ds:
-        raise NeedsPerson(f"SOP Instance UID {instance.sop_instance_uid} has no pixels.", code="truncated_pixel_data")
-    name = UID(ds.file_meta.TransferSyntaxUID).name
-    accept_retired(ds)
-    _check_length(ds, instance)
-    if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
-        _swap_tables(ds)
+        name = UID(ds.file_meta.TransferSyntaxUID).name
+        if "PixelData" not in ds:
+            raise NeedsPerson(
+                f"SOP Instance UID {instance.sop_instance_uid} has no pixels.", code="truncated_pixel_data"
+            )
+        accept_retired(ds)
+        _check_length(ds, instance)
+        _check_segments(ds)
+        if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+            _swap_tables(ds)
     for number in numbers:
         try:
             with warnings.catch_warnings():
@@ -87,11 +94,10 @@ def _check_length(ds: Dataset, instance: Instance) -> None:
     """
     if UID(ds.file_meta.TransferSyntaxUID).is_encapsulated:
         return
-    with reading(instance):
-        expected = {get_expected_length(ds)}
-        if ds.PhotometricInterpretation == "YBR_FULL_422":
-            expected.add(count_frames(ds) * int(ds.Rows) * int(ds.Columns) * 3)
-        length = len(ds.PixelData)
+    expected = {get_expected_length(ds)}
+    if ds.PhotometricInterpretation == "YBR_FULL_422":
+        expected.add(count_frames(ds) * int(ds.Rows) * int(ds.Columns) * 3)
+    length = len(ds.PixelData)
     if length < min(expected):
         raise NeedsPerson(
             f"The pixels of SOP Instance UID {instance.sop_instance_uid} are cut short: {length} of {min(expected)} "
@@ -102,9 +108,32 @@ def _check_length(ds: Dataset, instance: Instance) -> None:
         raise _undecodable(instance, "is not of the size that its header says")
 
 
+def _check_segments(ds: Dataset) -> None:
+    """Raise ValueError where the segments of a table (PS3.3 C.7.9.2) would become more entries than a table has.
+
+    Segments that repeat others are refused too: of these a few could stand for any number.
+    """
+    for keyword in _SEGMENTED:
+        data = ds.get(keyword) or b""
+        if data:
+            bits = int(ds[keyword.replace("Segmented", "").replace("Data", "Descriptor")].value[2])
+            order = ">" if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+            _count_entries(np.frombuffer(data[: len(data) // 2 * 2], "u1" if bits == 8 else f"{order}u2"))
+
+
+def _count_entries(words: NDArray[np.integer]) -> None:
+    at = entries = 0
+    while at + 1 < len(words):
+        kind, length = int(words[at]), int(words[at + 1])
+        entries += length
+        if kind not in {_DISCRETE, _LINEAR} or entries > MAX_TABLE_ENTRIES:
+            raise ValueError("the table of colors has more segments than it may have")
+        at += 2 + (length if kind == _DISCRETE else 1)
+
+
 def _decode(ds: Dataset, number: int) -> Picture:
     check_stream(ds, number)
-    stored = pixel_array(ds, index=number - 1)
+    stored = pixel_array(ds, index=number - 1, decoding_plugin=_choose_decoder(ds))
     kind = str(ds.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
         return _color_by_table(stored, ds)
@@ -114,6 +143,12 @@ def _decode(ds: Dataset, number: int) -> Picture:
         raise ValueError("neither gray nor color")
     gray = _apply_window(stored, ds)
     return 255 - gray if kind == "MONOCHROME1" else gray
+
+
+def _choose_decoder(ds: Dataset) -> str:
+    """Pillow for JPEG of 8 bits, and the library's choice for the rest: GDCM 3.2 ends the process over a broken one."""
+    is_jpeg = ds.file_meta.TransferSyntaxUID in {JPEGBaseline8Bit, JPEGExtended12Bit}
+    return "pillow" if is_jpeg and int(ds.BitsAllocated) == 8 else ""
 
 
 def _to_8_bits(values: NDArray[np.integer], bits: int) -> Picture:

@@ -37,6 +37,8 @@ MAX_CLIP_FRAMES: Final = 40
 MIN_CLIP_FRAMES: Final = 4
 MAX_OBJECTS: Final = 400
 """Stills and clips looked at; of more, so many evenly spread ones."""
+MAX_HELD_BYTES: Final = 1 << 30
+"""Of all pictures taken: a thousand of 1080 rows."""
 
 NO_B_MODE: Final = "no_b_mode_frame"
 
@@ -78,8 +80,12 @@ def select_frames(images: Sequence[Instance]) -> tuple[tuple[FrameChoice, ...], 
     """
     judged: list[Judged] = []
     frames: list[Frame] = []
+    held_bytes = 0
     for one in judge_frames(images):
         frames += one.frames
+        held_bytes += sum(frame.gray.nbytes for frame in one.frames)
+        if held_bytes > MAX_HELD_BYTES:
+            raise NeedsPerson("The study's pictures are too large to be searched together.", code="absurd_size")
         judged.append(Judged(choice=one.choice, frames=(), count=one.count, failure=one.failure))
     choices = tuple(_join_runs(judged))
     if not frames:
