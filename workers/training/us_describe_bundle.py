@@ -24,8 +24,8 @@ PUBLISHED: Final = {
 _SEGMENTER: Final[dict[str, Any]] = {
     "name": "Ultrasound lesion segmenter",
     "task": "Lesion in a B-mode ultrasound image",
-    "description": f"A 2D network that outlines a lesion in one B-mode image. {NO_PAROTID_TUMOR}",
-    "label_classes": "outlines of breast lesions and thyroid nodules; none in healthy breasts and glands",
+    "description": "A 2D network that outlines a lesion in one B-mode image.",
+    "label_classes": "outlines of lesions; none in pictures without a lesion",
     "pred_classes": "one channel: lesion",
     "references": [
         "Chen et al. 2018, Encoder-decoder with atrous separable convolution for semantic image segmentation, ECCV",
@@ -36,8 +36,8 @@ _SEGMENTER: Final[dict[str, Any]] = {
 _CLASSIFIER: Final[dict[str, Any]] = {
     "name": "Ultrasound lesion classifier",
     "task": "Benign or malignant: a lesion in a B-mode ultrasound image",
-    "description": f"A 2D network that rates the rectangle around a lesion. {NO_PAROTID_TUMOR}",
-    "label_classes": "benign or malignant: pathology of breast lesions, TI-RADS of thyroid nodules",
+    "description": "A 2D network that rates the rectangle around a lesion.",
+    "label_classes": "benign or malignant, as data_source says; healthy tissue counts as benign",
     "pred_classes": "one value: malignant",
     "references": [
         "He et al. 2016, Deep residual learning for image recognition, CVPR",
@@ -84,8 +84,9 @@ def describe_us_data(training: Mapping[str, Any] | None) -> str:
     training = training or {}
     sources: Sequence[str] = training.get("sources", ())
     words = "; ".join(PUBLISHED.get(source, f"cases of the source {source}") for source in sources) or NOT_RECORDED
-    words = f"{words}. {NO_PAROTID_TUMOR}"
+    if sources and all(source in PUBLISHED for source in sources):
+        words = f"{words}. {NO_PAROTID_TUMOR}"
     if not training.get("start"):
         return words
     before = training.get("start_data_source") or "unknown data"
-    return f"{words} It started from the weights of {training['start']}, which were trained on: {before}"
+    return f"{words} - it started from the weights of {training['start']}, which were trained on: {before}"

@@ -24,11 +24,13 @@ class TrainingCases:
     validation: list[UsCase]
     digest: str
     """Of the files, of both parts."""
+    counts: dict[str, dict[str, int]]
+    """As `count_parts` returns them, the test part's among them."""
 
     def describe(self) -> dict[str, Any]:
         """Return what the model card needs to know of them."""
-        both = [case.row for case in (*self.train, *self.validation)]
-        return {"sources": sorted({row.source for row in both}), "cases": count_parts(both)}
+        sources = {case.row.source for case in (*self.train, *self.validation)}
+        return {"sources": sorted(sources), "cases": self.counts}
 
     def steps_of_an_epoch(self, batch: int) -> int:
         """Return after how many steps as many samples were drawn as there are cases."""
@@ -52,13 +54,15 @@ def add_us_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Pa
 def load_cases(folders: Sequence[Path]) -> TrainingCases:
     """Decode the cases of `folders` to train on and to choose by; say the counts of all three parts."""
     rows: list[CaseRow] = [row for folder in folders for row in list_rows(folder)]
-    for kind, counts in count_parts(rows).items():
-        logger.info("cases=%s %s", kind, " ".join(f"{part}={count}" for part, count in counts.items()))
+    counts = count_parts(rows)
+    for kind, by_part in counts.items():
+        logger.info("cases=%s %s", kind, " ".join(f"{part}={count}" for part, count in by_part.items()))
     train, validation = take_part(rows, Part.TRAIN), take_part(rows, Part.VALIDATION)
     return TrainingCases(
         train=list(read_cases(train)),
         validation=list(read_cases(validation)),
         digest=digest_rows([*train, *validation]),
+        counts=counts,
     )
 
 
