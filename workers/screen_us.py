@@ -28,12 +28,12 @@ def screen_us(bench: Bench, run: Run) -> None:
 
     models = bench.ultrasound_models()
     started_at = bench.clock()
+    images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
+    if models is None:  # before anything is read: nobody need look at a file that nobody wants to have screened
+        raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
     with stage(bench, run, Stage.SELECTED) as note:
-        images = bench.store.images_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
         frames = _select(bench, run, images)
         note.sentence = f"{len(frames)} B-mode picture(s)"
-        if models is None:
-            raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
         screened = _holding(images, frames)
         run_key = make_run_key(run, screened, models.identity.device_uid)
         same = bench.store.record_series(run, (), run_key)

@@ -175,10 +175,19 @@ def test_no_lesion_is_an_answer_with_a_report_alone(open_clinic) -> None:  # typ
     assert [result.role for result in report.runs[0].results] == ["sr"]
 
 
-def test_without_models_the_study_is_set_aside_and_its_frames_are_told(open_clinic) -> None:  # type: ignore[no-untyped-def]
-    report = open_clinic(60, None).screen()
+def test_without_models_the_study_is_set_aside_unread(open_clinic) -> None:  # type: ignore[no-untyped-def]
+    clinic = open_clinic(60, None)
+    clinic.bench.archive.path("us.dcm").write_bytes(b"no DICOM")
+    report = clinic.screen()
     assert (report.ending, report.code) == (Ending.SET_ASIDE, "no_ultrasound_model")
-    assert [frame.is_taken for frame in report.runs[0].frames] == [True]
+
+
+def test_a_study_without_a_frame_to_be_searched_has_its_reasons_told(open_clinic) -> None:  # type: ignore[no-untyped-def]
+    clinic = open_clinic(60, models_with(2.0))
+    clinic.bench.archive.path("us.dcm").write_bytes(b"no DICOM")
+    report = clinic.screen()
+    assert report.ending is Ending.FAILED
+    assert [frame.is_taken for frame in report.runs[0].frames] == [False]
 
 
 def a_lesion() -> Lesion:
