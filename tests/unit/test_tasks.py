@@ -196,6 +196,7 @@ def test_a_run_reads_the_images_that_were_judged_complete_and_none_that_came_whi
     monkeypatch.setattr("workers.us.select_frames.select_frames", stop)
     monkeypatch.setattr(screen_ct, "_select", lambda _, __, images: stop(images))
     world.bench._models = object()  # type: ignore[assignment]
+    monkeypatch.setattr(Bench, "ultrasound_models", lambda _: object())
     (judged,) = world.store.images_of(1, Path())
     world.store.record_instance(an_instance(2), START)
     world.screen(screen_us)
