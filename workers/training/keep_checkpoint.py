@@ -150,7 +150,7 @@ def _must_share_origin(path: Path, state: dict[str, Any], run: Run) -> None:
         )
         return
     differences = [
-        f"--{option} was {_say(origin.get(option))} and is {_say(value)} now"
+        f"--{option.replace('_', '-')} was {_say(origin.get(option))} and is {_say(value)} now"
         for option, value in run.origin.items()
         if origin.get(option) != value
     ]
