@@ -219,6 +219,7 @@ def test_a_study_without_images_is_set_aside() -> None:
     [
         ("ultrasound/gdcm-US-ALOKA-16.dcm", 2, 0.3827),
         ("transfer_syntaxes/US-YBR_FULL_422-EVRLE.dcm", 1, 0.0616),
+        ("transfer_syntaxes/no-pixel-spacing.dcm", 0, None),
         ("ultrasound/US-PAL-8-10x-echo", 0, None),
         ("ultrasound/US-RGB-8-epicard", 0, None),
         ("ultrasound/US-RGB-8-esopecho", 0, None),

@@ -93,13 +93,13 @@ def find_pictures(picture: NDArray[np.uint8]) -> Found:
     return Found(boxes=boxes, has_below=has_below)
 
 
-def trim_region(picture: NDArray[np.uint8], box: Box) -> Box:
-    """Cut what is empty off the sides of a region; what holds anything but small bits of text stays."""
+def trim_region(picture: NDArray[np.uint8], box: Box) -> Box | None:
+    """Cut what is empty off the sides of a region; None where it is empty but for text, as of a probe in the air."""
     part = to_gray(picture[box.top : box.bottom, box.left : box.right])
     gray = _shrink(part)
     area = _find_tissue(gray, _find_lit(gray))
     if np.count_nonzero(area) < MIN_AREA * area.size:
-        return box
+        return None
     inner = _enlarge(_bound(area), area.shape, part.shape)
     return Box(
         top=box.top + inner.top,

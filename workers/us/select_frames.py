@@ -191,9 +191,8 @@ def _judge_frame(source: _Source, number: int, picture: NDArray[np.uint8]) -> Ju
 def _find_b_mode(source: _Source, picture: NDArray[np.uint8]) -> tuple[list[Region], list[str]]:
     """Where the pictures of a frame lie, and what is to be said of how they were found."""
     if source.regions is not None:
-        found = [
-            Region(box=trim_region(picture, one.box), spacing_mm=one.spacing_mm) for one in source.regions.pictures
-        ]
+        trimmed = [(trim_region(picture, one.box), one.spacing_mm) for one in source.regions.pictures]
+        found = [Region(box=box, spacing_mm=spacing_mm) for box, spacing_mm in trimmed if box is not None]
         return found, ["by its regions", *([source.regions.refusal] if source.regions.refusal else [])]
     by_content = find_pictures(picture)
     notes = ["found by content"]
