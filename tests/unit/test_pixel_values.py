@@ -1,12 +1,16 @@
 """Pixels are read as they were written or refused: bits, sign, overlays, padding, length and stream of one slice."""
 
 import struct
+import subprocess
+import sys
 from copy import deepcopy
+from io import BytesIO
 from pathlib import Path
 
 import gdcm
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
@@ -15,6 +19,7 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -313,6 +318,48 @@ def test_a_lossless_jpeg_with_bytes_that_belong_to_nothing_is_refused(tmp_path: 
     check_stream(ds, 0)
     at = stream.index(marker)
     ds.PixelData = encapsulate([stream[:at] + b"\x0a\x0f" + stream[at:]], has_bot=False)
+    with pytest.raises(ValueError, match="belong to nothing"):
+        check_stream(ds, 0)
+
+
+def gray_jpeg(folder: Path, *, bits: int) -> tuple[Dataset, bytes]:
+    """A CT slice of 8 bits in a lossy JPEG, its elements fit for `bits` allocated."""
+    ds, _ = slice_with_bone()
+    shades = np.tile(np.arange(int(ds.Columns), dtype=np.uint8), (int(ds.Rows), 1))
+    buffer = BytesIO()
+    Image.fromarray(shades).save(buffer, "JPEG")
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, 8, 7, 0
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    return ds, buffer.getvalue()
+
+
+def test_a_jpeg_of_8_bits_with_bytes_that_belong_to_nothing_ends_no_process(tmp_path: Path) -> None:
+    ds, stream = gray_jpeg(tmp_path, bits=8)
+    broken = bytearray(stream)
+    broken[3] = 0  # in place of the marker of the first segment
+    path = tmp_path / "ct.dcm"
+    for content in (stream, bytes(broken)):
+        ds.PixelData = encapsulate([content], has_bot=False)
+        ds["PixelData"].is_undefined_length = True
+        ds.save_as(path, enforce_file_format=True)
+        program = f"""
+from pathlib import Path
+from screener.study import Instance
+from workers.ct.decode_slice import SliceDecoder
+path = Path({str(path)!r})
+instance = Instance(sop_instance_uid="1", sop_class_uid="1", series_instance_uid="1", path=path, sha256="")
+print(SliceDecoder().decode(instance, ({int(ds.Rows)}, {int(ds.Columns)})).max())
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) > 0
+
+
+def test_a_jpeg_with_stray_bytes_for_a_decoder_that_dies_of_them_is_refused(tmp_path: Path) -> None:
+    ds, stream = gray_jpeg(tmp_path, bits=16)
+    ds.PixelData = encapsulate([stream], has_bot=False)
+    check_stream(ds, 0)
+    ds.PixelData = encapsulate([stream[:2] + b"\x0a\x0f" + stream[2:]], has_bot=False)
     with pytest.raises(ValueError, match="belong to nothing"):
         check_stream(ds, 0)
 
