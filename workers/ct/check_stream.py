@@ -7,14 +7,22 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes, RLELossless
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 MAX_TILES: Final = 4096
 """Of a JPEG 2000 stream: each costs the decoder memory of its own."""
 _WITH_STREAM = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 _SOI, _SOC_SIZ = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}  # SOFn (T.81 table B.1), SOF55 (T.87)
-_LOSSLESS_MARKER, _SCAN_MARKER = 0xC3, 0xDA
+_SCAN_MARKER = 0xDA
 _DCT_MARKERS = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
@@ -56,9 +64,17 @@ def check_stream(ds: Dataset, number: int) -> Values:
         raise ValueError("the stream is of another size than the header says")
     if stream.bits > int(ds.BitsAllocated):
         raise ValueError("the stream has more bits than the header sets aside")
+    if stream.has_stray and syntax in JPEGTransferSyntaxes and not choose_decoder(ds):
+        raise ValueError("the stream holds bytes that belong to nothing")  # over which GDCM 3.2 ends the process
     if syntax not in {*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes}:
         return Values(bits=bits, written_bits=stream.bits)
     return Values(bits=stream.bits, written_bits=stream.bits, is_signed=stream.is_signed)
+
+
+def choose_decoder(ds: Dataset) -> str:
+    """Pillow for JPEG of 8 bits, over which, where it is broken, GDCM 3.2 ends the process; else the library's choice."""
+    is_jpeg = ds.file_meta.TransferSyntaxUID in {JPEGBaseline8Bit, JPEGExtended12Bit}
+    return "pillow" if is_jpeg and int(ds.BitsAllocated) == 8 else ""
 
 
 def _get_frame(ds: Dataset, number: int) -> bytes:
@@ -79,6 +95,8 @@ class _Stream:
     components: int
     bits: int
     is_signed: bool = False
+    has_stray: bool = False
+    """Whether there are bytes before its scan that belong to nothing."""
 
 
 def _check_rle(frame: bytes, pixels: int) -> None:
@@ -110,13 +128,13 @@ def _count_rle(segment: bytes) -> int:
 
 
 def _read_jpeg(frame: bytes) -> _Stream:
-    """The frame header of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2); ValueError without one.
+    """The frame header of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2); ValueError without one and a scan behind it.
 
-    Bytes that belong to nothing are skipped, as decoders do.
+    Bytes that belong to nothing are skipped, as decoders do, and told.
     """
     at = len(_SOI)
     has_stray = False
-    lossless: _Stream | None = None
+    header: tuple[int, int, int, int] | None = None
     while 0 <= at <= len(frame) - 10:
         marker = frame[at + 1]
         if frame[at] != 0xFF or marker in {0x00, 0xFF}:  # stray, stuffed or fill bytes
@@ -124,24 +142,16 @@ def _read_jpeg(frame: bytes) -> _Stream:
             at = frame.find(b"\xff", at + 1)
         elif marker in _WITHOUT_LENGTH:
             at += 2
-        elif marker in _FRAME_MARKERS and lossless is None:
-            bits, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
-            if marker in _DCT_MARKERS and bits not in {8, 12}:  # T.81 table B.2
-                raise ValueError("the stream has bits that its process does not have")
-            stream = _Stream(rows=rows, columns=columns, components=components, bits=bits)
-            if marker != _LOSSLESS_MARKER:
-                return stream
-            lossless = stream
-            at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-        elif lossless is not None and marker == _SCAN_MARKER:
-            if has_stray:  # GDCM 3.2 ends the process over them
-                raise ValueError("the stream holds bytes that belong to nothing")
-            return lossless
+        elif marker == _SCAN_MARKER and header is not None:
+            bits, rows, columns, components = header
+            return _Stream(rows=rows, columns=columns, components=components, bits=bits, has_stray=has_stray)
         else:
+            if marker in _FRAME_MARKERS and header is None:
+                header = struct.unpack_from(">BHHB", frame, at + 4)
+                if marker in _DCT_MARKERS and header[0] not in {8, 12}:  # T.81 table B.2
+                    raise ValueError("the stream has bits that its process does not have")
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4], "big"))
-    if lossless is not None:
-        raise ValueError("the stream has no scan")
-    raise ValueError("the stream has no frame header")
+    raise ValueError("the stream has no frame header" if header is None else "the stream has no scan")
 
 
 def _read_jpeg_2000(frame: bytes) -> _Stream:

@@ -13,7 +13,7 @@ from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
-from workers.ct.check_stream import Values, check_stream
+from workers.ct.check_stream import Values, check_stream, choose_decoder
 from workers.ct.check_values import AIR_HU
 from workers.ct.decode_jpeg import accept_retired, register_decoder
 from workers.ct.list_frames import flatten_frame
@@ -120,6 +120,7 @@ def _decode_words(ds: Dataset, number: int, uid: str) -> tuple[Words, Values]:
         words: Words = pixel_array(
             ds,
             index=max(0, number - 1),
+            decoding_plugin=choose_decoder(ds),
             pixel_representation=0,
             bits_stored=values.written_bits,
             correct_unused_bits=False,

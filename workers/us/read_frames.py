@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import get_expected_length, pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import UID, ExplicitVRBigEndian
 
 from screener.outcomes import NeedsPerson
 from screener.study import Instance
-from workers.ct.check_stream import check_stream
+from workers.ct.check_stream import check_stream, choose_decoder
 from workers.ct.decode_jpeg import accept_retired
 from workers.ct.decode_slice import MAX_SIZE, reading
 from workers.ct.read_file import BROKEN_FILE, read_file
@@ -133,7 +133,7 @@ def _count_entries(words: NDArray[np.integer]) -> None:
 
 def _decode(ds: Dataset, number: int) -> Picture:
     check_stream(ds, number)
-    stored = pixel_array(ds, index=number - 1, decoding_plugin=_choose_decoder(ds))
+    stored = pixel_array(ds, index=number - 1, decoding_plugin=choose_decoder(ds))
     kind = str(ds.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
         return _color_by_table(stored, ds)
@@ -143,12 +143,6 @@ def _decode(ds: Dataset, number: int) -> Picture:
         raise ValueError("neither gray nor color")
     gray = _apply_window(stored, ds)
     return 255 - gray if kind == "MONOCHROME1" else gray
-
-
-def _choose_decoder(ds: Dataset) -> str:
-    """Pillow for JPEG of 8 bits, and the library's choice for the rest: GDCM 3.2 ends the process over a broken one."""
-    is_jpeg = ds.file_meta.TransferSyntaxUID in {JPEGBaseline8Bit, JPEGExtended12Bit}
-    return "pillow" if is_jpeg and int(ds.BitsAllocated) == 8 else ""
 
 
 def _to_8_bits(values: NDArray[np.integer], bits: int) -> Picture:
