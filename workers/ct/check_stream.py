@@ -72,7 +72,7 @@ def check_stream(ds: Dataset, number: int) -> Values:
 
 
 def choose_decoder(ds: Dataset) -> str:
-    """Pillow for JPEG of 8 bits, over which, where it is broken, GDCM 3.2 ends the process; else the library's choice."""
+    """Pillow for JPEG of 8 bits: GDCM 3.2 ends the process over a broken one; else the library's own choice."""
     is_jpeg = ds.file_meta.TransferSyntaxUID in {JPEGBaseline8Bit, JPEGExtended12Bit}
     return "pillow" if is_jpeg and int(ds.BitsAllocated) == 8 else ""
 
