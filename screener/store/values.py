@@ -80,11 +80,13 @@ class QuietStudy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwedHint:
-    """One hint that the broker should take, and the rows it stands for."""
+    """One hint that the broker should take, and the work that it stands for."""
 
     queue: Queue
-    row_ids: tuple[int, ...]
-    """Runs, or on queue results deliveries."""
+    row_id: int | None = None
+    """Of a run, or on queue results of a delivery, that the broker was never told of."""
+    told_before: datetime | None = None
+    """In its place: for all due work of the queue that the broker was told of no later than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -426,7 +426,10 @@ def test_hints_are_sent_for_new_work_and_once_a_minute_for_old(store: Store) -> 
         store.hinted(owed, now)
     assert store.owed_hints(now + timedelta(seconds=59), minute) == []
     (stale,) = store.owed_hints(now + minute, minute)
-    assert len(stale.row_ids) == 3
+    assert (stale.queue, stale.row_id) == (Queue.CT, None)
+    store.hinted(stale, now + minute)
+    assert store.owed_hints(now + minute, minute) == []
+    assert len(store.owed_hints(now + 2 * minute, minute)) == 1
 
 
 def test_an_instant_without_time_zone_is_refused(store: Store) -> None:
