@@ -11,6 +11,7 @@ from screener.dispatch import dispatch_study
 from screener.explain import describe_study
 from screener.journey import Ending, Queue
 from screener.recover import recover_expired_leases
+from screener.replay import describe_replay, replay
 from screener.store import LeaseLostError, Result, Run, Store, open_store
 from screener.store.values import LesionLine, OwedNotice, UltrasoundOutcome
 from screener.us_study import Answer, FrameChoice
@@ -156,3 +157,10 @@ def test_a_run_that_was_lost_leaves_nothing(store: Store) -> None:
     report = store.study_report(1)
     assert report is not None
     assert report.runs[0].lesion is None
+
+
+def test_a_replay_of_the_ct_settings_leaves_ultrasound_out(store: Store) -> None:
+    run, now = claimed(store, 1)
+    finish(store, run, 0.83, now)
+    assert list(store.decided_runs()) == []
+    assert "0 studies" in describe_replay(replay(store.decided_runs(), THRESHOLDS))
