@@ -143,13 +143,13 @@ class Questions(Base):
             return _oddities(connection, sa.true())[::-1][:limit]
 
     def decided_runs(self, since: datetime | None = None) -> Iterator[DecidedRun]:
-        """Yield the newest finished run of each study with all that its decision rests on, by study number.
+        """Yield the newest finished CT run of each study with all that its decision rests on, by study number.
 
         `since` leaves out the runs that ended before. Each run is read by itself: a long list holds nothing up.
         """
         newest = (
             sa.select(sa.func.max(t.runs.c.id))
-            .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+            .where(t.runs.c.queue == Queue.CT, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
             .group_by(t.runs.c.study_id)
         )
         query = sa.select(t.runs).where(t.runs.c.id.in_(newest)).order_by(t.runs.c.study_id)
