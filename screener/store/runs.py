@@ -217,21 +217,9 @@ class Runs(Base):
         _step(connection, run, Stage.DECIDED, sentence=finding.reason, seconds=None, now=now)
         sentence = f"results owed to {len(owed.destinations)} destination(s), notices to {told} recipient(s)"
         _step(connection, run, Stage.ENCODED, sentence=sentence, seconds=seconds, now=now)
-        connection.execute(
-            t.runs.update()
-            .where(t.runs.c.id == run.run_id)
-            .values(
-                state="ended",
-                ending=Ending.DONE,
-                code="flagged" if finding.is_flagged else "not_flagged",
-                reason=finding.reason,
-                ended_at=now,
-                owner=None,
-                lease_until=None,
-                is_flagged=finding.is_flagged,
-                model_identity=finding.model_identity,
-            )
-        )
+        code = "flagged" if finding.is_flagged else "not_flagged"
+        decided = {"is_flagged": finding.is_flagged, "model_identity": finding.model_identity}
+        _close(connection, run.run_id, Ending.DONE, code=code, reason=finding.reason, now=now, **decided)
         settle(connection, run.study_id, now)
 
     def _owe_notices(
@@ -330,19 +318,7 @@ class Runs(Base):
             self._must_hold(connection, run)
             reason = f"nothing new: the same images, models and settings as run {number}"
             _step(connection, run, Stage.SELECTED, sentence=reason, seconds=None, now=now)
-            connection.execute(
-                t.runs.update()
-                .where(t.runs.c.id == run.run_id)
-                .values(
-                    state="ended",
-                    ending=Ending.DONE,
-                    code="nothing_new",
-                    reason=reason,
-                    ended_at=now,
-                    owner=None,
-                    lease_until=None,
-                )
-            )
+            _close(connection, run.run_id, Ending.DONE, code="nothing_new", reason=reason, now=now)
             settle(connection, run.study_id, now)
 
     def end_run(self, run: Run, ending: Ending, *, code: str, reason: str, now: datetime) -> None:
@@ -497,15 +473,24 @@ def _step(
     )
 
 
+def _close(
+    connection: sa.Connection, run_id: int, ending: Ending, *, code: str, reason: str, now: datetime, **more: object
+) -> None:
+    """Write the end of a run into its row, with `more` of what it holds; nobody has it in hand any more."""
+    connection.execute(
+        t.runs.update()
+        .where(t.runs.c.id == run_id)
+        .values(
+            state="ended", ending=ending, code=code, reason=reason, ended_at=now, owner=None, lease_until=None, **more
+        )
+    )
+
+
 def _end(
     connection: sa.Connection, run_id: int, study_id: int, ending: Ending, *, code: str, reason: str, now: datetime
 ) -> None:
     add_step(connection, study_id=study_id, run_id=run_id, at=now, stage=ending, sentence=reason)
-    connection.execute(
-        t.runs.update()
-        .where(t.runs.c.id == run_id)
-        .values(state="ended", ending=ending, code=code, reason=reason, ended_at=now, owner=None, lease_until=None)
-    )
+    _close(connection, run_id, ending, code=code, reason=reason, now=now)
     end_study(connection, study_id=study_id, ending=ending, code=code, reason=reason, now=now)
 
 
