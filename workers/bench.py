@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from screener.archive import Archive
 from screener.config import Config
 from screener.store import Store
-from screener.study import AlgorithmIdentity
+from screener.study import MODEL_NAME_CT, AlgorithmIdentity
 from screener.us_study import MODEL_NAME_US
 
 if TYPE_CHECKING:
+    import torch
+
     from workers.models.candidate_machines import CandidateMachines
     from workers.models.us_weights import UsNetwork
     from workers.models.weights import Bundle
+
+    _Bundle = Bundle | UsNetwork | CandidateMachines
 
 logger = logging.getLogger(__name__)
 
@@ -79,72 +83,59 @@ class Bench:
 def load_models(config: Config) -> Models:
     """Load the settings' bundles and name the networks' device in the log, with the reason."""
     # Imported here so that a worker which never screens CT never loads torch.
-    import torch
-
-    from screener import __version__
     from workers.models.candidate_machines import load_machines
-    from workers.models.device import choose_device
     from workers.models.networks import PREPROCESSING_VERSION
     from workers.models.weights import load_bundle
-    from workers.results.identity import make_identity
 
-    if config.models.threads:
-        torch.set_num_threads(config.models.threads)
-    device, reason = choose_device(config.models.device)
-    logger.info("device=%s reason=%r", device, reason)
+    device = _prepare_device(config)
     localizer = load_bundle(config.models.localizer, device, config.bundles_folder)
     segmenter = load_bundle(config.models.segmenter, device, config.bundles_folder)
     candidates = load_machines(config.models.candidates, config.bundles_folder)
-    identity = make_identity(
-        weight_digests={bundle.name: bundle.digest for bundle in (localizer, segmenter, candidates)},
-        preprocessing_version=PREPROCESSING_VERSION,
-        version=__version__,
-        device_serial_number=socket.gethostname()[:64],
-    )
-    logger.info(
-        "models localizer=%s/%s segmenter=%s/%s candidates=%s/%s device_uid=%s",
-        localizer.name,
-        localizer.digest[:12],
-        segmenter.name,
-        segmenter.digest[:12],
-        candidates.name,
-        candidates.digest[:12],
-        identity.device_uid,
-    )
+    bundles: "dict[str, _Bundle]" = {"localizer": localizer, "segmenter": segmenter, "candidates": candidates}
+    identity = _identify(bundles, PREPROCESSING_VERSION, MODEL_NAME_CT)
     return Models(localizer=localizer, segmenter=segmenter, candidates=candidates, identity=identity)
 
 
 def load_ultrasound_models(config: Config) -> UltrasoundModels:
-    """Load the settings' ultrasound bundles."""
-    import torch
-
-    from screener import __version__
-    from workers.models.device import choose_device
+    """Load the settings' ultrasound bundles, as `load_models` does those for CT."""
     from workers.models.us_image import US_PREPROCESSING_VERSION
     from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
     from workers.models.us_weights import load_us_bundle
-    from workers.results.identity import make_identity
+
+    device = _prepare_device(config)
+    folder = config.bundles_folder
+    segmenter = load_us_bundle(config.models.us_segmenter, device, folder, kind=LESION_SEGMENTER)
+    classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
+    bundles: "dict[str, _Bundle]" = {"segmenter": segmenter, "classifier": classifier}
+    identity = _identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US)
+    return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity)
+
+
+def _prepare_device(config: Config) -> "torch.device":
+    """Choose the networks' device and their threads as the settings say."""
+    import torch
+
+    from workers.models.device import choose_device
 
     if config.models.threads:
         torch.set_num_threads(config.models.threads)
     device, reason = choose_device(config.models.device)
     logger.info("device=%s reason=%r", device, reason)
-    folder = config.bundles_folder
-    segmenter = load_us_bundle(config.models.us_segmenter, device, folder, kind=LESION_SEGMENTER)
-    classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
+    return device
+
+
+def _identify(bundles: Mapping[str, "_Bundle"], preprocessing_version: str, model_name: str) -> AlgorithmIdentity:
+    """Say who the models are, also in the log; `bundles` by the word that the settings use."""
+    from screener import __version__
+    from workers.results.identity import make_identity
+
     identity = make_identity(
-        weight_digests={bundle.name: bundle.digest for bundle in (segmenter, classifier)},
-        preprocessing_version=US_PREPROCESSING_VERSION,
+        weight_digests={bundle.name: bundle.digest for bundle in bundles.values()},
+        preprocessing_version=preprocessing_version,
         version=__version__,
         device_serial_number=socket.gethostname()[:64],
-        model_name=MODEL_NAME_US,
+        model_name=model_name,
     )
-    logger.info(
-        "models segmenter=%s/%s classifier=%s/%s device_uid=%s",
-        segmenter.name,
-        segmenter.digest[:12],
-        classifier.name,
-        classifier.digest[:12],
-        identity.device_uid,
-    )
-    return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity)
+    named = " ".join(f"{word}={bundle.name}/{bundle.digest[:12]}" for word, bundle in bundles.items())
+    logger.info("models %s device_uid=%s", named, identity.device_uid)
+    return identity

@@ -104,20 +104,19 @@ def _end_with_child(pool: Any) -> None:
 
 def has_models() -> bool:
     """Tell whether this worker can screen CT; the first call loads the models, each failure is logged."""
-    try:
-        bench().models()
-    except NeedsPerson as outcome:
-        logger.error("CT studies wait, for the models cannot be loaded: %s", outcome.reason)
-        return False
-    return True
+    return _can_load("CT", lambda: bench().models())
 
 
 def has_ultrasound_models() -> bool:
     """Tell whether this worker can screen ultrasound, or set it aside where the settings name no models."""
+    return _can_load("ultrasound", lambda: bench().ultrasound_models())
+
+
+def _can_load(kind: str, load: Callable[[], object]) -> bool:
     try:
-        bench().ultrasound_models()
+        load()
     except NeedsPerson as outcome:
-        logger.error("ultrasound studies wait, for the models cannot be loaded: %s", outcome.reason)
+        logger.error("%s studies wait, for the models cannot be loaded: %s", kind, outcome.reason)
         return False
     return True
 
