@@ -91,7 +91,7 @@ def load_models(config: Config) -> Models:
     localizer = load_bundle(config.models.localizer, device, config.bundles_folder)
     segmenter = load_bundle(config.models.segmenter, device, config.bundles_folder)
     candidates = load_machines(config.models.candidates, config.bundles_folder)
-    bundles: "dict[str, _Bundle]" = {"localizer": localizer, "segmenter": segmenter, "candidates": candidates}
+    bundles: dict[str, _Bundle] = {"localizer": localizer, "segmenter": segmenter, "candidates": candidates}
     identity = _identify(bundles, PREPROCESSING_VERSION, MODEL_NAME_CT)
     return Models(localizer=localizer, segmenter=segmenter, candidates=candidates, identity=identity)
 
@@ -106,7 +106,7 @@ def load_ultrasound_models(config: Config) -> UltrasoundModels:
     folder = config.bundles_folder
     segmenter = load_us_bundle(config.models.us_segmenter, device, folder, kind=LESION_SEGMENTER)
     classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
-    bundles: "dict[str, _Bundle]" = {"segmenter": segmenter, "classifier": classifier}
+    bundles: dict[str, _Bundle] = {"segmenter": segmenter, "classifier": classifier}
     identity = _identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US)
     return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity)
 
