@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat, PersonName
 
 from screener.outcomes import NeedsPerson
 from screener.study import AlgorithmIdentity, Mass, Parotid, Side, Volume
 from workers.ct.list_frames import flatten_frame
-from workers.results.identity import RESEARCH_USE, derive_uid, family_code, stamp_identity
+from workers.results.identity import RESEARCH_USE, derive_uid, describe_instance, family_code, stamp_identity
 from workers.results.list_images import slice_distance_mm
 from workers.results.refer_to_frames import refer_to_frames, stand_in_for_frames
 from workers.results.repair_source import localize_instant, repair_source
@@ -87,21 +86,13 @@ def encode_seg(
             _describe_segment(number, structure, identity, algorithm_parameters)
             for number, structure in enumerate(structures, start=1)
         ],
-        series_instance_uid=derive_uid(run_key, "seg series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derive_uid(run_key, "seg"),
-        instance_number=1,
-        manufacturer=identity.manufacturer,
-        manufacturer_model_name=identity.model_name,
-        software_versions=identity.software_versions,
-        device_serial_number=identity.device_serial_number,
         content_label="PAROTIDS",
         content_description="Parotid glands and masses",
         series_description=SERIES_DESCRIPTION,
         content_date=started_at.date(),
         content_time=started_at.time(),
-        specific_character_set=None,  # set with the identity: the library refuses some that are valid
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **describe_instance(identity, run_key, "seg"),
         omit_empty_frames=True,
     )
     # The library leaves this out for a tilted gantry, whose slices do not lie on one normal.

@@ -32,7 +32,6 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
 
 from screener.study import (
     AlgorithmIdentity,
@@ -46,7 +45,7 @@ from screener.study import (
     Volume,
 )
 from workers.results.encode_seg import LATERALITY, MASS, PAROTID_GLAND, SERIES_DESCRIPTION, read_sources
-from workers.results.identity import RESEARCH_USE, derive_uid, family_code, stamp_identity
+from workers.results.identity import RESEARCH_USE, derive_uid, describe_instance, family_code, stamp_identity
 from workers.results.list_images import list_images
 from workers.results.repair_source import localize_instant
 
@@ -118,14 +117,7 @@ def encode_sr(
     sr = Comprehensive3DSR(
         evidence=sources if seg is None else [*sources, seg],
         content=report,
-        series_instance_uid=derive_uid(run_key, "sr series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derive_uid(run_key, "sr"),
-        instance_number=1,
-        manufacturer=identity.manufacturer,
-        manufacturer_model_name=identity.model_name,
-        software_versions=identity.software_versions,
-        device_serial_number=identity.device_serial_number,
         series_description=SERIES_DESCRIPTION,
         is_complete=True,
         is_final=False,
@@ -133,8 +125,7 @@ def encode_sr(
         coding_schemes=[describe_coding_scheme()],
         content_date=started_at.date(),
         content_time=started_at.time(),
-        specific_character_set=None,  # set with the identity: the library refuses some that are valid
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **describe_instance(identity, run_key, "sr"),
     )
     stamp_identity(sr, sources[0], identity, started_at=started_at)
     sr.PatientName = patient_name

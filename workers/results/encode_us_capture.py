@@ -5,10 +5,9 @@ import numpy as np
 from PIL import Image
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
-from workers.results.identity import derive_uid, stamp_identity
+from workers.results.identity import describe_instance, stamp_identity
 from workers.results.us_screening import SERIES_DESCRIPTION, UltrasoundScreening, as_image, find_source
 
 SERIES_NUMBER = 9713
@@ -32,17 +31,9 @@ def encode_us_capture(screening: UltrasoundScreening, picture: Image.Image) -> D
         bits_allocated=8,
         coordinate_system=hd.CoordinateSystemNames.PATIENT,
         patient_orientation=("L", "F"),  # asked for by the library; replaced below by what is known, nothing
-        series_instance_uid=derive_uid(run_key, "capture series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derive_uid(run_key, "capture"),
-        instance_number=1,
-        manufacturer=identity.manufacturer,
-        manufacturer_model_name=identity.model_name,
-        software_versions=identity.software_versions,
-        device_serial_number=identity.device_serial_number,
         series_description=SERIES_DESCRIPTION,
-        specific_character_set=None,  # set with the identity: the library refuses some that are valid
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **describe_instance(identity, run_key, "capture"),
     )
     capture.PatientOrientation = []
     capture.Laterality = ""  # Type 2C (PS3.3 C.7.3.1): not checked

@@ -7,11 +7,11 @@ reference: what places the frame is its reference to the source (PS3.3 C.7.6.16.
 import highdicom as hd
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
+from pydicom.uid import UltrasoundImageStorage
 
 from workers.results.draw_panels import MASS_COLOR
 from workers.results.encode_seg import derive_dimension_uid, name_algorithm
-from workers.results.identity import derive_uid, stamp_identity
+from workers.results.identity import describe_instance, stamp_identity
 from workers.results.refer_to_frames import refer_to_frames, stand_in_for_frames
 from workers.results.us_screening import (
     SERIES_DESCRIPTION,
@@ -46,21 +46,13 @@ def encode_us_seg(screening: UltrasoundScreening) -> Dataset | None:
         pixel_array=lay_on_picture(screening.lesion)[None],  # (1, rows, columns)
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_describe_segment(screening)],
-        series_instance_uid=derive_uid(run_key, "seg series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derive_uid(run_key, "seg"),
-        instance_number=1,
-        manufacturer=identity.manufacturer,
-        manufacturer_model_name=identity.model_name,
-        software_versions=identity.software_versions,
-        device_serial_number=identity.device_serial_number,
         content_label="LESION",
         content_description="Lesion on ultrasound",
         series_description=SERIES_DESCRIPTION,
         content_date=started_at.date(),
         content_time=started_at.time(),
-        specific_character_set=None,  # set with the identity: the library refuses some that are valid
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **describe_instance(identity, run_key, "seg"),
     )
     refer_to_frames(seg, places, [source], numbers)
     derive_dimension_uid(seg, run_key)

@@ -30,7 +30,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
+from pydicom.uid import UltrasoundImageStorage
 
 from screener.us_study import Answer, Lesion
 from workers.results.encode_sr import (
@@ -43,7 +43,7 @@ from workers.results.encode_sr import (
     identify_algorithm,
 )
 from workers.results.encode_us_seg import LESION
-from workers.results.identity import RESEARCH_USE, derive_uid, stamp_identity
+from workers.results.identity import RESEARCH_USE, derive_uid, describe_instance, stamp_identity
 from workers.results.list_images import SOURCE
 from workers.results.trace_outline import trace_outline
 from workers.results.us_screening import (
@@ -99,14 +99,7 @@ def encode_us_sr(screening: UltrasoundScreening) -> Dataset:
     sr = ComprehensiveSR(
         evidence=[as_image(source) for source in screening.sources],
         content=report,
-        series_instance_uid=derive_uid(run_key, "sr series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derive_uid(run_key, "sr"),
-        instance_number=1,
-        manufacturer=identity.manufacturer,
-        manufacturer_model_name=identity.model_name,
-        software_versions=identity.software_versions,
-        device_serial_number=identity.device_serial_number,
         series_description=SERIES_DESCRIPTION,
         is_complete=True,
         is_final=False,
@@ -114,8 +107,7 @@ def encode_us_sr(screening: UltrasoundScreening) -> Dataset:
         coding_schemes=[describe_coding_scheme()],
         content_date=started_at.date(),
         content_time=started_at.time(),
-        specific_character_set=None,  # set with the identity: the library refuses some that are valid
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **describe_instance(identity, run_key, "sr"),
     )
     _name_classes(sr, screening.sources)
     stamp_identity(sr, as_image(screening.sources[0]), identity, started_at=started_at)

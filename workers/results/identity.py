@@ -9,14 +9,14 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from highdicom import ContributingEquipment
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT, AlgorithmIdentity
 from screener.us_study import MODEL_NAME_US
@@ -54,6 +54,21 @@ def make_identity(
 def derive_uid(run_key: str, role: str) -> str:
     """Give the UID of one `role` of one run, under 2.25 (PS3.5 B.2): the same inputs, the same UID, always."""
     return _uid_of(f"run/{json.dumps([run_key, role])}")
+
+
+def describe_instance(identity: AlgorithmIdentity, run_key: str, role: str) -> dict[str, Any]:
+    """Give the encoding library what is alike for every document: its maker, and the UIDs of its `role` in the run."""
+    return {
+        "series_instance_uid": derive_uid(run_key, f"{role} series"),
+        "sop_instance_uid": derive_uid(run_key, role),
+        "instance_number": 1,
+        "manufacturer": identity.manufacturer,
+        "manufacturer_model_name": identity.model_name,
+        "software_versions": identity.software_versions,
+        "device_serial_number": identity.device_serial_number,
+        "specific_character_set": None,  # set with the identity: the library refuses some that are valid
+        "transfer_syntax_uid": ExplicitVRLittleEndian,
+    }
 
 
 def family_code(identity: AlgorithmIdentity) -> Code:
