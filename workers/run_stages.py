@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+from screener.config import Config
 from screener.journey import Stage
 from screener.store import Result, Run
 from screener.study import Instance
@@ -51,6 +52,22 @@ def make_run_key(run: Run, images: Sequence[Instance], models_identity: str) -> 
         "reprocess": run.reprocess_number,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class OwedTo(TypedDict):
+    """Who must hear of a finished run, as the store takes it."""
+
+    destinations: list[str]
+    recipients: list[tuple[str, str]]
+
+
+def name_owed(config: Config) -> OwedTo:
+    """Name who must hear of a finished run, as the settings say."""
+    email = config.notices.email
+    return {
+        "destinations": [destination.name for destination in config.results.destinations],
+        "recipients": [("email", address) for address in email.recipients] if email.host else [],
+    }
 
 
 def keep_results(bench: Bench, run: Run, files: Sequence["ResultFile"]) -> tuple[Result, ...]:

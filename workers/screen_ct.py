@@ -12,7 +12,7 @@ from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run, Screening
 from screener.study import Candidate, Instance, Mass, Parotid, SeriesChoice, Thresholds, Verdict, Volume
 from workers.bench import Bench, Models
-from workers.run_stages import keep_results, make_run_key, stage
+from workers.run_stages import keep_results, make_run_key, name_owed, stage
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,10 @@ def screen_ct(bench: Bench, run: Run) -> None:
         results=results,
         model_identity=models.identity.device_uid,
     )
-    notices = bench.config.notices.email
     bench.store.finish_run(
         run,
         screening,
-        destinations=[destination.name for destination in bench.config.results.destinations],
-        recipients=[("email", address) for address in notices.recipients] if notices.host else [],
+        **name_owed(bench.config),
         seconds=time.monotonic() - encoding_began,
         now=bench.clock(),
     )

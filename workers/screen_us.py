@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +14,7 @@ from screener.store.values import LesionLine, UltrasoundOutcome
 from screener.study import Instance
 from screener.us_study import Frame, FrameChoice, Lesion, UltrasoundVerdict
 from workers.bench import Bench, UltrasoundModels
-from workers.run_stages import keep_results, make_run_key, stage
+from workers.run_stages import keep_results, make_run_key, name_owed, stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,6 @@ def screen_us(bench: Bench, run: Run) -> None:
     )
     began = time.monotonic()
     results = _encode(bench, run, run_key, screened, verdict, lesion, cam, models=models, started_at=started_at)
-    notices = bench.config.notices.email
     bench.store.finish_ultrasound_run(
         run,
         UltrasoundOutcome(
@@ -58,8 +57,7 @@ def screen_us(bench: Bench, run: Run) -> None:
             results=results,
             model_identity=models.identity.device_uid,
         ),
-        destinations=[destination.name for destination in bench.config.results.destinations],
-        recipients=[("email", address) for address in notices.recipients] if notices.host else [],
+        **name_owed(bench.config),
         seconds=time.monotonic() - began,
         now=bench.clock(),
     )
@@ -127,10 +125,8 @@ def _record(lesion: Lesion | None, verdict: UltrasoundVerdict) -> LesionLine:
     line = LesionLine(answer=verdict.answer, probability=verdict.probability, reason=verdict.reason)
     if lesion is None:
         return line
-    return LesionLine(
-        answer=verdict.answer,
-        probability=verdict.probability,
-        reason=verdict.reason,
+    return replace(
+        line,
         sop_instance_uid=lesion.frame.sop_instance_uid,
         frame_number=lesion.frame.frame_number,
         area_px=lesion.area_px,

@@ -46,19 +46,25 @@ class UsNetwork:
             raise ValueError(message)
 
         def run(device: torch.device, batch: int) -> NDArray[np.float32]:
-            network = self.network.to(device)
-            parts = []
-            with torch.inference_mode():
-                for start in range(0, len(images), batch):
-                    part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(device)
-                    parts.append(network(part).float().sigmoid()[:, 0].cpu().numpy())
-            return np.concatenate(parts)
+            return answer_in_batches(self.network.to(device), images, device, batch)
 
         answer = run_within_memory(run, self.device, _BATCHES, unit="images at a time")
         if not np.isfinite(answer).all():
             # Without this a broken network would find nothing, which reads as "no lesion".
             raise NeedsPerson(f"The network {self.name} answers with values that are no numbers.", code="bad_bundle")
         return answer
+
+
+def answer_in_batches(
+    network: torch.nn.Module, images: NDArray[np.float32], device: torch.device, batch: int
+) -> NDArray[np.float32]:
+    """Return the probabilities of `images` (n, 1, side, side): (n, side, side), or (n,) of a classifier."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(device)
+            parts.append(network(part).float().sigmoid()[:, 0].cpu().numpy())
+    return np.concatenate(parts)
 
 
 def load_us_bundle(

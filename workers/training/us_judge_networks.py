@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from screener.outcomes import NeedsPerson
 from workers.models.us_image import cut_square, surround_picture
+from workers.models.us_weights import answer_in_batches
 from workers.training.fit import Judge
 from workers.training.statistics.compare_aucs import quick_auc
 from workers.training.us_draw_samples import view_for_classifier, view_for_segmenter
@@ -74,13 +75,7 @@ def judge_classifier(cases: Sequence[UsCase], side_px: int) -> Judge:
 
 def answer_all(network: torch.nn.Module, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return the probabilities of `images`, each (1, side, side): (n, side, side), or (n,) of a classifier."""
-    device = next(network.parameters()).device
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.stack(images[start : start + _BATCH])).to(device)
-            parts.append(network(batch).float().sigmoid()[:, 0].cpu().numpy())
-    return np.concatenate(parts)
+    return answer_in_batches(network, np.stack(images), next(network.parameters()).device, _BATCH)
 
 
 def overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
