@@ -4,6 +4,7 @@ Arrays are (rows, columns), the skin at the top. A frame is a region of one stor
 B-mode image: a dual picture gives two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +22,40 @@ class Answer(StrEnum):
     BENIGN = "benign"
     NO_LESION = "no lesion found"
     NOT_ASSESSABLE = "not assessable"
+
+
+class Finding(StrEnum):
+    """What a reader says of a lesion; each is present, absent or not known."""
+
+    IRREGULAR_SHAPE = "irregular shape"
+    POORLY_DEFINED_MARGIN = "poorly defined margin"
+    POSTERIOR_ENHANCEMENT = "posterior enhancement"
+    SUSPICIOUS_LYMPH_NODES = "suspicious lymph nodes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFindings:
+    """What a worksheet or a person says of the lesion."""
+
+    values: Mapping[Finding, bool]
+    """True: present, False: absent; what is not known has no entry."""
+    reason: str
+    """Sentences for the operator: where the findings come from, and why others are not known; no identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """What the image model and a reader's findings say together (workers/us/nomogram.py)."""
+
+    probability: float | None
+    """Of malignancy, 0 to 1; None while a finding is missing."""
+    lowest: float
+    """The probability at the least favorable values that the missing findings leave; `probability` if none is."""
+    highest: float
+    missing: tuple[Finding, ...]
+    """Those of the nomogram's findings that are not known."""
+    reason: str
+    """One sentence for the report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +117,17 @@ class UltrasoundVerdict:
     answer: Answer
     is_flagged: bool
     probability: float | None
-    """Calibrated probability of malignancy, 0 to 1; None without a lesion."""
+    """Calibrated probability of malignancy by the image alone, 0 to 1; None without a lesion."""
     reason: str
     """One sentence: what was found and against which threshold, or why there is no answer."""
+    combination: Combination | None = None
+    """The image together with a reader's findings; None where the image has no probability."""
+    is_by_findings: bool = False
+    """True: the combined probability decided; False: that of the image alone."""
+
+    @property
+    def deciding_probability(self) -> float | None:
+        """The probability that was held against the threshold."""
+        if self.is_by_findings and self.combination is not None:
+            return self.combination.probability
+        return self.probability

@@ -10,17 +10,18 @@ import pytest
 pytest.importorskip("sklearn")
 
 from screener.outcomes import NeedsPerson
-from workers.training.nomogram import COLUMNS, Case, fit_nomogram, main, read_table
+from screener.us_study import Finding
+from workers.training.nomogram import COLUMNS, FINDINGS, Case, fit_nomogram, main, read_table
 from workers.us.nomogram import (
     PUBLISHED,
-    Finding,
     combine_findings,
+    load_nomogram,
     log_odds,
     read_nomogram,
     write_nomogram,
 )
 
-NONE = dict.fromkeys(Finding, False)
+NONE = dict.fromkeys(FINDINGS, False)
 WEIGHTS = (-0.5, 1.3, 0.9, 0.6, -0.8)
 """Intercept, image, shape, margin and enhancement of the simulated cases."""
 WORDS = {True: "yes", False: "no", None: ""}
@@ -36,7 +37,7 @@ def draw_cases(count, seed=1, weights=WEIGHTS):
             group=f"g{number}",
             is_malignant=bool(truth[number]),
             probability=float(1 / (1 + np.exp(-image[number]))),
-            findings=dict(zip(Finding, map(bool, findings[number]), strict=True)),
+            findings=dict(zip(FINDINGS, map(bool, findings[number]), strict=True)),
         )
         for number in range(count)
     ]
@@ -45,7 +46,7 @@ def draw_cases(count, seed=1, weights=WEIGHTS):
 def write_table(path, cases):
     lines = ["group,label,probability," + ",".join(COLUMNS.values())]
     for case in cases:
-        words = [WORDS[case.findings[finding]] for finding in Finding]
+        words = [WORDS[case.findings[finding]] for finding in FINDINGS]
         label = "malignant" if case.is_malignant else "benign"
         lines.append(",".join([case.group, label, repr(case.probability), *words]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -57,7 +58,7 @@ def write_table(path, cases):
 
 def test_published_odds_ratios_multiply_the_odds():
     """Issue 5: irregular shape 1.257, poorly defined margin 1.323, posterior enhancement 0.807."""
-    for finding, ratio in zip(Finding, (1.257, 1.323, 0.807), strict=True):
+    for finding, ratio in zip(FINDINGS, (1.257, 1.323, 0.807), strict=True):
         found = combine_findings(0.3, NONE | {finding: True}).probability
         assert found / (1 - found) == pytest.approx(ratio * 0.3 / 0.7)
 
@@ -68,7 +69,7 @@ def test_without_findings_the_image_stands():
 
 def test_findings_move_even_chances_no_further_than_the_description_says():
     possible = [
-        combine_findings(0.5, dict(zip(Finding, values, strict=True))).probability
+        combine_findings(0.5, dict(zip(FINDINGS, values, strict=True))).probability
         for values in itertools.product((False, True), repeat=3)
     ]
     assert (round(min(possible), 2), round(max(possible), 2)) == (0.45, 0.62)
@@ -76,7 +77,7 @@ def test_findings_move_even_chances_no_further_than_the_description_says():
 
 def test_a_certain_image_is_not_moved_to_nonsense():
     for certain in (0.0, 1.0):
-        assert combine_findings(certain, dict.fromkeys(Finding, True)).probability == pytest.approx(certain, abs=1e-5)
+        assert combine_findings(certain, dict.fromkeys(FINDINGS, True)).probability == pytest.approx(certain, abs=1e-5)
 
 
 # Missing findings
@@ -97,9 +98,9 @@ def test_a_missing_finding_is_named_and_never_filled_in(given):
 
 def test_with_nothing_known_the_range_holds_every_answer():
     whole = combine_findings(0.5, {})
-    assert whole.missing == tuple(Finding)
+    assert whole.missing == FINDINGS
     for values in itertools.product((False, True), repeat=3):
-        found = combine_findings(0.5, dict(zip(Finding, values, strict=True)))
+        found = combine_findings(0.5, dict(zip(FINDINGS, values, strict=True)))
         assert whole.lowest <= found.probability <= whole.highest
         assert found.lowest == found.highest == found.probability
 
@@ -122,11 +123,39 @@ def test_a_nomogram_read_back_is_the_same():
 
 
 @pytest.mark.parametrize(
-    "change", [{"intercept": None}, {"of_findings": {}}, {"of_image": math.inf}, {"of_findings": [1, 2, 3]}]
-)
+    "change",
+    [
+        {"intercept": None}, {"of_findings": {}}, {"of_image": math.inf}, {"of_findings": [1, 2, 3]},
+        {"of_findings": {"irregular shapes": 0.2}}, {"of_findings": {"irregular shape": math.nan}},
+    ],
+)  # fmt: skip
 def test_what_is_no_nomogram_is_refused(change):
     with pytest.raises(ValueError, match="nomogram"):
         read_nomogram(write_nomogram(PUBLISHED) | change)
+
+
+def test_a_nomogram_asks_for_the_findings_that_it_weighs_and_no_others():
+    nodes = read_nomogram(write_nomogram(PUBLISHED) | {"of_findings": {"suspicious lymph nodes": math.log(3)}})
+    assert combine_findings(0.5, {Finding.SUSPICIOUS_LYMPH_NODES: True}, nodes).probability == pytest.approx(0.75)
+    assert combine_findings(0.5, NONE, nodes).missing == (Finding.SUSPICIOUS_LYMPH_NODES,)
+    assert combine_findings(0.5, NONE).missing == ()
+
+
+def test_weights_beyond_all_measure_give_a_probability_all_the_same():
+    steep = read_nomogram(write_nomogram(PUBLISHED) | {"intercept": -5000})
+    assert combine_findings(0.5, NONE, steep).probability == pytest.approx(0)
+
+
+def test_the_file_of_a_hospital_is_read_or_refused_by_its_name(tmp_path):
+    path = tmp_path / "ours.json"
+    path.write_text(json.dumps(write_nomogram(PUBLISHED)), encoding="utf-8")
+    assert load_nomogram(path) == PUBLISHED
+    for content in ("[]", "{", "{}", '{"of_findings": 3}'):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(NeedsPerson, match=r"ours\.json cannot be used"):
+            load_nomogram(path)
+    with pytest.raises(NeedsPerson, match=r"absent\.json cannot be read"):
+        load_nomogram(tmp_path / "absent.json")
 
 
 # Fitting
@@ -137,7 +166,7 @@ def test_a_fit_finds_the_weights_that_made_the_cases():
     for term, true in zip(refit.fit.coefficients, WEIGHTS, strict=True):
         assert abs(term.value - true) < 4 * term.standard_error
         assert term.standard_error < 0.15
-    assert [refit.nomogram.of_findings[finding] for finding in Finding] == [
+    assert [refit.nomogram.of_findings[finding] for finding in FINDINGS] == [
         term.value for term in refit.fit.coefficients[2:]
     ]
     assert refit.apparent.difference > 0.01
@@ -153,7 +182,7 @@ def test_cases_without_a_finding_are_left_out_and_counted():
     whole, gapped = fit_nomogram(cases, "x"), fit_nomogram(cases + gaps, "x")
     assert gapped.nomogram == whole.nomogram
     assert (gapped.cases, gapped.left_out) == (300, 50)
-    assert gapped.missing == {**dict.fromkeys(Finding, 0), Finding.IRREGULAR_SHAPE: 50}
+    assert gapped.missing == {**dict.fromkeys(FINDINGS, 0), Finding.IRREGULAR_SHAPE: 50}
 
 
 def test_few_cases_are_called_too_few():

@@ -19,12 +19,15 @@ from typing import Any, Final
 import numpy as np
 
 from screener.outcomes import NeedsPerson
+from screener.us_study import Finding
 from workers.training.statistics.compare_aucs import AucComparison, compare_aucs
 from workers.training.statistics.fit_logistic import LogisticFit, fit_logistic
-from workers.us.nomogram import Finding, Nomogram, combine_findings, log_odds, write_nomogram
+from workers.us.nomogram import PUBLISHED, Nomogram, combine_findings, log_odds, write_nomogram
 
 IMAGE: Final = "image"
-COLUMNS: Final = {finding: finding.value.replace(" ", "_") for finding in Finding}
+FINDINGS: Final = tuple(PUBLISHED.of_findings)
+"""The three findings of the published nomogram; lymph nodes are no part of it."""
+COLUMNS: Final = {finding: finding.value.replace(" ", "_") for finding in FINDINGS}
 ANSWERS: Final = {"yes": True, "no": False, "": None}
 LABELS: Final = {"malignant": True, "benign": False}
 EVENTS_PER_TERM: Final = 10
@@ -60,7 +63,7 @@ class RefitNomogram:
     @property
     def is_thin(self) -> bool:
         """Whether there are fewer than EVENTS_PER_TERM cases of the rarer kind for each term."""
-        return min(self.malignant, self.cases - self.malignant) < EVENTS_PER_TERM * (len(Finding) + 1)
+        return min(self.malignant, self.cases - self.malignant) < EVENTS_PER_TERM * (len(FINDINGS) + 1)
 
 
 def fit_nomogram(cases: Sequence[Case], source: str) -> RefitNomogram:
@@ -72,17 +75,17 @@ def fit_nomogram(cases: Sequence[Case], source: str) -> RefitNomogram:
     groups = Counter(case.group for case in cases)
     if len(groups) < len(cases):
         raise ValueError("A patient has more than one row; keep one, as the study did.")
-    whole = [case for case in cases if all(case.findings.get(finding) is not None for finding in Finding)]
+    whole = [case for case in cases if all(case.findings.get(finding) is not None for finding in FINDINGS)]
     if not whole:
         raise ValueError("No case has all three findings; there is nothing to fit.")
-    values = [[log_odds(case.probability), *(float(bool(case.findings[f])) for f in Finding)] for case in whole]
+    values = [[log_odds(case.probability), *(float(bool(case.findings[f])) for f in FINDINGS)] for case in whole]
     truth = [case.is_malignant for case in whole]
-    fit = fit_logistic(np.array(values), truth, [IMAGE, *(finding.value for finding in Finding)])
+    fit = fit_logistic(np.array(values), truth, [IMAGE, *(finding.value for finding in FINDINGS)])
     weights = [term.value for term in fit.coefficients]
     nomogram = Nomogram(
         intercept=weights[0],
         of_image=weights[1],
-        of_findings=dict(zip(Finding, weights[2:], strict=True)),
+        of_findings=dict(zip(FINDINGS, weights[2:], strict=True)),
         source=source,
     )
     combined = [combine_findings(case.probability, case.findings, nomogram).probability for case in whole]
@@ -92,7 +95,7 @@ def fit_nomogram(cases: Sequence[Case], source: str) -> RefitNomogram:
         cases=len(whole),
         malignant=sum(truth),
         left_out=len(cases) - len(whole),
-        missing={f: sum(case.findings.get(f) is None for case in cases) for f in Finding},
+        missing={f: sum(case.findings.get(f) is None for case in cases) for f in FINDINGS},
         apparent=compare_aucs(truth, [case.probability for case in whole], combined),
     )
 

@@ -16,23 +16,21 @@ A finding that is not known is never filled in: there is no combined probability
 """
 
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
+
+from screener.outcomes import NeedsPerson
+from screener.us_study import Combination, Finding
 
 NEAREST: Final = 1e-6
 """A probability of 0 or 1 has no log odds: it is taken for this far from it."""
+MOST_LOG_ODDS: Final = 500.0
+"""Beyond this the exponential would overflow; the probability is 0 or 1 long before."""
 PUBLISHED_SOURCE: Final = "odds ratios as published (526 patients, parotid ultrasound), not calibrated to this model"
-
-
-class Finding(StrEnum):
-    """What a reader says of a lesion."""
-
-    IRREGULAR_SHAPE = "irregular shape"
-    POORLY_DEFINED_MARGIN = "poorly defined margin"
-    POSTERIOR_ENHANCEMENT = "posterior enhancement"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +41,9 @@ class Nomogram:
     of_image: float
     """Factor of the log odds of the image model's probability."""
     of_findings: Mapping[Finding, float]
-    """Added where the finding is present; all three."""
+    """Added where the finding is present. Only these findings count: no other is used, or missed."""
     source: str
     """Where the weights come from, for the report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Combination:
-    """What image and findings say together."""
-
-    probability: float | None
-    """Of malignancy, 0 to 1; None while a finding is missing."""
-    lowest: float
-    """The probability at the least favorable values that the missing findings leave; `probability` if none is."""
-    highest: float
-    missing: tuple[Finding, ...]
-    reason: str
-    """One sentence for the report."""
 
 
 PUBLISHED: Final = Nomogram(
@@ -85,8 +69,8 @@ def combine_findings(
     """
     if not 0 <= image_probability <= 1:
         raise ValueError("The image model's probability must lie within 0 to 1.")
-    missing = tuple(finding for finding in Finding if findings.get(finding) is None)
-    known = {finding: bool(findings[finding]) for finding in Finding if finding not in missing}
+    missing = tuple(finding for finding in nomogram.of_findings if findings.get(finding) is None)
+    known = {finding: bool(findings[finding]) for finding in nomogram.of_findings if finding not in missing}
     possible = [
         _probability(image_probability, known | dict(zip(missing, values, strict=True)), nomogram)
         for values in itertools.product((False, True), repeat=len(missing))
@@ -104,18 +88,32 @@ def combine_findings(
 def read_nomogram(stored: Mapping[str, Any]) -> Nomogram:
     """Return the nomogram of a JSON object, as write_nomogram makes it. Raises ValueError where it is not one."""
     try:
-        weights = {finding: float(stored["of_findings"][finding.value]) for finding in Finding}
+        weights = {Finding(name): float(weight) for name, weight in stored["of_findings"].items()}
         nomogram = Nomogram(
             intercept=float(stored["intercept"]),
             of_image=float(stored["of_image"]),
             of_findings=weights,
             source=str(stored["source"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError("This is no nomogram: intercept, of_image, of_findings or source is missing.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "This is no nomogram: intercept, of_image, of_findings or source is missing, or a finding is not known."
+        ) from error
+    if not weights:
+        raise ValueError("The nomogram weighs no finding.")
     if not all(map(math.isfinite, (nomogram.intercept, nomogram.of_image, *weights.values()))):
         raise ValueError("A weight of the nomogram is not finite.")
     return nomogram
+
+
+def load_nomogram(path: Path) -> Nomogram:
+    """Read the nomogram of a hospital from its file (JSON). Raises NeedsPerson where it holds none."""
+    try:
+        return read_nomogram(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise NeedsPerson(f"The nomogram {path.name} cannot be read: {error.strerror}.") from error
+    except (TypeError, ValueError) as error:
+        raise NeedsPerson(f"The nomogram {path.name} cannot be used. {error}") from error
 
 
 def write_nomogram(nomogram: Nomogram) -> dict[str, Any]:
@@ -123,7 +121,7 @@ def write_nomogram(nomogram: Nomogram) -> dict[str, Any]:
     return {
         "intercept": nomogram.intercept,
         "of_image": nomogram.of_image,
-        "of_findings": {finding.value: nomogram.of_findings[finding] for finding in Finding},
+        "of_findings": {finding.value: weight for finding, weight in nomogram.of_findings.items()},
         "source": nomogram.source,
     }
 
@@ -135,8 +133,9 @@ def log_odds(probability: float) -> float:
 
 
 def _probability(image_probability: float, findings: Mapping[Finding, bool], nomogram: Nomogram) -> float:
-    added = sum(nomogram.of_findings[finding] for finding in Finding if findings[finding])
-    return 1 / (1 + math.exp(-(nomogram.intercept + nomogram.of_image * log_odds(image_probability) + added)))
+    added = sum(weight for finding, weight in nomogram.of_findings.items() if findings[finding])
+    odds = nomogram.intercept + nomogram.of_image * log_odds(image_probability) + added
+    return 1 / (1 + math.exp(-min(max(odds, -MOST_LOG_ODDS), MOST_LOG_ODDS)))
 
 
 def _tell(missing: tuple[Finding, ...], lowest: float, highest: float, source: str) -> str:
