@@ -7,6 +7,9 @@ import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import BasicUNetPlusPlus, ResNet
 
+from workers.models.mobile_networks import DEEP_CHANNELS, LOW_CHANNELS, MobileBackbone
+
+MOBILE: Final = "mobilenetv2"
 _LAYERS: Final = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 _CHANNELS: Final = (64, 128, 256, 512)
 """Of a residual network's four stages."""
@@ -18,10 +21,11 @@ class DeepLabV3Plus(torch.nn.Module):
     """Chen et al. 2018, Encoder-decoder with atrous separable convolution for semantic image segmentation.
 
     (n, in_channels, rows, columns) to logits (n, out_channels, rows, columns),
-    each side a multiple of 16. The backbone, a residual network of MONAI, halves
-    the picture four times; its last stage is dilated instead of strided. The
-    published rates of 6, 12 and 18 belong to the 33 x 33 grid of a picture of
-    513 pixels; ours is 8 x 8 to 16 x 16. `width` scales the backbone's channels.
+    each side a multiple of 16. The backbone, a residual network of MONAI or
+    MobileNetV2, halves the picture four times; what would halve it again is
+    dilated instead. The published rates of 6, 12 and 18 belong to the 33 x 33
+    grid of a picture of 513 pixels; ours is 8 x 8 to 16 x 16. `width` scales the
+    channels of a residual backbone.
     """
 
     def __init__(
@@ -34,12 +38,17 @@ class DeepLabV3Plus(torch.nn.Module):
         rates: Sequence[int] = (2, 4, 6),
     ) -> None:
         super().__init__()
-        if backbone not in _LAYERS:
-            message = f"the backbone {backbone!r} is not one of {', '.join(_LAYERS)}"
+        if backbone not in (MOBILE, *_LAYERS):
+            message = f"the backbone {backbone!r} is not one of {', '.join((MOBILE, *_LAYERS))}"
             raise ValueError(message)
-        stages = [int(count * width) for count in _CHANNELS]
-        low, deep = stages[0], stages[-1]
-        self.backbone = ResidualBackbone(in_channels, _LAYERS[backbone], stages)
+        self.backbone: torch.nn.Module
+        if backbone == MOBILE:
+            low, deep = LOW_CHANNELS, DEEP_CHANNELS
+            self.backbone = MobileBackbone(in_channels)
+        else:
+            stages = [int(count * width) for count in _CHANNELS]
+            low, deep = stages[0], stages[-1]
+            self.backbone = ResidualBackbone(in_channels, _LAYERS[backbone], stages)
         self.pyramid = AtrousPyramid(deep, channels, rates)
         self.reduce_low = _convolve(low, _LOW_LEVEL_CHANNELS, 1)
         self.decode = torch.nn.Sequential(

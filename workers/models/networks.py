@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from workers.models.lesion_networks import DeepLabV3Plus, UNetPlusPlus
+from workers.models.mobile_networks import MobileNetV2, MobileUNet
 from workers.models.study_network import StudyNetwork
 
 PREPROCESSING_VERSION: Final = "2"
@@ -64,13 +65,15 @@ _OWN_NETWORKS: Final[dict[str, type[torch.nn.Module]]] = {
     "StudyNetwork": StudyNetwork,
     "DeepLabV3Plus": DeepLabV3Plus,
     "UNetPlusPlus": UNetPlusPlus,
+    "MobileNetV2": MobileNetV2,
+    "MobileUNet": MobileUNet,
 }
 _DOWNLOADING: Final = frozenset({"DenseNet121", "EfficientNetBN"})
 """These fetch weights from the network where `pretrained` is set, the latter by default: a bundle has its own."""
 ALLOWED_NETWORKS: Final = frozenset(
     {"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet", "ResNet", *_DOWNLOADING, *_OWN_NETWORKS}
 )
-"""Networks of MONAI, and our own: the screening study's, and the ultrasound segmenters."""
+"""Networks of MONAI, and our own: the screening study's, and those for ultrasound that MONAI lacks."""
 
 # Batch normalization, not instance: its statistics do not depend on how much of the neck a scan covers.
 LOCALIZER_DEFINITION: Final[dict[str, Any]] = {

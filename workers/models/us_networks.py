@@ -1,4 +1,4 @@
-"""The ultrasound networks that can be trained: three segmenters of a lesion and four classifiers.
+"""The ultrasound networks that can be trained: five segmenters of a lesion and five classifiers.
 
 Each takes one gray channel, -1 to 1 (`us_image.py`), and gives one logit: that
 a pixel belongs to a lesion, or that a lesion is malignant.
@@ -21,6 +21,10 @@ _UNET_FEATURES: Final = [16, 32, 64, 128, 256, 16]
 
 DEEPLAB: Final[dict[str, Any]] = {"_target_": "DeepLabV3Plus", **_GRAY, "backbone": "resnet18", "width": 0.75}
 """(n, 1, side, side) to logits (n, 1, side, side). Three quarters of the width: 16 MB in half precision."""
+DEEPLAB_MOBILE: Final[dict[str, Any]] = {"_target_": "DeepLabV3Plus", **_GRAY, "backbone": "mobilenetv2"}
+"""As above; its backbone can start from weights that learned on photographs."""
+UNET_MOBILE: Final[dict[str, Any]] = {"_target_": "MobileUNet", **_GRAY}
+"""As above."""
 UNET: Final[dict[str, Any]] = {
     "_target_": "BasicUNet",
     "spatial_dims": 2,
@@ -54,14 +58,23 @@ EFFICIENTNET_B0: Final[dict[str, Any]] = {
     "norm": ["batch", {"eps": 0.001, "momentum": 0.1}],
 }
 """A tenth, not MONAI's hundredth: a training of some hundred steps would leave its statistics at their start."""
+MOBILENETV2: Final[dict[str, Any]] = {"_target_": "MobileNetV2", **_GRAY}
+"""Can start from weights that learned on photographs."""
 
 US_NETWORKS: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    LESION_SEGMENTER: {"deeplab": DEEPLAB, "unet": UNET, "unet++": UNET_PLUS_PLUS},
+    LESION_SEGMENTER: {
+        "deeplab": DEEPLAB,
+        "deeplab-mobile": DEEPLAB_MOBILE,
+        "unet": UNET,
+        "unet++": UNET_PLUS_PLUS,
+        "unet-mobile": UNET_MOBILE,
+    },
     LESION_CLASSIFIER: {
         "resnet18": RESNET18,
         "resnet50": RESNET50,
         "densenet121": DENSENET121,
         "efficientnet-b0": EFFICIENTNET_B0,
+        "mobilenetv2": MOBILENETV2,
     },
 }
 """By bundle, the networks that can be trained for it."""

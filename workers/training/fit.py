@@ -22,6 +22,7 @@ from workers.models.networks import build_network
 from workers.training.digest_cases import digest_cases
 from workers.training.keep_checkpoint import Averaged, Best, Run, load_checkpoint, save_checkpoint, set_learning_rate
 from workers.training.show_progress import Progress, show_progress
+from workers.training.us_pretrained import SLOWER, digest_file, load_pretrained
 from workers.training.write_bundle import ALL_NETWORKS, DEFAULT_NETWORKS, read_data_source, read_start, write_bundle
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ MOST_LOADERS: Final = 16
 
 PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing")
+_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing", "pretrained")
 """Of the options that only some trainings have, those that a checkpoint must share to be gone on from."""
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -251,15 +252,18 @@ def _prepare(
         if options.network is not None and definition != ALL_NETWORKS[name][options.network]:
             raise NeedsPerson(f"{options.init} holds another network than {options.network}.", code="bad_bundle")
     network = build_network(definition)
+    known: set[str] = set()
     if start is not None:
         network.load_state_dict(start)
+    elif getattr(options, "pretrained", None) is not None:
+        known = load_pretrained(network, options.pretrained)
     memory_format = _choose_memory_format(network)
     network.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # a third faster
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     run = Run(
         network=network,
-        optimizer=torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4),
+        optimizer=torch.optim.AdamW(_group_parameters(network, known), lr=options.learning_rate, weight_decay=1e-4),
         average=Averaged(network),
         scaler=torch.amp.GradScaler(device.type, enabled=precision is torch.float16),
         definition=definition,
@@ -269,6 +273,16 @@ def _prepare(
     )
     first, spent_seconds = load_checkpoint(options.checkpoint, run)
     return run, first, spent_seconds
+
+
+def _group_parameters(network: torch.nn.Module, known: set[str]) -> list[dict[str, Any]]:
+    """Return the network's parameters, those that are `known` from elsewhere apart: they learn slower."""
+    named = list(network.named_parameters())
+    groups = [
+        {"params": [values for name, values in named if name not in known], "rate_share": 1.0},
+        {"params": [values for name, values in named if name in known], "rate_share": SLOWER},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _take_step(
@@ -331,7 +345,12 @@ def _name_origin(options: argparse.Namespace) -> dict[str, Any]:
         "init": None if options.init is None else str(options.init.resolve()),
         "seed": options.seed,
         "batch": options.batch,
-    } | {name: getattr(options, name) for name in _MORE_ORIGIN if hasattr(options, name)}
+    } | {name: _plain(getattr(options, name)) for name in _MORE_ORIGIN if hasattr(options, name)}
+
+
+def _plain(value: Any) -> Any:
+    """Return what a checkpoint may hold of an option: a file's digest instead of its path."""
+    return digest_file(value) if isinstance(value, Path) else value
 
 
 def _describe_training(
@@ -341,6 +360,7 @@ def _describe_training(
     return {
         "data": [folder.resolve().name for folder in options.data],
         "start": None if options.init is None else options.init.resolve().name,
+        "pretrained": _plain(getattr(options, "pretrained", None)),
         "start_data_source": None if options.init is None else read_data_source(options.init),
         "steps": steps,
         "seconds": round(clock.spent_seconds()),

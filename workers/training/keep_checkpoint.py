@@ -79,11 +79,14 @@ class Run:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, done: float) -> None:
-    """Set the rate where a share `done` of training is: a linear rise over the first tenth, then half a cosine to 0."""
+    """Set the rate where a share `done` of training is: a linear rise over the first tenth, then half a cosine to 0.
+
+    A group of parameters with a `rate_share` has that share of it.
+    """
     risen = min(1.0, 10 * done + 0.001)
     fallen = 0.5 * (1 + math.cos(math.pi * max(0.0, done - 0.1) / 0.9))
     for group in optimizer.param_groups:
-        group["lr"] = peak * risen * fallen
+        group["lr"] = peak * risen * fallen * group.get("rate_share", 1.0)
 
 
 def save_checkpoint(path: Path, step: int, seconds: float, run: Run) -> None:

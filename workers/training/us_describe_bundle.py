@@ -21,6 +21,9 @@ PUBLISHED: Final = {
 }
 """By the name of the source in index.csv."""
 
+_MOBILENET: Final = "Sandler et al. 2018, MobileNetV2: inverted residuals and linear bottlenecks, CVPR"
+PRETRAINED: Final = "Its backbone started from weights that learned on photographs (ImageNet)."
+
 _SEGMENTER: Final[dict[str, Any]] = {
     "name": "Ultrasound lesion segmenter",
     "task": "Lesion in a B-mode ultrasound image",
@@ -31,6 +34,7 @@ _SEGMENTER: Final[dict[str, Any]] = {
         "Chen et al. 2018, Encoder-decoder with atrous separable convolution for semantic image segmentation, ECCV",
         "Ronneberger et al. 2015, U-Net: convolutional networks for biomedical image segmentation, MICCAI",
         "Zhou et al. 2018, UNet++: a nested U-Net architecture for medical image segmentation, DLMIA",
+        _MOBILENET,
     ],
 }
 _CLASSIFIER: Final[dict[str, Any]] = {
@@ -43,6 +47,7 @@ _CLASSIFIER: Final[dict[str, Any]] = {
         "He et al. 2016, Deep residual learning for image recognition, CVPR",
         "Huang et al. 2017, Densely connected convolutional networks, CVPR",
         "Tan and Le 2019, EfficientNet: rethinking model scaling for convolutional neural networks, ICML",
+        _MOBILENET,
     ],
 }
 
@@ -86,6 +91,8 @@ def describe_us_data(training: Mapping[str, Any] | None) -> str:
     words = "; ".join(PUBLISHED.get(source, f"cases of the source {source}") for source in sources) or NOT_RECORDED
     if sources and all(source in PUBLISHED for source in sources):
         words = f"{words}. {NO_PAROTID_TUMOR}"
+    if training.get("pretrained"):
+        words = f"{words} {PRETRAINED}"
     if not training.get("start"):
         return words
     before = training.get("start_data_source") or "unknown data"

@@ -48,6 +48,12 @@ def add_us_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Pa
         default=healthy_share,
         help="of the samples, those of pictures without a lesion; default %(default)s",
     )
+    add(
+        "--pretrained",
+        type=Path,
+        metavar="FILE",
+        help="weights of MobileNetV2 that learned on photographs, for the networks made of it (us_pretrained.py)",
+    )
     add("--validate-every", type=int, metavar="STEPS", help="judge after so many steps; default an epoch")
 
 

@@ -16,6 +16,7 @@ LAST_MAPS: Final[Mapping[str, str]] = {
     "ResNet": "layer4",
     "DenseNet121": "class_layers.relu",
     "EfficientNetBN": "_bn1",
+    "MobileNetV2": "features.18",
 }
 """By network, the layer whose maps Grad-CAM weighs: the last that still knows places."""
 
