@@ -106,16 +106,16 @@ def read_cases(rows: Iterable[CaseRow]) -> Iterator[UsCase]:
 
 def read_case(row: CaseRow) -> UsCase:
     """Read one case; raises NeedsPerson or SetAside with a sentence where it cannot be used."""
-    path = _find_picture(row)
-    lesion = _read_outline(row)
+    path = find_picture(row)
+    lesion = read_outline(row)
     if path.suffix in (".dcm", ""):
         gray, lesion = _read_dicom(path, lesion)
     else:
-        gray = _read_image(path)
+        gray = read_image(path)
     if lesion is not None and lesion.shape != gray.shape:
-        raise _refuse("its outline has another size than its picture")
+        raise refuse("its outline has another size than its picture")
     if row.has_outline and lesion is not None and not lesion.any():
-        raise _refuse("its outline is empty")
+        raise refuse("its outline is empty")
     if lesion is None and row.label in _WITHOUT_LESION:
         lesion = np.zeros(gray.shape, bool)
     return UsCase(row=row, gray=_shrink(gray), lesion=None if lesion is None else _shrink(lesion))
@@ -159,30 +159,32 @@ def _says_outline(root: Path, name: str, label: str, said: str) -> bool:
     return said == "1" if said else (root / f"{name}_mask.png").is_file()
 
 
-def _find_picture(row: CaseRow) -> Path:
+def find_picture(row: CaseRow) -> Path:
+    """Return the row's picture; raises NeedsPerson where there is none."""
     for ending in _PICTURE_ENDINGS:
         path = row.folder / f"{row.name}{ending}"
         if path.is_file():
             return path
-    raise _refuse("there is no picture of its name")
+    raise refuse("there is no picture of its name")
 
 
-def _read_outline(row: CaseRow) -> Bools | None:
+def read_outline(row: CaseRow) -> Bools | None:
+    """Return the outline (rows, columns), None where the row has none; raises NeedsPerson where it cannot be read."""
     if not row.has_outline:
         return None
     path = row.folder / f"{row.name}_mask.png"
     if not path.is_file():
-        raise _refuse("the index says that its lesion is outlined, and there is no such file")
-    return np.asarray(_read_image(path) != 0)
+        raise refuse("the index says that its lesion is outlined, and there is no such file")
+    return np.asarray(read_image(path) != 0)
 
 
-def _read_image(path: Path) -> Gray:
+def read_image(path: Path) -> Gray:
     """Return a JPEG or PNG file in gray."""
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise _refuse(f"its {path.suffix.removeprefix('.')} file cannot be decoded") from problem
+        raise refuse(f"its {path.suffix.removeprefix('.')} file cannot be decoded") from problem
 
 
 def _read_dicom(path: Path, lesion: Bools | None) -> tuple[Gray, Bools | None]:
@@ -194,9 +196,9 @@ def _read_dicom(path: Path, lesion: Bools | None) -> tuple[Gray, Bools | None]:
     from workers.us.read_frames import count_frames, read_header
     from workers.us.select_frames import select_frames
 
-    instance = _as_instance(path)
+    instance = as_instance(path)
     if count_frames(read_header(instance)) > 1:
-        raise _refuse("it is a clip; give its frame as a file of its own")
+        raise refuse("it is a clip; give its frame as a file of its own")
     _, frames = select_frames([instance])
 
     def cut(values: Bools, box: Box) -> Bools:
@@ -205,12 +207,12 @@ def _read_dicom(path: Path, lesion: Bools | None) -> tuple[Gray, Bools | None]:
     if lesion is None:
         return max(frames, key=lambda frame: frame.gray.size).gray, None
     if lesion.shape != frames[0].picture_shape:
-        raise _refuse("its outline has another size than its picture")
+        raise refuse("its outline has another size than its picture")
     chosen = max(frames, key=lambda frame: (int(cut(lesion, frame.box).sum()), frame.gray.size))
     return chosen.gray, cut(lesion, chosen.box)
 
 
-def _as_instance(path: Path) -> Instance:
+def as_instance(path: Path) -> Instance:
     """Return the file as the archive would hold it."""
     from workers.ct.read_file import BROKEN_FILE, read_file
 
@@ -218,7 +220,7 @@ def _as_instance(path: Path) -> Instance:
         ds = read_file(path, with_pixels=False)
         uids = (str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID))
     except BROKEN_FILE as problem:
-        raise _refuse("its DICOM file cannot be read") from problem
+        raise refuse("its DICOM file cannot be read") from problem
     return Instance(sop_instance_uid=uids[0], sop_class_uid=uids[1], series_instance_uid=uids[2], path=path, sha256="")
 
 
@@ -233,5 +235,6 @@ def _shrink(values: NDArray[_Pixel]) -> NDArray[_Pixel]:
     return (small > 0.5 if values.dtype == bool else np.rint(small)).astype(values.dtype)
 
 
-def _refuse(why: str) -> NeedsPerson:
+def refuse(why: str) -> NeedsPerson:
+    """Return the outcome of a case that cannot be used."""
     return NeedsPerson(f"The case cannot be used: {why}.", code="bad_case")

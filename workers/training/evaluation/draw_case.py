@@ -1,5 +1,6 @@
 """One axial slice of a case with the true and the found outlines, kept while the volume is at hand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -94,15 +95,22 @@ def load_slice(path: Path) -> Slice | None:
 
 def draw_slice(cut: Slice, path: Path) -> None:
     """Write the slice as PNG: gland gray, true mass green, called red, candidates left alone orange."""
-    height, width = (max(1, length * step) for length, step in zip(cut.gray.shape, cut.spacing_mm, strict=True))
-    scale = SIDE_PIXELS / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(cut.gray).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture).copy()
-    for name in ("gland", "left", "truth", "called"):
-        layer = Image.fromarray(cut.outlines[name].astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
-        inside = np.asarray(layer) > 127
-        pixels[inside & ~ndimage.binary_erosion(inside, iterations=1 if name == "gland" else 2)] = COLORS[name]
-    picture = Image.fromarray(pixels)
+    picture = paint_outlines(cut.gray, cut.outlines, cut.spacing_mm)
     ImageDraw.Draw(picture).text((6, 4), f"slice {cut.number}", fill=(230, 237, 243))
     picture.save(path)
+
+
+def paint_outlines(
+    gray: NDArray[np.uint8], outlines: Mapping[str, Bools], spacing_mm: tuple[float, float] = (1.0, 1.0)
+) -> Image.Image:
+    """Return the picture (rows, columns) in its shape, its longer side SIDE_PIXELS, with `outlines` in their COLORS."""
+    height, width = (max(1, length * step) for length, step in zip(gray.shape, spacing_mm, strict=True))
+    scale = SIDE_PIXELS / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.fromarray(gray).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(picture).copy()
+    for name in (name for name in ("gland", "left", "truth", "called") if name in outlines):
+        layer = Image.fromarray(outlines[name].astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
+        inside = np.asarray(layer) > 127
+        pixels[inside & ~ndimage.binary_erosion(inside, iterations=1 if name == "gland" else 2)] = COLORS[name]
+    return Image.fromarray(pixels)

@@ -43,7 +43,7 @@ Points = tuple[list[bool], list[float]]
 
 
 @contextmanager
-def _plot(path: Path, title: str, x: str, y: str, *, height: float = 4.6) -> Iterator[Axes]:
+def plot(path: Path, title: str, x: str, y: str, *, height: float = 4.6) -> Iterator[Axes]:
     """Give axes to draw on, and write them as PNG."""
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, height), layout="constrained")
@@ -66,12 +66,12 @@ def draw_roc(
     `in_force` is sensitivity and specificity of the examinations at the thresholds in force. The point may lie below
     the curve: a flag on the wrong side alone is no hit, though it raises the examination's score.
     """
-    with _plot(path, "ROC", "1 - specificity", "sensitivity") as axes:
+    with plot(path, "ROC", "1 - specificity", "sensitivity") as axes:
         for name, color, points, who in (
             ("examinations", BLUE, exams, patients),
             ("glands", GREEN, glands, gland_patients),
         ):
-            _draw_curve(axes, name, color, points, who, _roc_at)
+            draw_curve(axes, name, color, points, who, roc_at)
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
         if None not in in_force:
             sensitivity, specificity = map(_number, in_force)
@@ -84,17 +84,17 @@ def draw_precision_recall(
     path: Path, exams: Points, glands: Points, patients: Sequence[str], gland_patients: Sequence[str]
 ) -> None:
     """Draw precision against recall, likewise."""
-    with _plot(path, "Precision and recall", "recall (sensitivity)", "precision (PPV in this mixture)") as axes:
+    with plot(path, "Precision and recall", "recall (sensitivity)", "precision (PPV in this mixture)") as axes:
         for name, color, points, who in (
             ("examinations", BLUE, exams, patients),
             ("glands", GREEN, glands, gland_patients),
         ):
-            _draw_curve(axes, name, color, points, who, _precision_at)
+            draw_curve(axes, name, color, points, who, _precision_at)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.legend(loc="lower left")
 
 
-def _draw_curve(
+def draw_curve(
     axes: Axes,
     name: str,
     color: str,
@@ -102,6 +102,7 @@ def _draw_curve(
     patients: Sequence[str],
     curve_at: Callable[[Any, Any], Any],
 ) -> None:
+    """Draw the curve over GRID that `curve_at` makes of truth and score, with a band; nothing of one kind only."""
     truth, score = np.asarray(points[0], dtype=bool), np.asarray(points[1], dtype=float)
     if len(set(points[0])) < 2:
         return
@@ -116,7 +117,7 @@ def _draw_curve(
     axes.plot(GRID, curve_at(truth, score), color=color, label=f"{name} ({truth.sum()} of {len(truth)} positive)")
 
 
-def _roc_at(truth: Any, score: Any) -> Any:
+def roc_at(truth: Any, score: Any) -> Any:
     """Return the sensitivity at each false positive rate of GRID; ties are crossed by a straight line."""
     false, true, _ = roc_curve(truth, score, drop_intermediate=False)
     return np.interp(GRID, false + 1e-9 * np.arange(len(false)), true)  # the shift keeps upright steps upright
@@ -133,14 +134,14 @@ def _precision_at(truth: Any, score: Any) -> Any:
 def draw_free_response(path: Path, points: Sequence[tuple[float, float]]) -> None:
     """Draw the free-response curve (FROC)."""
     false, hit = np.array(points).T
-    with _plot(path, "Free response", "false candidates per examination", "share of masses hit") as axes:
+    with plot(path, "Free response", "false candidates per examination", "share of masses hit") as axes:
         axes.step(false, hit, where="post", color=BLUE)
         axes.set(xlim=(0, max(0.5, float(false.max()) * 1.02)), ylim=(-0.01, 1.01))
 
 
 def draw_dice_by_size(path: Path, judged: Sequence[Judgment]) -> None:
     """Draw each mass's Dice against its diameter."""
-    with _plot(path, "Dice by size", "diameter of the mass, mm", "Dice (a miss has 0)") as axes:
+    with plot(path, "Dice by size", "diameter of the mass, mm", "Dice (a miss has 0)") as axes:
         for color, name, is_kept in ((BLUE, "found", True), (RED, "missed", False)):
             kept = [j for j in judged if j.case.is_positive and j.is_flagged == is_kept]
             x, y = [j.case.mass_diameter_mm for j in kept], [_number(j.dice) for j in kept]
@@ -152,7 +153,7 @@ def draw_dice_by_size(path: Path, judged: Sequence[Judgment]) -> None:
 
 def draw_rates(path: Path, rows: Sequence[Row], key: str, title: str, label: str, mark: float) -> None:
     """Draw sensitivity, specificity, PPV and Dice against a threshold; `mark` is the one in force."""
-    with _plot(path, title, label, "share") as axes:
+    with plot(path, title, label, "share") as axes:
         x = [row[key] for row in rows]
         for name, color, word in (
             ("sensitivity_main", BLUE, "sensitivity, main masses"),
@@ -170,7 +171,7 @@ def draw_rates(path: Path, rows: Sequence[Row], key: str, title: str, label: str
 
 def draw_prevalence(path: Path, rows: Sequence[Row]) -> None:
     """Draw the PPV at each prevalence with its interval."""
-    with _plot(path, "PPV where masses are rarer", "share of examinations with a mass, %", "PPV") as axes:
+    with plot(path, "PPV where masses are rarer", "share of examinations with a mass, %", "PPV") as axes:
         for place, row in enumerate(rows):
             if row["ppv"] is None:
                 continue
@@ -183,7 +184,7 @@ def draw_prevalence(path: Path, rows: Sequence[Row]) -> None:
 
 def draw_groups(path: Path, rows: Sequence[Row], title: str) -> None:
     """Draw sensitivity, specificity and Dice for each group of cases as bars, the first group at the top."""
-    with _plot(path, title, "share", "", height=max(3.0, 1.4 + 0.6 * len(rows))) as axes:
+    with plot(path, title, "share", "", height=max(3.0, 1.4 + 0.6 * len(rows))) as axes:
         width = 0.27
         for place, (name, color) in enumerate((("sensitivity", BLUE), ("specificity", GREEN), ("dice_median", RED))):
             y = [number + (place - 1) * width for number in range(len(rows))]

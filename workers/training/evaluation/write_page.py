@@ -52,6 +52,18 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Pictures of cases under a heading of their own."""
+
+    title: str
+    legend: str
+    """What the colors mean."""
+    pictures: Sequence[Picture]
+    if_none: str
+    """A sentence in their place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """What the page shows, from top to bottom."""
 
@@ -61,7 +73,7 @@ class Page:
     tables_first: Sequence[Table]
     plots: Sequence[Picture]
     tables: Sequence[Table]
-    cases: Sequence[Picture]
+    galleries: Sequence[Gallery]
     made_of: Sequence[tuple[str, str]]
     """Name and value, such as the bundles' digests."""
 
@@ -79,10 +91,7 @@ def write_page(page: Page, path: Path) -> None:
         "<h2>Curves</h2>",
         _figures(page.plots),
         *(_table(table) for table in page.tables),
-        "<h2>The worst cases</h2>",
-        "<p>Green: the true mass. Red: called a mass. Orange: seen, not called. Gray: the true gland. "
-        "Seen from the feet, front above, the patient's right on the left; window -125 to 225 HU.</p>",
-        _figures(page.cases) if page.cases else "<p>None: every answer was right.</p>",
+        *(_gallery(gallery) for gallery in page.galleries),
         "<h2>Made of</h2><div class=wide><table class=prose>",
         *(f"<tr><td>{escape(name)}</td><td><code>{escape(text)}</code></td></tr>"
           for name, text in page.made_of),
@@ -97,6 +106,11 @@ def _table(table: Table) -> str:
     note = f"<p><small>{escape(table.note)}</small></p>" if table.note else ""
     kind = " class=prose" if table.is_prose else ""
     return f"<h2>{escape(table.title)}</h2><div class=wide><table{kind}><tr>{head}</tr>{rows}</table></div>{note}"
+
+
+def _gallery(gallery: Gallery) -> str:
+    shown = _figures(gallery.pictures) if gallery.pictures else f"<p>{escape(gallery.if_none)}</p>"
+    return f"<h2>{escape(gallery.title)}</h2><p>{escape(gallery.legend)}</p>{shown}"
 
 
 def _figures(pictures: Sequence[Picture]) -> str:

@@ -48,7 +48,7 @@ from workers.training.evaluation.replay_thresholds import (
     spacing_kind,
     trace_free_response,
 )
-from workers.training.evaluation.write_page import Page, Picture, number, write_page
+from workers.training.evaluation.write_page import Gallery, Page, Picture, number, write_page
 from workers.training.evaluation.write_tables import write_cases
 
 WORST: Final = 10
@@ -101,7 +101,15 @@ def write_report(
             not_assessed_table(judged),
             wrong_table(judged),
         ],
-        cases=wrong[:WORST],
+        galleries=[
+            Gallery(
+                title="The worst cases",
+                legend="Green: the true mass. Red: called a mass. Orange: seen, not called. Gray: the true gland. "
+                "Seen from the feet, front above, the patient's right on the left; window -125 to 225 HU.",
+                pictures=wrong[:WORST],
+                if_none="None: every answer was right.",
+            )
+        ],
         made_of=[*digests.items(), ("thresholds", json.dumps(summary["thresholds"]))],
     )
     write_page(page, folder / "index.html")
