@@ -1,0 +1,186 @@
+"""What ultrasound worksheets say of a lesion, in codes and in words, and when nobody can tell."""
+
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from screener.study import MANUFACTURER
+from screener.us_study import MODEL_NAME_US, Finding, ReadFindings
+from tests.unit.worksheets import (
+    ACOUSTIC,
+    CIRCUMSCRIBED,
+    ENHANCED,
+    FINDING,
+    GROUP,
+    INDISTINCT,
+    IRREGULAR,
+    LYMPHADENOPATHY,
+    MARGINS,
+    MASS,
+    NO,
+    OVAL,
+    PAROTID,
+    SHADOWED,
+    SHAPE,
+    SITE,
+    THYROID,
+    TRACKING_ID,
+    YES,
+    code_item,
+    container,
+    make_worksheet,
+    text_item,
+    words,
+    write_worksheet,
+)
+from workers.us.read_worksheet import (
+    NO_WORKSHEET,
+    NOTHING_SAID,
+    SEVERAL,
+    UNREADABLE,
+    read_worksheets,
+)
+
+SHAPED, MARGIN = Finding.IRREGULAR_SHAPE, Finding.POORLY_DEFINED_MARGIN
+ENHANCEMENT, NODES = Finding.POSTERIOR_ENHANCEMENT, Finding.SUSPICIOUS_LYMPH_NODES
+WHOLE = (code_item(SHAPE, IRREGULAR), code_item(MARGINS, CIRCUMSCRIBED), code_item(ACOUSTIC, ENHANCED))
+
+
+def read(folder: Path, *items: Dataset) -> ReadFindings:
+    return read_worksheets([write_worksheet(folder, make_worksheet(*items))])
+
+
+def test_a_worksheet_in_the_codes_of_breast_ultrasound_is_understood(tmp_path: Path) -> None:
+    lesion = code_item(FINDING, MASS, *WHOLE, code_item(SITE, PAROTID))
+    found = read(tmp_path, container(GROUP, lesion), code_item(LYMPHADENOPATHY, NO))
+    assert found.values == {SHAPED: True, MARGIN: False, ENHANCEMENT: True, NODES: False}
+    assert found.reason == (
+        "Worksheet: irregular shape yes, poorly defined margin no, posterior enhancement yes, "
+        "suspicious lymph nodes no."
+    )
+
+
+def test_the_old_names_of_the_codes_mean_the_same(tmp_path: Path) -> None:
+    items = [
+        code_item(("M-020F9", "SRT", "Shape"), ("M-02100", "SRT", "Round shape")),
+        code_item(("F-01740", "SNM3", "?"), ("F-01745", "99SDM", "?")),
+        code_item(("DC-72130", "SRT", "?"), ("G-A203", "SRT", "?")),
+    ]
+    assert read(tmp_path, *items).values == {SHAPED: False, MARGIN: True, NODES: True}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding", "answer"),
+    [
+        ("Shape", "Irregular", SHAPED, True),
+        ("Mass shape", "oval", SHAPED, False),
+        ("Lesion shape", "not irregular", SHAPED, None),
+        ("Shape", "oval, partly irregular", SHAPED, None),
+        ("Shape", "lobulated", SHAPED, None),
+        ("Irregular shape", "No", SHAPED, False),
+        ("Margin", "Not circumscribed", MARGIN, True),
+        ("Margin", "not well defined", MARGIN, True),
+        ("Margins", "Circumscribed", MARGIN, False),
+        ("Margins", "ill-defined", MARGIN, True),
+        ("Margins", "well-defined in part, indistinct in part", MARGIN, None),
+        ("Margins", "not smooth", MARGIN, None),
+        ("Poorly defined margin", "present", MARGIN, True),
+        ("Posterior features", "Enhancement", ENHANCEMENT, True),
+        ("Posterior acoustic features", "no posterior features", ENHANCEMENT, False),
+        ("Posterior acoustic features", "No enhancement", ENHANCEMENT, False),
+        ("Posterior acoustic features", "Combined enhancement and shadowing", ENHANCEMENT, None),
+        ("Posterior acoustic features", "no shadowing", ENHANCEMENT, None),
+        ("Posterior enhancement", "absent", ENHANCEMENT, False),
+        ("Cervical lymph nodes", "no suspicious nodes", NODES, False),
+        ("Lymph nodes", "enlarged, suspicious", NODES, True),
+        ("Lymph nodes", "reactive", NODES, False),
+        ("Lymph nodes", "present", NODES, None),
+        ("Suspicious lymph nodes", "Yes", NODES, True),
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_other_codes_are_read_by_their_words(
+    tmp_path: Path, name: str, value: str, finding: Finding, answer: bool | None, as_text: bool
+) -> None:
+    item = text_item(words(name), value) if as_text else code_item(words(name), words(value))
+    found = read(tmp_path, item)
+    assert found.values.get(finding) is answer
+    assert (finding.value in found.reason) is True
+    assert set(found.values) <= {finding}
+
+
+@pytest.mark.parametrize("name", ["Surgical margin", "Shape of the bladder", "Axillary lymph nodes", "Distance"])
+def test_other_names_are_passed_over(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path, text_item(words(name), "irregular, indistinct, suspicious")).reason == NOTHING_SAID
+
+
+def test_a_posterior_feature_may_stand_as_a_finding_by_itself(tmp_path: Path) -> None:
+    found = read(tmp_path, code_item(FINDING, SHADOWED), code_item(FINDING, LYMPHADENOPATHY))
+    assert found.values == {ENHANCEMENT: False, NODES: True}
+
+
+def test_of_several_lesions_nothing_is_taken_but_the_lymph_nodes(tmp_path: Path) -> None:
+    shaped, other = code_item(SHAPE, IRREGULAR), code_item(SHAPE, IRREGULAR)
+    several = [
+        (container(GROUP, shaped), container(GROUP, other)),
+        (container(GROUP, shaped), container(GROUP, code_item(MARGINS, INDISTINCT))),
+        (code_item(FINDING, MASS), code_item(FINDING, MASS), shaped),
+        (container(GROUP, shaped, text_item(TRACKING_ID, "1")), container(GROUP, text_item(TRACKING_ID, "2"))),
+    ]
+    for items in several:
+        found = read(tmp_path, *items, code_item(LYMPHADENOPATHY, YES))
+        assert found.values == {NODES: True}, items
+        assert SEVERAL in found.reason
+
+
+def test_what_contradicts_itself_is_not_known(tmp_path: Path) -> None:
+    found = read(tmp_path, code_item(SHAPE, IRREGULAR), code_item(SHAPE, OVAL), code_item(MARGINS, INDISTINCT))
+    assert found.values == {MARGIN: True}
+    assert "irregular shape contradicts itself" in found.reason
+
+
+def test_what_is_said_of_another_organ_is_not_of_our_lesion(tmp_path: Path) -> None:
+    thyroid = container(GROUP, code_item(SITE, THYROID), text_item(TRACKING_ID, "T"), *WHOLE)
+    node = container(words("Lymph node"), *WHOLE)
+    assert read(tmp_path, thyroid, node).reason == NOTHING_SAID
+    parotid = container(GROUP, code_item(SITE, PAROTID), text_item(TRACKING_ID, "P"), code_item(SHAPE, OVAL))
+    assert read(tmp_path, thyroid, node, parotid).values == {SHAPED: False}
+
+
+def test_worksheets_that_differ_leave_it_open_unless_one_replaces_the_other(tmp_path: Path) -> None:
+    first = make_worksheet(code_item(SHAPE, IRREGULAR), code_item(MARGINS, INDISTINCT))
+    second = make_worksheet(code_item(SHAPE, OVAL))
+    both = [write_worksheet(tmp_path, ds) for ds in (first, second)]
+    assert read_worksheets(both).values == {MARGIN: True}
+    amended = make_worksheet(code_item(SHAPE, OVAL), replaces=[first.SOPInstanceUID])
+    assert read_worksheets([both[0], write_worksheet(tmp_path, amended)]).values == {SHAPED: False}
+
+
+def test_our_own_reports_and_other_documents_are_no_worksheets(tmp_path: Path) -> None:
+    ours = make_worksheet(*WHOLE)
+    ours.Manufacturer, ours.ManufacturerModelName = MANUFACTURER, MODEL_NAME_US
+    dose = make_worksheet(*WHOLE)
+    dose.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.67"
+    for ds in (ours, dose):
+        assert read_worksheets([write_worksheet(tmp_path, ds)]).values == {}
+    assert read_worksheets([]).reason == NO_WORKSHEET
+
+
+def test_a_worksheet_that_cannot_be_read_is_said_to_be_so(tmp_path: Path) -> None:
+    good, broken = (write_worksheet(tmp_path, make_worksheet(*WHOLE)) for _ in range(2))
+    broken.path.write_bytes(b"no DICOM")
+    found = read_worksheets([good, broken])
+    assert len(found.values) == 3
+    assert UNREADABLE in found.reason
+    assert read_worksheets([broken]).reason == UNREADABLE
+    deep = code_item(SHAPE, IRREGULAR)
+    for _ in range(70):
+        deep = container(GROUP, deep)
+    assert read(tmp_path, deep).reason == UNREADABLE
+
+
+def test_no_word_of_a_worksheet_is_quoted(tmp_path: Path) -> None:
+    found = read(tmp_path, text_item(SHAPE, "CANARY^DONOTLOG"), text_item(words("CANARY"), "CANARY"))
+    assert "not understood" in found.reason
+    assert "CANARY" not in found.reason

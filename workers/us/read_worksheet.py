@@ -1,0 +1,233 @@
+"""SELECTED: read what a person says of the lesion from the ultrasound worksheets (SR) of the study.
+
+A worksheet is a structured report that came with the study and is not ours. Its content items are read by the codes
+of their names, else by the words (workers/us/worksheet_terms.py). What it says must be of one lesion: where it
+describes several, nobody can tell which of them is the one outlined, and its findings are not known. No text of a
+worksheet is ever quoted: it may hold the patient's name.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+
+from screener.study import Instance
+from screener.us_study import Finding, ReadFindings
+from workers.ct.read_file import BROKEN_FILE, read_file
+from workers.results.identity import is_ours
+from workers.us.worksheet_terms import (
+    ELSEWHERE,
+    FINDING_NAMES,
+    HERE,
+    LESIONS,
+    OTHER_NODES,
+    SITE_WORDS,
+    SITES,
+    TRACKING,
+    Feature,
+    find_feature,
+    judge_value,
+)
+
+WORKSHEETS: Final[frozenset[UID]] = frozenset(
+    {BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage}
+)
+MOST_DEPTH: Final = 64
+
+_NOT_OF_A_LESION: Final = (Finding.SUSPICIOUS_LYMPH_NODES,)
+
+NO_WORKSHEET: Final = "No worksheet came with the study."
+NOTHING_SAID: Final = "The structured reports of the study say nothing of the lesion that is understood here."
+UNREADABLE: Final = "A structured report of the study cannot be read."
+SEVERAL: Final = "A worksheet describes several lesions; which of them is the one outlined cannot be told."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """A content item and where it stands."""
+
+    name: Code
+    value: Code | None
+    text: str
+    above: tuple["_Item", ...]
+    """The items that hold it, from the root on."""
+    site: str
+    """Words of the site that its own children name; empty where they name none."""
+
+    @property
+    def heading(self) -> str:
+        """Its words, for an item that holds others."""
+        return f"{self.name.meaning} {self.text}".lower()
+
+
+@dataclass(slots=True)
+class _Said:
+    """What one worksheet says."""
+
+    answers: dict[Finding, set[bool | None]] = field(default_factory=dict)
+    """None stands for words that say neither."""
+    lesions: set[int] = field(default_factory=set)
+    """Items that hold what is said of a lesion; each stands for one."""
+    masses: set[int] = field(default_factory=set)
+    tracked: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def has_several(self) -> bool:
+        """Whether more than one lesion is described."""
+        trackings = [[text for value, text in self.tracked if value == code.value] for code in TRACKING]
+        return max(len(self.lesions), len(self.masses), *map(len, trackings)) > 1
+
+
+def read_worksheets(documents: Sequence[Instance]) -> ReadFindings:
+    """Read the findings that the study's documents tell of its lesion; what is not known has no entry.
+
+    A document that cannot be read is passed over, and said to be so. Raises TryAgain where the disk does not give one.
+    """
+    sheets, unreadable = _read_sheets([one for one in documents if one.sop_class_uid in WORKSHEETS])
+    told = [UNREADABLE] if unreadable else []
+    if not sheets:
+        return ReadFindings(values={}, reason=told[0] if told else NO_WORKSHEET)
+    read = [_read_content(sheet) for sheet in sheets]
+    answers = _gather(read)
+    if any(said.has_several for said in read):
+        told.append(SEVERAL)
+        answers = {finding: said for finding, said in answers.items() if finding in _NOT_OF_A_LESION}
+    values = {finding: _agree(answers[finding]) for finding in Finding if finding in answers}
+    known = {finding: value for finding, value in values.items() if value is not None}
+    told += [_tell_unknown(finding, answers[finding]) for finding, value in values.items() if value is None]
+    if known:
+        told.insert(0, f"Worksheet: {tell_findings(known)}.")
+    return ReadFindings(values=known, reason=" ".join(dict.fromkeys(told)) or NOTHING_SAID)
+
+
+def tell_findings(values: Mapping[Finding, bool]) -> str:
+    """Say the known findings in one phrase, in their order."""
+    return ", ".join(f"{finding} {'yes' if values[finding] else 'no'}" for finding in Finding if finding in values)
+
+
+def _gather(read: Sequence[_Said]) -> dict[Finding, set[bool | None]]:
+    """Put together what all worksheets say."""
+    answers: dict[Finding, set[bool | None]] = {}
+    for said in read:
+        for finding, one in said.answers.items():
+            answers.setdefault(finding, set()).update(one)
+    return answers
+
+
+def _agree(answers: set[bool | None]) -> bool | None:
+    return next(iter(answers)) if len(answers) == 1 else None
+
+
+def _tell_unknown(finding: Finding, answers: set[bool | None]) -> str:
+    if {True, False} <= answers:
+        return f"Worksheet: what it says of {finding} contradicts itself."
+    return f"Worksheet: what it says of {finding} is not understood here."
+
+
+def _read_sheets(documents: Sequence[Instance]) -> tuple[list[Dataset], int]:
+    """Read the documents that others made and that no other of them replaces; count those that cannot be read."""
+    sheets: dict[str, Dataset] = {}
+    replaced: set[str] = set()
+    unreadable = 0
+    for document in documents:
+        try:
+            ds = read_file(document.path, with_pixels=False)
+            if is_ours(ds):
+                continue
+            replaced.update(_list_predecessors(ds))
+            list(_walk(ds))  # whatever is broken shows here
+        except BROKEN_FILE:
+            unreadable += 1
+            continue
+        sheets[document.sop_instance_uid] = ds
+    return [ds for uid, ds in sheets.items() if uid not in replaced], unreadable
+
+
+def _list_predecessors(ds: Dataset) -> Iterator[str]:
+    """Yield the SOP Instance UIDs of the documents that this one replaces (PS3.3 C.17.2)."""
+    for study in ds.get("PredecessorDocumentsSequence") or ():
+        for series in study.get("ReferencedSeriesSequence") or ():
+            for reference in series.get("ReferencedSOPSequence") or ():
+                yield str(reference.get("ReferencedSOPInstanceUID"))
+
+
+def _read_content(ds: Dataset) -> _Said:
+    said = _Said()
+    for item in _walk(ds):
+        if not item.above:
+            continue
+        feature = find_feature(item.name, item.value)
+        is_other = _is_elsewhere(item)
+        if item.name in TRACKING and item.text and not is_other:
+            said.tracked.add((item.name.value, item.text))
+        if item.name in FINDING_NAMES and item.value is not None and item.value in LESIONS and not is_other:
+            said.masses.add(id(item))
+        if feature is not None:
+            _take(said, feature, item, is_other=is_other)
+    return said
+
+
+def _take(said: _Said, feature: Feature, item: _Item, *, is_other: bool) -> None:
+    """Note what an item says of a feature; what is said of another organ is not of our lesion."""
+    if feature.finding in _NOT_OF_A_LESION:
+        is_other = any(OTHER_NODES.search(f"{one.heading} {one.site}") for one in (*item.above[1:], item))
+    if is_other or (item.value is None and not item.text):  # a heading says nothing
+        return
+    said.answers.setdefault(feature.finding, set()).add(judge_value(feature, item.name, item.value, item.text))
+    if feature.finding not in _NOT_OF_A_LESION:
+        said.lesions.add(id(item.above[-1]))
+
+
+def _is_elsewhere(item: _Item) -> bool:
+    """Tell whether the item stands under the heading, or beside the site, of another organ."""
+    sites = [one.site for one in item.above[1:] if one.site]
+    if sites and not HERE.search(sites[-1]):
+        return True
+    return any(ELSEWHERE.search(one.heading) for one in item.above[1:])
+
+
+def _walk(ds: Dataset) -> list[_Item]:
+    """List the content items with those that hold them, from the root on. Raises ValueError where they lie too deep."""
+    found: list[_Item] = []
+    waiting: list[tuple[Dataset, tuple[_Item, ...]]] = [(ds, ())]
+    while waiting:
+        content, above = waiting.pop()
+        if len(above) > MOST_DEPTH:
+            raise ValueError("the content tree is deeper than any worksheet's")
+        children = list(content.get("ContentSequence") or ())
+        item = _Item(
+            name=_read_code(content, "ConceptNameCodeSequence") or Code("", "", ""),
+            value=_read_code(content, "ConceptCodeSequence"),
+            text=_read_text(content),
+            above=above,
+            site=" ".join(_read_text(child) for child in children if _is_site(child)).lower(),
+        )
+        found.append(item)
+        waiting += [(child, (*above, item)) for child in reversed(children)]
+    return found
+
+
+def _is_site(content: Dataset) -> bool:
+    name = _read_code(content, "ConceptNameCodeSequence")
+    return name is not None and (name in SITES or SITE_WORDS.fullmatch(name.meaning.lower().strip()) is not None)
+
+
+def _read_text(content: Dataset) -> str:
+    """Give the words of an item's value: the meaning of its code, its text, or its UID."""
+    code = _read_code(content, "ConceptCodeSequence")
+    return code.meaning if code else str(content.get("TextValue") or content.get("UID") or "")
+
+
+def _read_code(content: Dataset, keyword: str) -> Code | None:
+    """Give a code of any length (PS3.3 8.1); None where there is none. The old names of SNOMED-RT count as SRT."""
+    sequence = content.get(keyword)
+    if not sequence:
+        return None
+    item = sequence[0]
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or ""
+    scheme = str(item.get("CodingSchemeDesignator") or "")
+    scheme = "SRT" if scheme in {"SNM3", "99SDM"} else scheme
+    return Code(str(value), scheme, str(item.get("CodeMeaning") or ""))
