@@ -93,7 +93,17 @@ def describe_us_data(training: Mapping[str, Any] | None) -> str:
         words = f"{words}. {NO_PAROTID_TUMOR}"
     if training.get("pretrained"):
         words = f"{words} {PRETRAINED}"
+    if training.get("calibration"):
+        words = f"{words} {_say_calibration(training['calibration'])}"
     if not training.get("start"):
         return words
     before = training.get("start_data_source") or "unknown data"
     return f"{words} - it started from the weights of {training['start']}, which were trained on: {before}"
+
+
+def _say_calibration(calibration: Mapping[str, Any]) -> str:
+    share = calibration["malignant"] / calibration["lesions"]
+    return (
+        f"Its probabilities are calibrated by {calibration['lesions']} cross-validated lesions of the source "
+        f"{calibration['source']}, {share:.0%} of them malignant."
+    )

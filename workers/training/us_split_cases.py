@@ -32,11 +32,15 @@ class Part(StrEnum):
 
 def find_part(source: str, group: str) -> Part:
     """Return the part of every case of `group` in `source`."""
-    digest = hashlib.sha256(f"{_SALT}{source}/{group}".encode()).digest()
-    place = int.from_bytes(digest[:8]) / 2**64
+    place = _place(f"{source}/{group}")
     if place < TEST_SHARE:
         return Part.TEST
     return Part.VALIDATION if place < TEST_SHARE + VALIDATION_SHARE else Part.TRAIN
+
+
+def find_fold(source: str, group: str, folds: int) -> int:
+    """Return the fold, 1 to `folds`, in which every case of `group` is judged; it has nothing to do with the part."""
+    return 1 + int(_place(f"fold/{source}/{group}") * folds)
 
 
 def take_part(rows: Iterable[CaseRow], part: Part) -> list[CaseRow]:
@@ -49,3 +53,9 @@ def count_parts(rows: Iterable[CaseRow]) -> dict[str, dict[str, int]]:
     counts = Counter((f"{row.source} {row.label}", find_part(row.source, row.group)) for row in rows)
     kinds = sorted({kind for kind, _ in counts})
     return {kind: {part.value: counts[kind, part] for part in Part} for kind in kinds}
+
+
+def _place(words: str) -> float:
+    """Return where `words` fall, 0 to 1; all places are alike."""
+    digest = hashlib.sha256(f"{_SALT}{words}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

@@ -29,16 +29,19 @@ def cross_entropy(smoothing: float) -> Callable[[torch.Tensor, torch.Tensor], to
     return loss_of
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line and train; 0 when the bundle is written."""
+def build_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """Return the command line of whatever trains classifiers."""
     parser = argparse.ArgumentParser(
-        prog="python -m workers train us-classifier",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_us_options(parser, name=LESION_CLASSIFIER, checkpoint=Path("cache/us_classifier.ckpt"), healthy_share=0.15)
     parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels, 0 to 1; default %(default)s")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line and train; 0 when the bundle is written."""
+    options = build_parser("python -m workers train us-classifier", __doc__ or "").parse_args(argv)
     start_log()
     torch.set_num_threads(options.threads)
     cases = load_cases(options.data)
