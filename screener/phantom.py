@@ -8,7 +8,7 @@ import math
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from screener.phantom_anatomy import paint_patient
 from screener.phantom_canvas import BONE, LEFT_PAROTID, RIGHT_PAROTID, Canvas, Floats
 from screener.study import Side
+
+if TYPE_CHECKING:
+    from screener.phantom_us import UltrasoundPhantom
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -100,12 +103,12 @@ def make_phantom(
     )
 
 
-def write_phantom(phantom: Phantom, folder: Path) -> list[Path]:
+def write_phantom(phantom: "Phantom | UltrasoundPhantom", folder: Path) -> list[Path]:
     """Write one file per image (PS3.10) into `folder`, made if absent; the paths follow `datasets`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, dataset in enumerate(phantom.datasets, start=1):
-        path = folder / f"CT_{number:04d}.dcm"
+        path = folder / f"{dataset.Modality}_{number:04d}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
