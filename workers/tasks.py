@@ -63,13 +63,14 @@ def _log(**_: object) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _warm_up(**_: object) -> None:
-    """Load the models before the first study comes: only in a child that works on the CT queue."""
+    """Load the models before the first study comes: only in a child that works on a queue which needs them."""
     # A value that breaks a rule of its VR is a warning of pydicom's that quotes the value.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     warnings.filterwarnings("ignore", module=r"pydicom\..*")
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    if Queue.CT in app.amqp.queues.consume_from and has_models():
-        logger.info("worker for queue ct is ready")
+    for queue, can_screen in ((Queue.CT, has_models), (Queue.US, has_ultrasound_models)):
+        if queue in app.amqp.queues.consume_from and can_screen():
+            logger.info("worker for queue %s is ready", queue)
 
 
 def _end_with_parent(parent: int) -> None:
