@@ -1,53 +1,45 @@
-"""The whole journey once, on this machine: daemon, PACS and mailbox, two phantoms or a study of yours."""
+"""The whole journey once, on this machine: daemon, PACS and mailbox, three phantoms or a study of yours."""
 
 import logging
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
+from screener.demo_expect import DemoStudy, Kept, check_study
 from screener.demo_hospital import AE_TITLE, QUIET_SECONDS, DemoError, Hospital, open_hospital, wait_for
-from screener.demo_peers import HOST, Mail, Received
+from screener.demo_peers import HOST, Received
 from screener.demo_report import describe_checks, describe_decision, describe_mail, describe_step, heading, wrap
 from screener.explain import describe_counts, describe_study
-from screener.journey import Ending
-from screener.phantom import make_phantom, write_phantom
+from screener.phantom import Phantom, make_phantom, write_phantom
+from screener.phantom_us import UltrasoundPhantom, make_us_phantom
 from screener.send_folder import SendError, send_folder
 from screener.store import StudyReport
 
 PHANTOM_MASS_MM = 25.0
+PHANTOM_LESION_MM = 18.0
+REPORTS = frozenset({Comprehensive3DSRStorage, ComprehensiveSRStorage})
+"""Of CT, which has places in the patient, and of ultrasound, which has places in a picture."""
 IDENTITY_KEYWORDS = ("PatientName", "PatientID")
 STUDY_SECONDS = 600.0
 """The longest that the demo waits for one study's ending."""
 
 
-@dataclass(slots=True, kw_only=True)
-class DemoStudy:
-    """One study that is sent, and what is expected of it."""
-
-    title: str
-    study_instance_uid: str
-    is_mass_expected: bool | None
-    """True or False for a phantom; None where nobody knows."""
-    identity: frozenset[str]
-    """The patient's name and ID, which no log may hold."""
-    sent_at: float = 0.0
-    """time.monotonic() when its last image was answered."""
-    checks: list[tuple[str, bool]] = field(default_factory=list)
-    """Expectations in words, and whether they were met."""
-
-
 def run_demo(study: Path | None = None, *, keep: Path | None = None) -> int:
-    """Send two phantoms, or the folder `study`, through a daemon of the demo's own; 0 when all was as expected.
+    """Send three phantoms, or the folder `study`, through a daemon of the demo's own; 0 when all was as expected.
 
     Results stay in a new folder below `keep` (default: demo-results). Nothing
     of an installation beside the demo is read or touched.
@@ -105,24 +97,42 @@ def _run(work: Path, study: Path | None, given: dict[str, set[str]], results: Pa
 
 
 def _send_phantoms(hospital: Hospital, work: Path) -> list[DemoStudy]:
-    """Make two synthetic patients, one with a mass, and send them as a scanner would."""
+    """Make three synthetic patients, two on CT and one on ultrasound, and send them as scanners would."""
     studies = []
     for number, mass_mm in enumerate((PHANTOM_MASS_MM, None), start=1):
-        identity = (f"PHANTOM^{number}", f"PHANTOM-{number}")
-        phantom = make_phantom(mass_mm=mass_mm, seed=number, patient_name=identity[0], patient_id=identity[1])
-        folder = work / f"phantom-{number}"
-        write_phantom(phantom, folder)
-        title = f"phantom {number}, {f'with a mass of {mass_mm:.0f} mm' if mass_mm else 'without a mass'}"
-        demo_study = DemoStudy(
-            title=title,
-            study_instance_uid=phantom.study_instance_uid,
-            is_mass_expected=mass_mm is not None,
-            identity=frozenset(identity),
-        )
-        _send(hospital, folder, title)
-        demo_study.sent_at = time.monotonic()
-        studies.append(demo_study)
+        name, patient_id = _name_phantom(number)
+        phantom = make_phantom(mass_mm=mass_mm, seed=number, patient_name=name, patient_id=patient_id)
+        title = f"phantom {number}, CT {f'with a mass of {mass_mm:.0f} mm' if mass_mm else 'without a mass'}"
+        studies.append(_send_phantom(hospital, phantom, work, number, title))
+        studies[-1].is_mass_expected = mass_mm is not None
+    number = len(studies) + 1
+    name, patient_id = _name_phantom(number)
+    ultrasound = make_us_phantom(lesion_mm=PHANTOM_LESION_MM, seed=number, patient_name=name, patient_id=patient_id)
+    title = f"phantom {number}, ultrasound with a lesion of {PHANTOM_LESION_MM:.0f} mm"
+    studies.append(_send_phantom(hospital, ultrasound, work, number, title))
+    studies[-1].is_lesion_expected = True
     return studies
+
+
+def _name_phantom(number: int) -> tuple[str, str]:
+    """Give a synthetic patient's name and ID."""
+    return f"PHANTOM^{number}", f"PHANTOM-{number}"
+
+
+def _send_phantom(
+    hospital: Hospital, phantom: Phantom | UltrasoundPhantom, work: Path, number: int, title: str
+) -> DemoStudy:
+    folder = work / f"phantom-{number}"
+    write_phantom(phantom, folder)
+    demo_study = DemoStudy(
+        title=title,
+        study_instance_uid=phantom.study_instance_uid,
+        is_mass_expected=None,
+        identity=frozenset(_name_phantom(number)),
+    )
+    _send(hospital, folder, title)
+    demo_study.sent_at = time.monotonic()
+    return demo_study
 
 
 def _send_given(hospital: Hospital, folder: Path, found: dict[str, set[str]]) -> list[DemoStudy]:
@@ -205,27 +215,39 @@ def _show(hospital: Hospital, demo_study: DemoStudy, report: StudyReport, result
     folder = results / f"study-{report.study_id}"
     folder.mkdir()
     (folder / "explain.txt").write_text(describe_study(report) + "\n", encoding="utf-8")
-    objects = [item for item in hospital.pacs.received if item.study_instance_uid == demo_study.study_instance_uid]
-    seg = _keep_object(objects, SegmentationStorage, folder / "seg.dcm")
-    sr = _keep_object(objects, Comprehensive3DSRStorage, folder / "sr.dcm")
-    key_image = _keep_key_image(hospital.storage_folder, report, folder)
-    mails = [mail for mail in hospital.mailbox.mails if f"study {report.study_id}," in str(mail.message["Subject"])]
-    if sr is not None:
-        wait_seconds = sr.at - demo_study.sent_at - QUIET_SECONDS
+    kept = _keep(hospital, demo_study, report, folder)
+    if kept.sr is not None:
+        wait_seconds = kept.sr.at - demo_study.sent_at - QUIET_SECONDS
         print(wrap(f"report in the PACS {wait_seconds:.1f} s after the end of the quiet period"))
-    for text, path in (("SEG in the PACS", seg and folder / "seg.dcm"), ("SR in the PACS", sr and folder / "sr.dcm")):
-        print(wrap(f"{text}: {path or 'none'}"))
-    print(wrap(f"key image: {key_image or 'none'}"))
-    for mail in mails:
+    named = [("SEG", kept.seg, "seg.dcm"), ("SR", kept.sr, "sr.dcm")]
+    if kept.capture is not None:
+        named.append(("capture", kept.capture, "capture.dcm"))
+    for word, received, file in named:
+        print(wrap(f"{word} in the PACS: {folder / file if received else 'none'}"))
+    print(wrap(f"key image: {kept.key_image or 'none'}"))
+    for mail in kept.mails:
         print(f"  mail to {', '.join(mail.recipients)}:")
         print(describe_mail(mail))
         (folder / "mail.txt").write_bytes(mail.message.as_bytes())
-    _check(demo_study, report, seg, sr, mails, key_image, name)
+    demo_study.checks = check_study(demo_study, report, kept, name, has_ultrasound=hospital.has_ultrasound)
 
 
-def _keep_object(objects: Sequence[Received], sop_class_uid: str, path: Path) -> Received | None:
-    """Copy the last object of this SOP class to `path`."""
-    found = [item for item in objects if item.sop_class_uid == sop_class_uid]
+def _keep(hospital: Hospital, demo_study: DemoStudy, report: StudyReport, folder: Path) -> Kept:
+    """Copy what the PACS and the mailbox hold of a study to the folder that stays."""
+    objects = [item for item in hospital.pacs.received if item.study_instance_uid == demo_study.study_instance_uid]
+    subject = f"study {report.study_id},"
+    return Kept(
+        seg=_keep_object(objects, {SegmentationStorage}, folder / "seg.dcm"),
+        sr=_keep_object(objects, REPORTS, folder / "sr.dcm"),
+        capture=_keep_object(objects, {SecondaryCaptureImageStorage}, folder / "capture.dcm"),
+        key_image=_keep_key_image(hospital.storage_folder, report, folder),
+        mails=[mail for mail in hospital.mailbox.mails if subject in str(mail.message["Subject"])],
+    )
+
+
+def _keep_object(objects: Sequence[Received], sop_class_uids: Set[str], path: Path) -> Received | None:
+    """Copy the last object of these SOP classes to `path`."""
+    found = [item for item in objects if item.sop_class_uid in sop_class_uids]
     if not found:
         return None
     shutil.copyfile(found[-1].path, path)
@@ -239,31 +261,3 @@ def _keep_key_image(storage_folder: Path, report: StudyReport, folder: Path) -> 
     kept = folder / "key_image.png"
     shutil.copyfile(storage_folder / paths[-1], kept)
     return kept
-
-
-def _check(
-    demo_study: DemoStudy,
-    report: StudyReport,
-    seg: Received | None,
-    sr: Received | None,
-    mails: Sequence[Mail],
-    key_image: Path | None,
-    name: str,
-) -> None:
-    """Hold what happened against what was expected."""
-    is_flagged = bool(report.runs and report.runs[-1].is_flagged)
-    if demo_study.is_mass_expected is None:
-        checks = [(f"{name} is screened, or set aside with the reason", report.ending is not Ending.FAILED)]
-    else:
-        wanted = "flagged" if demo_study.is_mass_expected else "not flagged"
-        checks = [
-            (f"{name} is screened to its end", report.ending is Ending.DONE),
-            (f"{name}, {demo_study.title}, is {wanted}", is_flagged == demo_study.is_mass_expected),
-        ]
-    if report.ending is Ending.DONE:
-        checks += [
-            (f"{name} has its segmentation and its report in the PACS", seg is not None and sr is not None),
-            (f"{name} has its key image", key_image is not None),
-            (f"{name}: a mail {'arrived' if is_flagged else 'is not owed'}", bool(mails) == is_flagged),
-        ]
-    demo_study.checks = checks

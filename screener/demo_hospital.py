@@ -21,7 +21,7 @@ RECIPIENT = "head-and-neck-clinic@hospital.example"
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.3
-READY = "worker for queue ct is ready"
+READY = ("worker for queue ct is ready", "worker for queue us is ready")
 
 
 class DemoError(Exception):
@@ -39,6 +39,8 @@ class Hospital:
     store: Store
     storage_folder: Path
     port: int
+    has_ultrasound: bool
+    """Whether the settings name models for ultrasound."""
 
 
 @contextmanager
@@ -68,6 +70,7 @@ def open_hospital(work: Path, log: Path) -> Iterator[Hospital]:
                     store=store,
                     storage_folder=config.storage_folder,
                     port=port,
+                    has_ultrasound=bool(config.models.us_segmenter and config.models.us_classifier),
                 )
             finally:
                 store.engine.dispose()
@@ -107,8 +110,8 @@ def _await_daemon(daemon: subprocess.Popen[bytes], port: int, log: Path) -> None
     began = time.monotonic()
     wait_for(lambda: answers_echo(port, AE_TITLE), daemon, log, START_SECONDS, "the listener did not answer C-ECHO")
     print(f"The daemon answers C-ECHO on port {port} after {time.monotonic() - began:.1f} s.")
-    wait_for(lambda: READY in _read(log), daemon, log, START_SECONDS, "the CT worker did not become ready")
-    print(f"The CT worker has its models after {time.monotonic() - began:.1f} s.")
+    wait_for(lambda: _are_ready(log), daemon, log, START_SECONDS, "the workers did not become ready")
+    print(f"The workers have their models after {time.monotonic() - began:.1f} s.")
 
 
 def wait_for(
@@ -122,6 +125,11 @@ def wait_for(
         if time.monotonic() > deadline:
             raise DemoError(f"{otherwise} within {seconds:.0f} s; the daemon's last words:\n{_last_lines(log)}")
         time.sleep(POLL_SECONDS)
+
+
+def _are_ready(log: Path) -> bool:
+    written = _read(log)
+    return all(line in written for line in READY)
 
 
 def _read(log: Path) -> str:

@@ -1,11 +1,12 @@
 """What the demo prints of a study: what was decided and why, in at most 100 columns."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 
-from screener.channels.message import describe_candidate
+from screener.channels.message import NO_PAROTID_TUMOR, describe_candidate
 from screener.demo_peers import Mail
-from screener.journey import Ending
+from screener.journey import Ending, Queue
 from screener.store.values import RunReport, StepLine, StudyReport
 
 WIDTH = 100
@@ -74,6 +75,7 @@ def _run_lines(run: RunReport) -> list[str]:
     for gland in run.glands:
         size = f"gland of {gland.volume_mm3 / 1000:.1f} ml" if gland.is_assessed else "gland not assessed"
         lines.append(wrap(f"{gland.reason} ({gland.presence}, {size})"))
+    lines += _ultrasound_lines(run)
     lines += [
         wrap(
             f"candidate {candidate.number}, {candidate.side}, {'above' if is_above else 'below'} the threshold: "
@@ -82,13 +84,33 @@ def _run_lines(run: RunReport) -> list[str]:
         for candidate, is_above in run.candidates
     ]
     if run.is_flagged is not None:
-        thresholds = run.thresholds
-        lines.append(
-            wrap(
-                f"verdict: {'FLAGGED' if run.is_flagged else 'not flagged'} "
-                f"(from {thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g})"
-            )
-        )
+        lines.append(wrap(f"verdict: {'FLAGGED' if run.is_flagged else 'not flagged'} (from {_describe_limit(run)})"))
     lines += [wrap(f"delivery to {row.destination}: {row.state} {row.last_error}".rstrip()) for row in run.deliveries]
     lines += [wrap(f"notice to {row.recipient}: {row.state} {row.last_error}".rstrip()) for row in run.notices]
     return lines
+
+
+def _ultrasound_lines(run: RunReport) -> list[str]:
+    """Pictures taken and refused, and the answer; none for CT."""
+    lines = []
+    for is_taken, word in ((True, "taken"), (False, "refused")):
+        reasons = Counter(frame.reason for frame in run.frames if frame.is_taken is is_taken)
+        lines += [wrap(f"{count} picture{'' if count == 1 else 's'} {word}: {text}") for text, count in reasons.items()]
+    lesion = run.lesion
+    if lesion is None:
+        return lines
+    lines.append(wrap(f"{lesion.answer}: {lesion.reason}"))
+    if lesion.sop_instance_uid:
+        size = lesion.longest_diameter_mm
+        diameter = "frame not calibrated" if size is None else f"longest diameter {size:.1f} mm"
+        lines.append(wrap(f"lesion of {lesion.area_px} pixels, {diameter}"))
+    if lesion.probability is not None:
+        lines.append(wrap(NO_PAROTID_TUMOR))
+    return lines
+
+
+def _describe_limit(run: RunReport) -> str:
+    thresholds = run.thresholds
+    if run.queue == Queue.US:
+        return f"a probability of malignancy of {thresholds.min_malignancy:g}"
+    return f"{thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}"
