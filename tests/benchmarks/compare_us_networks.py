@@ -1,9 +1,10 @@
-"""The ultrasound networks beside each other: each trained for the same time, judged on the test part.
+"""The ultrasound networks beside each other: each trained for the same steps or time, judged on the test part.
 
-`python tests/benchmarks/compare_us_networks.py ../shared/data/ultrasound --work DIR --minutes 15 --side 128`. The
-networks are trained one after the other, on the same samples in the same order. What was trained stays in DIR: a
-second call goes on from there, and with the same minutes only judges. No public image shows a parotid tumor: the
-figures are of breast and thyroid lesions, in the rectangle of their outline, each source by itself.
+`python tests/benchmarks/compare_us_networks.py ../shared/data/ultrasound --work DIR --steps 600 --side 128`. The
+networks are trained one after the other, on the same samples in the same order; those on MobileNetV2 start from
+`--pretrained` where it is given, as only they can. What was trained stays in DIR: a second call goes on from there,
+and with the same steps only judges. No public image shows a parotid tumor: the figures are of breast and thyroid
+lesions, in the rectangle of their outline, each source by itself.
 """
 
 import argparse
@@ -45,7 +46,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", help="folder of cases with index.csv")
     parser.add_argument("--work", type=Path, default=Path("cache/compare_us"), help="default %(default)s")
-    parser.add_argument("--minutes", type=float, default=15.0, help="of each training; default %(default)s")
+    parser.add_argument("--steps", type=int, default=600, help="of each training; default %(default)s")
+    parser.add_argument("--minutes", type=float, help="of each training, instead of steps")
+    parser.add_argument("--pretrained", type=Path, help="weights that the networks on MobileNetV2 start from")
     parser.add_argument("--side", type=int, default=128, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=8, help="default %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default %(default)s")
@@ -68,7 +71,8 @@ def main() -> int:
     for name in names:
         judge = judge_segmenter if name == LESION_SEGMENTER else judge_classifier
         rows = judge_all(name, args, lambda network, judge=judge: judge(network, cases))
-        show(f"{name}, {args.minutes:g} minutes each at {args.side}, test part of {args.data.resolve().name}", rows)
+        spent = f"{args.steps} steps" if args.minutes is None else f"{args.minutes:g} minutes"
+        show(f"{name}, {spent} each at {args.side}, test part of {args.data.resolve().name}", rows)
     return 0
 
 
@@ -78,8 +82,10 @@ def train(name: str, network: str, args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, "-m", "workers", "train", COMMANDS[name], "--data", str(args.data), "--network", network]
     line += ["--out", str(folder / name), "--checkpoint", str(folder / f"{name}.ckpt"), "--device", args.device]
-    line += ["--minutes", str(args.minutes), "--side", str(args.side), "--batch", str(args.batch)]
-    line += ["--threads", str(args.threads)]
+    line += ["--steps", str(args.steps)] if args.minutes is None else ["--minutes", str(args.minutes)]
+    if args.pretrained is not None and "mobile" in network:
+        line += ["--pretrained", str(args.pretrained)]
+    line += ["--side", str(args.side), "--batch", str(args.batch), "--threads", str(args.threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": str(ROOT)}
     with (folder / f"{name}.log").open("a") as log:
         if subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False).returncode:
@@ -91,7 +97,10 @@ def judge_all(name: str, args: argparse.Namespace, judge: Callable[[UsNetwork], 
     rows = []
     for network in US_NETWORKS[name]:
         bundle = load_us_bundle(name, torch.device("cpu"), args.work / f"{network}_{args.side}")
-        rows.append(time_row(name, network, args) | judge(bundle))
+        row = time_row(name, network, args) | judge(bundle)
+        if args.pretrained is not None and "mobile" in network:
+            row["network"] += ", from photographs"
+        rows.append(row)
     return rows
 
 
