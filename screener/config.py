@@ -33,6 +33,7 @@ from screener.study import (
     DEFAULT_MIN_COVERED_SHARE,
     DEFAULT_MIN_MALIGNANCY,
     DEFAULT_MIN_SCORE,
+    DEFAULT_US_FINDINGS,
     GAMMAS,
     LEAST_COVERED_SHARE,
     Thresholds,
@@ -247,6 +248,8 @@ class Decision(Section):
     """Least share of a gland, 0.2 to 1, that a scan must cover for the gland to count as assessed."""
     min_malignancy: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_MIN_MALIGNANCY
     """Probability of malignancy from which an ultrasound lesion is called malignant and flagged."""
+    us_findings: Literal["report", "decide"] = DEFAULT_US_FINDINGS
+    """Whether a reader's findings on ultrasound are shown beside the image ("report") or decide with it ("decide")."""
 
 
 class Models(Section):
@@ -266,6 +269,8 @@ class Models(Section):
     """Bundle that outlines a lesion on ultrasound; empty, as none ships: ultrasound studies are set aside."""
     us_classifier: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     """Bundle that tells malignant from benign on ultrasound; empty: ultrasound studies are set aside."""
+    us_nomogram: str = ""
+    """File (JSON) with the weights of a reader's findings, relative to config.toml; empty: odds ratios as published."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the processor used by one worker; 0 leaves the choice to the library."""
 
@@ -478,6 +483,11 @@ class Config(Section):
         return (self._base / self.models.folder).resolve() if self.models.folder else BUNDLES_FOLDER
 
     @property
+    def us_nomogram_file(self) -> Path | None:
+        """`[models] us_nomogram`; None for the published odds ratios."""
+        return self.resolve(self.models.us_nomogram) if self.models.us_nomogram else None
+
+    @property
     def broker_folder(self) -> Path:
         """Where the embedded broker keeps its messages; unused when `[queue] broker` names a server."""
         return self.storage_folder / "broker"
@@ -522,6 +532,7 @@ class Config(Section):
             min_score=self.decision.min_score,
             min_covered_share=self.decision.min_covered_share,
             min_malignancy=self.decision.min_malignancy,
+            us_findings=self.decision.us_findings,
         )
 
 
@@ -554,6 +565,8 @@ def check_bundles(config: Config) -> None:
         name = getattr(config.models, key)
         if name and not (config.bundles_folder / name / "configs" / "metadata.json").is_file():
             raise ConfigError(f"models.{key}: there is no bundle {name} in {config.bundles_folder}")
+    if config.us_nomogram_file is not None and not config.us_nomogram_file.is_file():
+        raise ConfigError(f"models.us_nomogram: there is no file {config.us_nomogram_file}")
 
 
 def find_config(environment: Mapping[str, str] = os.environ) -> Path:

@@ -25,6 +25,7 @@ DEFAULT_GAMMA: Final = 5
 DEFAULT_MIN_SCORE: Final = 0.2
 DEFAULT_MIN_COVERED_SHARE: Final = 0.4
 DEFAULT_MIN_MALIGNANCY: Final = 0.5
+DEFAULT_US_FINDINGS: Final = "report"
 LEAST_COVERED_SHARE: Final = 0.2
 """Of less than this of a gland nothing is searched or stored, so that no setting can ask for it."""
 
@@ -189,6 +190,8 @@ class Thresholds:
     """A gland of which the scan covers less is not assessed."""
     min_malignancy: float = DEFAULT_MIN_MALIGNANCY
     """An ultrasound lesion whose calibrated probability of malignancy is lower is called benign."""
+    us_findings: str = DEFAULT_US_FINDINGS
+    """What a reader's findings are for: "report" shows the nomogram beside the image, "decide" judges by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,6 +189,7 @@ class Intake(Base):
                     min_score=thresholds.min_score,
                     min_covered_share=thresholds.min_covered_share,
                     min_malignancy=thresholds.min_malignancy,
+                    us_findings=thresholds.us_findings,
                     config_revision=thresholds.config_revision,
                     reprocess_number=row.reprocess_number,
                     opened_at=now,

@@ -85,15 +85,22 @@ class Runs(Base):
 
     def images_of(self, study_id: int, folder: Path, newest_instance_id: int | None = None) -> list[Instance]:
         """The study's images up to the given one, by SOP Instance UID; `folder` is the storage folder."""
-        images = t.instances.select().where(
+        return self._instances_of(study_id, Kind.IMAGE, folder, newest_instance_id)
+
+    def documents_of(self, study_id: int, folder: Path, newest_instance_id: int | None = None) -> list[Instance]:
+        """What others wrote of the study, up to the given instance, as `images_of` gives its images."""
+        return self._instances_of(study_id, Kind.DOCUMENT, folder, newest_instance_id)
+
+    def _instances_of(self, study_id: int, kind: Kind, folder: Path, newest_instance_id: int | None) -> list[Instance]:
+        instances = t.instances.select().where(
             t.instances.c.study_id == study_id,
-            t.instances.c.kind == Kind.IMAGE,
+            t.instances.c.kind == kind,
             t.instances.c.expired_at.is_(None),
         )
         if newest_instance_id is not None:
-            images = images.where(t.instances.c.id <= newest_instance_id)
+            instances = instances.where(t.instances.c.id <= newest_instance_id)
         with self._begin() as connection:
-            rows = connection.execute(images.order_by(t.instances.c.sop_instance_uid)).all()
+            rows = connection.execute(instances.order_by(t.instances.c.sop_instance_uid)).all()
         return [
             Instance(
                 sop_instance_uid=row.sop_instance_uid,

@@ -120,6 +120,7 @@ runs = sa.Table(
     sa.Column("min_score", sa.Float, nullable=False),
     sa.Column("min_covered_share", sa.Float, nullable=False),
     sa.Column("min_malignancy", sa.Float, nullable=False),
+    sa.Column("us_findings", sa.String(8), nullable=False, comment="report or decide"),
     sa.Column("config_revision", sa.String(16), nullable=False),
     sa.Column("reprocess_number", sa.Integer, nullable=False),
     sa.Column("opened_at", Instant, nullable=False),
@@ -230,7 +231,22 @@ lesions = sa.Table(
     sa.Column("area_px", sa.Integer, nullable=False),
     sa.Column("longest_diameter_mm", sa.Float, comment="null where the frame is not calibrated"),
     sa.Column("mean_probability", sa.Float, comment="of the segmenter within the lesion; null without one"),
+    sa.Column("combined_probability", sa.Float, comment="with a reader's findings; null where one is missing"),
+    sa.Column("is_by_findings", sa.Boolean, nullable=False, comment="true: the combined probability decided"),
+    sa.Column("findings", sa.JSON, nullable=False, comment="us_study.Finding to true or false; none that is not known"),
+    sa.Column("findings_reason", sa.Text, nullable=False, comment="where they come from, and what they come to"),
     comment="ultrasound: what a run found, one row also where it found nothing",
+)
+
+entered_findings = sa.Table(
+    "entered_findings",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("entered_by", sa.String(64), nullable=False, comment="the person at the keyboard, never the patient"),
+    sa.Column("findings", sa.JSON, nullable=False, comment="us_study.Finding to true, false or null (not known)"),
+    comment="ultrasound: findings that a person has entered; none is changed, of each finding the newest counts",
 )
 
 results = sa.Table(

@@ -1,6 +1,7 @@
 """What goes into the store and comes out of it: frozen values, no SQL."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -128,7 +129,7 @@ class LesionLine:
 
     answer: Answer
     probability: float | None
-    """Of malignancy, calibrated, 0 to 1."""
+    """Of malignancy by the image alone, calibrated, 0 to 1."""
     reason: str
     sop_instance_uid: str = ""
     """Of the image that stands for the study; empty without a lesion."""
@@ -137,6 +138,19 @@ class LesionLine:
     longest_diameter_mm: float | None = None
     mean_probability: float | None = None
     """Of the segmenter within the lesion."""
+    combined_probability: float | None = None
+    """Of malignancy by the image and a reader's findings; None where one of them is missing."""
+    is_by_findings: bool = False
+    """True: the combined probability decided; False: that of the image alone."""
+    findings: Mapping[str, bool] = field(default_factory=dict)
+    """What the reader says: us_study.Finding to present or absent; none that is not known."""
+    findings_reason: str = ""
+    """Where the findings come from, and what they come to; empty where nothing was asked of them."""
+
+    @property
+    def deciding_probability(self) -> float | None:
+        """The probability that was held against the threshold."""
+        return self.combined_probability if self.is_by_findings else self.probability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,7 +236,7 @@ def test_a_host_name_is_no_address() -> None:
 
 def test_the_revision_changes_with_any_decision_setting() -> None:
     changed = {"min_voxels": 501, "min_probability": 0.6, "gamma": 6, "min_score": 0.3, "min_covered_share": 0.5}
-    changed["min_malignancy"] = 0.6
+    changed |= {"min_malignancy": 0.6, "us_findings": "decide"}
     assert set(changed) == set(Decision.model_fields)
     revisions = {read({"decision": {key: value}}).thresholds().config_revision for key, value in changed.items()}
     assert len(revisions | {read({}).thresholds().config_revision}) == len(changed) + 1
@@ -249,7 +249,7 @@ def test_the_revision_stays_when_another_setting_changes() -> None:
 
 def test_the_thresholds_carry_the_settings() -> None:
     settings = {"min_voxels": 750, "min_probability": 0.25, "gamma": 3, "min_score": 0.1, "min_covered_share": 0.6}
-    settings["min_malignancy"] = 0.7
+    settings |= {"min_malignancy": 0.7, "us_findings": "decide"}
     thresholds = read({"decision": settings}).thresholds()
     assert {key: getattr(thresholds, key) for key in Decision.model_fields} == settings
 
