@@ -3,7 +3,7 @@
 `tables` is the schema (`pull_tables` that of the night list), `values` and
 `pull_values` what goes in and comes out; the operations stand by subject in
 `intake`, `refusals`, `runs`, `ultrasound`, `hints`, `outbox`, `commitments`, `retention`,
-`worklist`, `digests` and `questions`.
+`worklist`, `digests`, `questions` and `reviews` (its tables in `review_tables`).
 """
 
 from screener.store.base import LeaseLostError
@@ -18,6 +18,7 @@ from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStud
 from screener.store.questions import Questions
 from screener.store.refusals import Refusals
 from screener.store.retention import Retention
+from screener.store.reviews import Reviews
 from screener.store.ultrasound import Ultrasound
 from screener.store.values import (
     Counts,
@@ -36,7 +37,7 @@ from screener.store.values import (
 from screener.store.worklist import Worklist
 
 
-class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions):
+class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions, Reviews):
     """Everything that is known of studies; each method is one transaction."""
 
 

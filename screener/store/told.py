@@ -56,7 +56,7 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) 
     ).one_or_none()
     if run is None:
         return
-    flagged = _flagged(connection, run.id)
+    flagged = flagged_places(connection, run.id)
     if flagged == _told(row.finding_key):
         return
     is_coming = (*_for_recipient_of(row), t.notices.c.run_id == run.id, t.notices.c.state == "owed")
@@ -93,7 +93,7 @@ def _for_recipient_of(row: sa.Row[Any]) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _flagged(connection: sa.Connection, run_id: int) -> str:
+def flagged_places(connection: sa.Connection, run_id: int) -> str:
     """What a run flags, as a finding key begins: sides, or an ultrasound lesion; empty where it flags none."""
     above = (t.candidates.c.run_id == run_id, t.candidates.c.is_above_threshold)
     places = set(connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars())
