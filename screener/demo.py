@@ -24,6 +24,7 @@ from screener.demo_hospital import AE_TITLE, QUIET_SECONDS, DemoError, Hospital,
 from screener.demo_peers import HOST, Received
 from screener.demo_report import describe_checks, describe_decision, describe_mail, describe_step, heading, wrap
 from screener.explain import describe_counts, describe_study
+from screener.journey import Ending
 from screener.phantom import Phantom, make_phantom, write_phantom
 from screener.phantom_us import UltrasoundPhantom, make_us_phantom
 from screener.send_folder import SendError, send_folder
@@ -219,17 +220,23 @@ def _show(hospital: Hospital, demo_study: DemoStudy, report: StudyReport, result
     if kept.sr is not None:
         wait_seconds = kept.sr.at - demo_study.sent_at - QUIET_SECONDS
         print(wrap(f"report in the PACS {wait_seconds:.1f} s after the end of the quiet period"))
+    if report.ending is not Ending.SET_ASIDE:
+        _show_results(kept, folder)
+    for mail in kept.mails:
+        print(f"  mail to {', '.join(mail.recipients)}:")
+        print(describe_mail(mail))
+        (folder / "mail.txt").write_bytes(mail.message.as_bytes())
+    demo_study.checks = check_study(demo_study, report, kept, name, has_ultrasound=hospital.has_ultrasound)
+
+
+def _show_results(kept: Kept, folder: Path) -> None:
+    """Print where the results lie; a capture is owed for ultrasound alone."""
     named = [("SEG", kept.seg, "seg.dcm"), ("SR", kept.sr, "sr.dcm")]
     if kept.capture is not None:
         named.append(("capture", kept.capture, "capture.dcm"))
     for word, received, file in named:
         print(wrap(f"{word} in the PACS: {folder / file if received else 'none'}"))
     print(wrap(f"key image: {kept.key_image or 'none'}"))
-    for mail in kept.mails:
-        print(f"  mail to {', '.join(mail.recipients)}:")
-        print(describe_mail(mail))
-        (folder / "mail.txt").write_bytes(mail.message.as_bytes())
-    demo_study.checks = check_study(demo_study, report, kept, name, has_ultrasound=hospital.has_ultrasound)
 
 
 def _keep(hospital: Hospital, demo_study: DemoStudy, report: StudyReport, folder: Path) -> Kept:
