@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -27,7 +26,8 @@ from pydantic import (
     model_validator,
 )
 
-from screener.clock import parse_time, parse_window
+from screener.notice_settings import Notices
+from screener.section import Port, Positive, Section, TimeOfDay, Window
 from screener.study import (
     DEFAULT_GAMMA,
     DEFAULT_MIN_COVERED_SHARE,
@@ -41,6 +41,8 @@ from screener.study import (
 
 BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" / "bundles"
 PASSWORD_VARIABLE = "SCREENER_EMAIL_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
+WEBHOOK_VARIABLE = "SCREENER_WEBHOOK_SECRET"
+APPRISE_VARIABLE = "SCREENER_APPRISE_URL"
 CONFIG_VARIABLE = "SCREENER_CONFIG"
 
 
@@ -76,25 +78,7 @@ def _is_date(value: str) -> str:
     return value
 
 
-def _is_window(value: str) -> str:
-    parse_window(value)
-    return value
-
-
-def _is_time(value: str) -> str:
-    parse_time(value)
-    return value
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
 Day = Annotated[str, AfterValidator(_is_date)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A table of config.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class Peer(Section):
@@ -202,7 +186,7 @@ class AskedPacs(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
     """Short name that `screener explain` and the logs use."""
-    senders: Annotated[list[AETitle], Field(min_length=1)] = ["*"]
+    senders: list[AETitle] = Field(default_factory=lambda: ["*"], min_length=1)
     """Calling AE titles of the senders whose studies it holds too; "*" stands for any."""
     ae_title: AETitle
     """Called AE title of the PACS."""
@@ -325,44 +309,6 @@ class Retention(Section):
     """Days that a study is remembered once it is over and all its files are gone; 0 keeps its story for ever."""
 
 
-class Email(Section):
-    """Telling people by mail."""
-
-    host: str = ""
-    """SMTP server; empty means that no mail is sent."""
-    port: Port = 25
-    """TCP port of the SMTP server."""
-    security: Literal["none", "starttls", "tls"] = "none"
-    """How the connection is protected: "none", "starttls" or "tls"."""
-    username: str = ""
-    """User name at the SMTP server; the password is in SCREENER_EMAIL_PASSWORD, or a file named by ..._FILE."""
-    sender: str = "parotid-screener@localhost"
-    """Address that notices come from."""
-    recipients: list[Annotated[str, Field(max_length=254)]] = Field(default_factory=list)
-    """Addresses that are told about a flagged study."""
-    _password: SecretStr | None = PrivateAttr(default=None)
-
-    @property
-    def password(self) -> SecretStr | None:
-        """The secret that belongs to `username`; None when no user name is set."""
-        return self._password
-
-
-class Notices(Section):
-    """Telling people."""
-
-    link: str = ""
-    """Address of the case page that a notice links to, "{study}" standing for our study number; empty means no link."""
-    include_patient_identity: bool = False
-    """Whether notices name the patient (name, ID, accession number); false unless your mail is as safe as your PACS."""
-    retry_seconds: Positive = 30
-    """Seconds before a failed notice is tried again; each further wait is twice as long."""
-    max_retry_seconds: Positive = 900
-    """Longest wait in seconds between two tries of a notice."""
-    email: Email = Field(default_factory=Email)
-    """Telling people by mail."""
-
-
 class Source(Section):
     """One PACS that past studies are fetched from."""
 
@@ -376,7 +322,7 @@ class Source(Section):
     """TCP port of the PACS."""
     how: Literal["get", "move"] = "get"
     """How images come: "get" on our connection (C-GET), "move" to our listener, which must admit the PACS (C-MOVE)."""
-    modalities: Annotated[list[str], Field(min_length=1)] = ["CT"]
+    modalities: list[str] = Field(default_factory=lambda: ["CT"], min_length=1)
     """Modalities that are fetched, series by series."""
     study_descriptions: list[str] = Field(default_factory=list)
     """Patterns such as "*NECK*", one of which a study's description must match, in any case; empty takes all."""
@@ -395,7 +341,7 @@ class Source(Section):
 class Pull(Section):
     """The night list: past studies, fetched a few at a time."""
 
-    window: Annotated[str, AfterValidator(_is_window)] = "22:00-06:00"
+    window: Window = "22:00-06:00"
     """Local time in which past studies are searched for and fetched; "00:00-24:00" is always."""
     studies_per_hour: Annotated[int, Field(ge=1)] = 60
     """Most studies asked for within an hour."""
@@ -409,7 +355,7 @@ class Pull(Section):
     """Seconds before a study or a PACS that failed is asked again; each further wait is twice as long."""
     timeout_seconds: Positive = 120
     """Seconds of silence after which a PACS counts as away."""
-    digest_at: Annotated[str, AfterValidator(_is_time)] = "06:30"
+    digest_at: TimeOfDay = "06:30"
     """Local time from which the findings in past studies are told, in one message a day for each recipient."""
     sources: list[Source] = Field(default_factory=list)
     """Where past studies come from: one [[pull.sources]] table per PACS."""
@@ -554,8 +500,7 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(item) for item in error.errors(include_url=False))) from None
     config._base = base
-    if config.notices.email.username:
-        config.notices.email._password = _read_secret(PASSWORD_VARIABLE, "notices.email.username", environment)
+    _read_secrets(config.notices, environment)
     return config
 
 
@@ -594,6 +539,23 @@ def _list_keys(place: Sequence[str | int]) -> list[str]:
             kind = table.model_fields[key].annotation
             table = cast("type[BaseModel]", next(iter(get_args(kind)), kind))
     return list(table.model_fields)
+
+
+def _read_secrets(notices: Notices, environment: Mapping[str, str]) -> None:
+    """Read the secret of every way of telling that needs one; ConfigError names the variable that is missing."""
+    if notices.email.username:
+        notices.email._password = _read_secret(PASSWORD_VARIABLE, "notices.email.username", environment)
+    for number, webhook in enumerate(notices.webhooks):
+        variable = name_variable(WEBHOOK_VARIABLE, webhook.name)
+        webhook._secret = _read_secret(variable, f"notices.webhooks.{number}", environment)
+    for number, target in enumerate(notices.apprise):
+        variable = name_variable(APPRISE_VARIABLE, target.name)
+        target._url = _read_secret(variable, f"notices.apprise.{number}", environment)
+
+
+def name_variable(prefix: str, name: str) -> str:
+    """Name the variable that holds the secret of the webhook or the apprise destination `name`."""
+    return f"{prefix}_{name.upper().replace('-', '_')}"
 
 
 def _read_secret(variable: str, key: str, environment: Mapping[str, str]) -> SecretStr:

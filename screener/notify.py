@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from screener.channels.message import Channel, compose_digest, compose_message
-from screener.config import Notices
 from screener.delays import next_delay
+from screener.notice_settings import Notices
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.store.values import OwedDigest, OwedNotice
 

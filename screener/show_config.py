@@ -10,8 +10,11 @@ from screener.config import Config
 def show_config(config: Config) -> str:
     """The settings in force, one `table.key = value` per line; secrets are masked."""
     lines = list(_flatten("", config.model_dump()))
-    if config.notices.email.password is not None:
+    notices = config.notices
+    if notices.email.password is not None:
         lines.append('notices.email.password = "********"')
+    lines += [f'notices.webhooks[{number}].secret = "********"' for number in range(len(notices.webhooks))]
+    lines += [f'notices.apprise[{number}].url = "********"' for number in range(len(notices.apprise))]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 
 from screener.channels.message import Message
-from screener.config import Email
+from screener.notice_settings import Email
 from screener.outcomes import NeedsPerson, TryAgain
 
 CHANNEL = "email"

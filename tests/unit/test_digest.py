@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from screener.channels.message import Message
-from screener.config import Notices
 from screener.journey import Ending, Queue
+from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.outcomes import TryAgain
 from screener.store import BackfillOrder, ListedStudy, Store, open_store

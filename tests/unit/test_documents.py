@@ -116,10 +116,10 @@ def keys_of_file(text: str) -> Iterator[tuple[str, str]]:
 
 FIELDS = dict(sections(Config))
 FILE = dict(keys_of_file((PROJECT / "config.toml").read_text(encoding="utf-8")))
-IN_A_COMMENT = {
-    key for key in FIELDS if key.startswith(("results.destinations.", "pull.sources.", "completeness.pacs."))
-}
-"""There is no destination, no source and no PACS to ask by default, so these keys are shown in comments."""
+NOTICES = ("webhooks", "hl7", "apprise", "rules", "people")
+ABSENT = ("results.destinations", "pull.sources", "completeness.pacs", *(f"notices.{name}" for name in NOTICES))
+"""There is none of these by default, so their keys are shown in comments."""
+IN_A_COMMENT = {key for key in FIELDS if key.rpartition(".")[0] in ABSENT}
 
 
 @pytest.mark.parametrize("key", sorted(FIELDS.keys() - IN_A_COMMENT))
@@ -137,9 +137,8 @@ def test_the_examples_in_comments_can_be_used_as_they_stand() -> None:
     example = re.findall(r"^#   (.+)$", text, re.M)
     tables: dict[str, Any] = tomllib.loads("\n".join(example))
     Config.model_validate(tables)
-    shown = {f"results.destinations.{key}" for key in tables["results"]["destinations"][0]}
-    shown |= {f"completeness.pacs.{key}" for key in tables["completeness"]["pacs"][0]}
-    assert shown | {f"pull.sources.{key}" for key in tables["pull"]["sources"][0]} == IN_A_COMMENT
+    tables_of = {place: tables[place.partition(".")[0]][place.partition(".")[2]] for place in ABSENT}
+    assert {f"{place}.{key}" for place, entries in tables_of.items() for key in entries[0]} == IN_A_COMMENT
 
 
 def test_every_setting_has_a_sentence() -> None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from screener.channels.email import EmailChannel
 from screener.channels.message import Message
-from screener.config import Email
+from screener.notice_settings import Email
 from screener.outcomes import NeedsPerson, Outcome, TryAgain
 from tests.peers.mailbox import Mailbox, open_mailbox
 

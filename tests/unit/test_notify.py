@@ -14,8 +14,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from screener.channels.email import EmailChannel
 from screener.channels.message import Message, compose_message
-from screener.config import Email, Notices
 from screener.delays import next_delay
+from screener.notice_settings import Email, Notices
 from screener.notify import send_owed_notices
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.store.values import OwedNotice

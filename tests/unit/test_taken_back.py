@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from screener.channels.message import Message
-from screener.config import Notices
 from screener.decide import decide
 from screener.journey import Ending
+from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.store import BackfillOrder, Screening, Store, open_store
 from screener.study import Side
