@@ -38,6 +38,7 @@ from screener.study import (
     LEAST_COVERED_SHARE,
     Thresholds,
 )
+from screener.web_settings import Web
 
 BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" / "bundles"
 PASSWORD_VARIABLE = "SCREENER_EMAIL_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
@@ -400,6 +401,8 @@ class Config(Section):
     """Telling people."""
     pull: Pull = Field(default_factory=Pull)
     """The night list: past studies, fetched a few at a time."""
+    web: Web = Field(default_factory=Web)
+    """The pages: worklist, cases and the state of the system."""
     log: Log = Field(default_factory=Log)
     """What is logged."""
     _base: Path = PrivateAttr(default_factory=Path.cwd)

@@ -3,13 +3,15 @@
 `tables` is the schema (`pull_tables` that of the night list), `values` and
 `pull_values` what goes in and comes out; the operations stand by subject in
 `intake`, `refusals`, `runs`, `ultrasound`, `hints`, `outbox`, `commitments`, `retention`,
-`worklist`, `digests`, `questions` and `reviews` (its tables in `review_tables`).
+`worklist`, `digests`, `escalations`, `questions` and `reviews` (its tables in `review_tables`);
+what only the pages need in `web_accounts`, `web_worklist` and `web_case` (`web_tables`).
 """
 
 from screener.store.base import LeaseLostError
 from screener.store.commitments import Commitments
 from screener.store.digests import Digests
 from screener.store.engine import check_durability, migrate, open_engine
+from screener.store.escalations import Escalations
 from screener.store.hints import Hints
 from screener.store.intake import Intake
 from screener.store.migrate_apart import migrate_in_child
@@ -34,10 +36,17 @@ from screener.store.values import (
     Screening,
     StudyReport,
 )
+from screener.store.web_accounts import Accounts
+from screener.store.web_case import WebCase
+from screener.store.web_worklist import WebWorklist
 from screener.store.worklist import Worklist
 
 
-class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Digests, Questions, Reviews):
+class Web(Reviews, Accounts, WebWorklist, WebCase):
+    """What the pages ask and keep."""
+
+
+class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Digests, Escalations, Questions, Web):
     """Everything that is known of studies; each method is one transaction."""
 
 

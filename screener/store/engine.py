@@ -10,6 +10,7 @@ from screener.store.daemon_lock import CONNECT_SECONDS, SILENT_PEER
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_SECONDS = 60
+_READING = "screener_is_reading"
 
 
 def open_engine(url: str) -> sa.Engine:
@@ -17,8 +18,9 @@ def open_engine(url: str) -> sa.Engine:
 
     SQLite gets a write-ahead log and `synchronous=FULL`, so that a committed
     row survives a power cut, and every transaction takes the write lock when
-    it begins, so that a read followed by a write never fails halfway. A
-    PostgreSQL whose machine is gone is missed within half a minute.
+    it begins, so that a read followed by a write never fails halfway; those of
+    an engine that `reading` gives do not. A PostgreSQL whose machine is gone
+    is missed within half a minute.
     """
     if not url.startswith("sqlite"):
         limits = {**SILENT_PEER, "connect_timeout": CONNECT_SECONDS}
@@ -39,9 +41,15 @@ def open_engine(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        is_reading = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The same database for transactions that only read: on SQLite they wait for no writer, nor does one for them."""
+    return engine.execution_options(**{_READING: True})
 
 
 def check_durability(engine: sa.Engine) -> None:

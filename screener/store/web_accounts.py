@@ -1,0 +1,201 @@
+"""Accounts, sessions, failed sign-ins and the audit trail: digests of secrets only, never a secret."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+import sqlalchemy.exc
+
+from screener.store import web_tables as w
+from screener.store.base import Base
+
+SEEN_STEP = timedelta(minutes=1)
+"""A session's last use is written this often at most: a page view need not wait for the disk."""
+
+
+class Role(StrEnum):
+    """What an account may do; each may do all that the one before may."""
+
+    READER = "reader"
+    """Sees the worklist, the cases and the state of the system."""
+    RADIOLOGIST = "radiologist"
+    """Acknowledges, agrees and disagrees."""
+    ADMINISTRATOR = "administrator"
+    """Sees the audit trail."""
+
+    def includes(self, other: "Role") -> bool:
+        """True: this role may do what the other may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One person who may sign in."""
+
+    account_id: int
+    name: str
+    role: Role
+    password_hash: str
+    is_disabled: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One signed-in browser."""
+
+    session_id: int
+    account: Account
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLine:
+    """One thing that somebody saw or did."""
+
+    audit_id: int
+    at: datetime
+    account: str
+    address: str
+    action: str
+    study_id: int | None
+    detail: str
+
+
+class Accounts(Base):
+    """Who may sign in, who has, and what they did."""
+
+    def add_account(self, name: str, role: Role, password_hash: str, now: datetime) -> bool:
+        """Add an account; False where the name is taken."""
+        values = {"name": name, "role": role, "password_hash": password_hash, "is_disabled": False, "created_at": now}
+        try:
+            with self._begin() as connection:
+                connection.execute(w.accounts.insert().values(values))
+        except sqlalchemy.exc.IntegrityError:
+            return False
+        return True
+
+    def accounts(self) -> list[Account]:
+        """Every account, by name."""
+        with self._begin() as connection:
+            rows = connection.execute(w.accounts.select().order_by(w.accounts.c.name)).all()
+        return [_account(row) for row in rows]
+
+    def find_account(self, name: str) -> Account | None:
+        """The account of that name, disabled ones included."""
+        with self._begin() as connection:
+            row = connection.execute(w.accounts.select().where(w.accounts.c.name == name)).one_or_none()
+        return None if row is None else _account(row)
+
+    def disable_account(self, name: str) -> bool:
+        """Let an account sign in no more, and end its sessions; False where there is none of that name."""
+        return self._change_account(name, is_disabled=True)
+
+    def set_password(self, name: str, password_hash: str) -> bool:
+        """Give an account a new password, and end its sessions; a disabled one may sign in again with it."""
+        return self._change_account(name, password_hash=password_hash, is_disabled=False)
+
+    def _change_account(self, name: str, **values: object) -> bool:
+        with self._begin() as connection:
+            mine = w.accounts.c.name == name
+            if connection.execute(w.accounts.update().where(mine).values(**values)).rowcount != 1:
+                return False
+            its = sa.select(w.accounts.c.id).where(mine).scalar_subquery()
+            connection.execute(w.sessions.delete().where(w.sessions.c.account_id == its))
+        return True
+
+    def begin_session(self, account_id: int, token_sha256: str, now: datetime, ends_at: datetime) -> None:
+        """Remember a signed-in browser, and forget those whose time is over."""
+        with self._begin() as connection:
+            connection.execute(w.sessions.delete().where(w.sessions.c.ends_at <= now))
+            connection.execute(
+                w.sessions.insert().values(
+                    account_id=account_id, token_sha256=token_sha256, begun_at=now, seen_at=now, ends_at=ends_at
+                )
+            )
+
+    def find_session(self, token_sha256: str, now: datetime, idle: timedelta) -> Session | None:
+        """The session of a cookie; None where it has ended, was idle for too long, or its account is disabled."""
+        joined = sa.join(w.sessions, w.accounts, w.accounts.c.id == w.sessions.c.account_id)
+        query = (
+            sa.select(w.accounts, w.sessions.c.id.label("session_id"), w.sessions.c.seen_at, w.sessions.c.ends_at)
+            .select_from(joined)
+            .where(w.sessions.c.token_sha256 == token_sha256, w.accounts.c.is_disabled.is_(False))
+        )
+        with self._begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None or now >= row.ends_at or now - row.seen_at > idle:
+            return None
+        if now - row.seen_at >= SEEN_STEP:
+            self._touch(row.session_id, now)
+        return Session(session_id=row.session_id, account=_account(row), ends_at=row.ends_at)
+
+    def _touch(self, session_id: int, now: datetime) -> None:
+        with self._begin() as connection:
+            connection.execute(w.sessions.update().where(w.sessions.c.id == session_id).values(seen_at=now))
+
+    def end_session(self, session_id: int) -> None:
+        """Forget a signed-in browser."""
+        with self._begin() as connection:
+            connection.execute(w.sessions.delete().where(w.sessions.c.id == session_id))
+
+    def sign_in_failed(self, keys: Sequence[str], now: datetime, kept: timedelta) -> None:
+        """Count a failed sign-in for each of `keys`, and forget those that are older than `kept`."""
+        with self._begin() as connection:
+            connection.execute(w.failed_sign_ins.delete().where(w.failed_sign_ins.c.at < now - kept))
+            connection.execute(w.failed_sign_ins.insert(), [{"key": key, "at": now} for key in keys])
+
+    def failed_sign_ins(self, key: str, since: datetime) -> int:
+        """How often a sign-in failed under this key."""
+        counted = sa.select(sa.func.count()).where(w.failed_sign_ins.c.key == key, w.failed_sign_ins.c.at >= since)
+        with self._begin() as connection:
+            return connection.execute(counted).scalar_one()
+
+    def add_audit(
+        self, *, at: datetime, account: str, address: str, action: str, study_id: int | None = None, detail: str = ""
+    ) -> None:
+        """Add a line to the audit trail; `detail` never names a patient."""
+        values = {"at": at, "account": account, "address": address, "action": action}
+        with self._begin() as connection:
+            connection.execute(w.audit.insert().values(**values, study_id=study_id, detail=detail))
+
+    def audit_lines(
+        self, *, account: str = "", study_id: int | None = None, before_id: int | None = None, limit: int = 100
+    ) -> list[AuditLine]:
+        """The trail, newest first, of one account or one study where asked, from before a line on."""
+        query = w.audit.select().order_by(w.audit.c.id.desc()).limit(limit)
+        if account:
+            query = query.where(w.audit.c.account == account)
+        if study_id is not None:
+            query = query.where(w.audit.c.study_id == study_id)
+        if before_id is not None:
+            query = query.where(w.audit.c.id < before_id)
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+        return [
+            AuditLine(
+                audit_id=row.id,
+                at=row.at,
+                account=row.account,
+                address=row.address,
+                action=row.action,
+                study_id=row.study_id,
+                detail=row.detail,
+            )
+            for row in rows
+        ]
+
+
+def _account(row: sa.Row[Any]) -> Account:
+    return Account(
+        account_id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        password_hash=row.password_hash,
+        is_disabled=row.is_disabled,
+        created_at=row.created_at,
+    )

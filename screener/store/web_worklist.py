@@ -1,0 +1,287 @@
+"""The worklist's questions: a page of studies by key, quick with very many of them, and whether it has changed.
+
+A page is cut by the key of its last line, never by a number of lines to skip,
+so that the thousandth page costs what the first does and no study is passed
+over when others arrive meanwhile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+
+from screener.journey import Ending
+from screener.store import review_tables as r
+from screener.store import tables as t
+from screener.store.base import Base
+from screener.store.outbox import candidate_of
+from screener.store.values import Kind
+from screener.us_study import Answer
+
+PAGE_LINES: Final = 50
+
+Show = Literal["all", "open", "flagged", "running", "failed", "set_aside"]
+"""open: flagged, and nobody has taken note of it."""
+Sort = Literal["newest", "oldest", "size", "probability"]
+"""The latter two list what is flagged, the largest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which studies are asked for."""
+
+    show: Show = "all"
+    sort: Sort = "newest"
+    queue: Literal["", "ct", "us"] = ""
+    side: Literal["", "right", "left"] = ""
+    """Only what is flagged on this side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Where a page ended: the next begins after it."""
+
+    is_open: bool
+    study_id: int
+    value: float = 0.0
+    """What was sorted by, of sorts other than by time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundMass:
+    """What the worklist tells of a finding, CT or ultrasound."""
+
+    place: str
+    """right, left or lesion."""
+    longest_diameter_mm: float | None
+    probability: float | None
+    """CT: the highest of the network within the mass. Ultrasound: of malignancy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistLine:
+    """One study."""
+
+    study_id: int
+    received_at: datetime
+    stage: str
+    ending: Ending | None
+    reason: str
+    queue: str
+    """ct or us; empty before it is known."""
+    run_state: str
+    """Of the newest run: waiting, running, ended; empty before there is one."""
+    is_past: bool
+    """True: a backfill brought it, and it is screened after all others."""
+    is_flagged: bool | None
+    """None: not decided."""
+    found: tuple[FoundMass, ...]
+    acknowledged_by: str
+    """Empty while a flagged study is open."""
+    example_path: str
+    """One received file that is still there, for who the patient is; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistPage:
+    """Some lines, and where the next ones are."""
+
+    lines: tuple[WorklistLine, ...]
+    after: Mark | None
+    """None: this is the last page."""
+
+
+class WebWorklist(Base):
+    """Reading only."""
+
+    def worklist_page(self, wish: Wish, after: Mark | None = None, limit: int = PAGE_LINES) -> WorklistPage:
+        """The studies asked for, those that are open first."""
+        with self._begin() as connection:
+            if wish.sort in {"size", "probability"}:
+                marks = _by_value(connection, wish, after, limit + 1)
+            else:
+                marks = _by_time(connection, wish, after, limit + 1)
+            shown = marks[:limit]
+            lines = _lines(connection, [mark.study_id for mark in shown])
+        is_last = len(marks) <= limit
+        return WorklistPage(lines=lines, after=None if is_last else shown[-1])
+
+    def worklist_state(self) -> str:
+        """A word that changes with everything that the worklist shows."""
+        tables = (t.studies, t.runs, t.steps, t.instances, r.acknowledgements, r.reviews)
+        newest = [sa.select(sa.func.max(table.c.id)).scalar_subquery() for table in tables]
+        with self._begin() as connection:
+            row = connection.execute(sa.select(*newest)).one()
+        return "-".join(str(value or 0) for value in row)
+
+    def open_findings(self) -> int:
+        """How many studies are flagged, and nobody has taken note of it."""
+        flagged = sa.select(sa.func.count(t.runs.c.study_id.distinct())).where(*_is_open_run())
+        with self._begin() as connection:
+            return connection.execute(flagged).scalar_one()
+
+
+def _is_flagged_run() -> tuple[sa.ColumnElement[bool], ...]:
+    """The run whose finding is in force: earlier ones are superseded."""
+    return (t.runs.c.is_flagged.is_(True), t.runs.c.state == "ended")
+
+
+def _is_open_run() -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_is_flagged_run(), ~sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id))
+
+
+def _by_time(connection: sa.Connection, wish: Wish, after: Mark | None, limit: int) -> list[Mark]:
+    """Open ones, then all others, each by study number: numbers are given in the order of arrival."""
+    marks: list[Mark] = []
+    if after is None or after.is_open:
+        beyond = after.study_id if after is not None else None
+        marks = [Mark(is_open=True, study_id=found) for found in _open(connection, wish, beyond, limit)]
+    if len(marks) < limit and wish.show != "open":
+        beyond = after.study_id if after is not None and not after.is_open else None
+        rest = _others(connection, wish, beyond, limit - len(marks))
+        marks += [Mark(is_open=False, study_id=found) for found in rest]
+    return marks
+
+
+def _open(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> Sequence[int]:
+    if wish.show in {"running", "failed", "set_aside"}:
+        return []
+    column = t.runs.c.study_id
+    query = sa.select(column).where(*_is_open_run(), *_run_wishes(wish))
+    return connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all()
+
+
+def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> Sequence[int]:
+    if wish.show == "flagged" or wish.side:
+        column = t.runs.c.study_id
+        is_known = sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id)
+        query = sa.select(column).where(*_is_flagged_run(), is_known, *_run_wishes(wish))
+        return connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all()
+    column = t.studies.c.id
+    query = sa.select(column)
+    if wish.show == "running":
+        query = query.where(t.studies.c.ending.is_(None))
+    elif wish.show in {"failed", "set_aside"}:
+        ending = Ending.FAILED if wish.show == "failed" else Ending.SET_ASIDE
+        query = query.where(t.studies.c.ending == ending)
+    else:
+        mine = (t.runs.c.study_id == t.studies.c.id, *_is_open_run())
+        query = query.where(~sa.exists(sa.select(t.runs.c.id).where(*mine).correlate(t.studies)))
+    if wish.queue:
+        query = query.where(sa.exists().where(t.runs.c.study_id == t.studies.c.id, t.runs.c.queue == wish.queue))
+    return connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all()
+
+
+def _cut(query: sa.Select[tuple[int]], column: Any, wish: Wish, beyond: int | None) -> sa.Select[tuple[int]]:
+    """Order by study number, and begin beyond one."""
+    is_oldest = wish.sort == "oldest"
+    if beyond is not None:
+        query = query.where(column > beyond if is_oldest else column < beyond)
+    return query.order_by(column if is_oldest else column.desc())
+
+
+def _run_wishes(wish: Wish) -> list[sa.ColumnElement[bool]]:
+    wishes: list[sa.ColumnElement[bool]] = []
+    if wish.queue:
+        wishes.append(t.runs.c.queue == wish.queue)
+    if wish.side:
+        above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
+        wishes.append(sa.exists().where(*above, t.candidates.c.side == wish.side))
+    return wishes
+
+
+def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: int) -> list[Mark]:
+    """What is flagged, the largest or the most probable first."""
+    if wish.show in {"running", "failed", "set_aside"}:
+        return _by_time(connection, wish, after, limit)
+    is_size = wish.sort == "size"
+    name = "longest_diameter_mm" if is_size else "max_probability"
+    above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
+    of_candidates = sa.select(sa.func.max(t.candidates.c.features[name].as_float())).where(*above)
+    column = t.lesions.c.longest_diameter_mm if is_size else t.lesions.c.probability
+    of_lesion = sa.select(column).where(t.lesions.c.run_id == t.runs.c.id)
+    value = sa.func.coalesce(of_candidates.scalar_subquery(), of_lesion.scalar_subquery(), 0.0)
+    conditions = _is_open_run() if wish.show == "open" else _is_flagged_run()
+    study_id = t.runs.c.study_id
+    query = sa.select(study_id, value.label("value")).where(*conditions, *_run_wishes(wish))
+    if after is not None:
+        query = query.where(sa.or_(value < after.value, sa.and_(value == after.value, study_id < after.study_id)))
+    rows = connection.execute(query.order_by(sa.desc("value"), study_id.desc()).limit(limit)).all()
+    return [Mark(is_open=True, study_id=row.study_id, value=row.value) for row in rows]
+
+
+def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[WorklistLine, ...]:
+    """What is told of these studies, in their order."""
+    rows = connection.execute(t.studies.select().where(t.studies.c.id.in_(study_ids))).all()
+    studies = {row.id: row for row in rows}
+    runs = connection.execute(t.runs.select().where(t.runs.c.study_id.in_(study_ids)).order_by(t.runs.c.number)).all()
+    newest = {run.study_id: run for run in runs}
+    decided = {run.study_id: run for run in runs if run.state == "ended" and run.is_flagged is not None}
+    found = _found(connection, [run.id for run in decided.values() if run.is_flagged])
+    run_ids = [run.id for run in decided.values()]
+    known = connection.execute(r.acknowledgements.select().where(r.acknowledgements.c.run_id.in_(run_ids))).all()
+    who = {row.run_id: row.by for row in known}
+    paths = _example_paths(connection, study_ids)
+    return tuple(
+        _line(studies[number], newest.get(number), decided.get(number), found, who, paths.get(number, ""))
+        for number in study_ids
+        if number in studies
+    )
+
+
+def _line(
+    study: sa.Row[Any],
+    run: sa.Row[Any] | None,
+    decided: sa.Row[Any] | None,
+    found: dict[int, list[FoundMass]],
+    who: dict[int, str],
+    example_path: str,
+) -> WorklistLine:
+    return WorklistLine(
+        study_id=study.id,
+        received_at=study.received_at,
+        stage=study.stage,
+        ending=Ending(study.ending) if study.ending else None,
+        reason=study.reason,
+        queue=run.queue if run is not None else "",
+        run_state=run.state if run is not None else "",
+        is_past=run is not None and run.priority > 0,
+        is_flagged=decided.is_flagged if decided is not None else None,
+        found=tuple(found.get(decided.id, ())) if decided is not None else (),
+        acknowledged_by=who.get(decided.id, "") if decided is not None else "",
+        example_path=example_path,
+    )
+
+
+def _found(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, list[FoundMass]]:
+    """The masses above the threshold, by run, in their order."""
+    found: dict[int, list[FoundMass]] = {}
+    above = (t.candidates.c.run_id.in_(run_ids), t.candidates.c.is_above_threshold.is_(True))
+    for row in connection.execute(t.candidates.select().where(*above).order_by(t.candidates.c.number)).all():
+        candidate = candidate_of(row.features)
+        mass = FoundMass(
+            place=candidate.side,
+            longest_diameter_mm=candidate.longest_diameter_mm,
+            probability=candidate.max_probability,
+        )
+        found.setdefault(row.run_id, []).append(mass)
+    malignant = (t.lesions.c.run_id.in_(run_ids), t.lesions.c.answer == Answer.MALIGNANT)
+    for row in connection.execute(t.lesions.select().where(*malignant)).all():
+        lesion = FoundMass(place="lesion", longest_diameter_mm=row.longest_diameter_mm, probability=row.probability)
+        found.setdefault(row.run_id, []).append(lesion)
+    return found
+
+
+def _example_paths(connection: sa.Connection, study_ids: Sequence[int]) -> dict[int, str]:
+    live = (
+        t.instances.c.study_id.in_(study_ids),
+        t.instances.c.kind == Kind.IMAGE,
+        t.instances.c.expired_at.is_(None),
+    )
+    first = sa.select(sa.func.min(t.instances.c.id)).where(*live).group_by(t.instances.c.study_id)
+    rows = connection.execute(
+        sa.select(t.instances.c.study_id, t.instances.c.path).where(t.instances.c.id.in_(first))
+    ).all()
+    return {row.study_id: row.path for row in rows}
