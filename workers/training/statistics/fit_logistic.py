@@ -1,5 +1,6 @@
 """Logistic regression by maximum likelihood, without penalty, with Wald's intervals."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,6 +9,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.special import expit
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from workers.training.statistics.check_cases import Array, Bools, check_truth
@@ -93,7 +95,10 @@ def _maximize_likelihood(values: Array, is_event: Bools) -> Array:
     """Return the weights, the intercept first. Columns are scaled for the search and back after it."""
     middle, spread = values.mean(axis=0), values.std(axis=0)
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
-    model.fit((values - middle) / spread, is_event)
+    with warnings.catch_warnings():
+        # Where the search begins at its end, Newton's steps are too small to be seen, and another solver goes on.
+        warnings.filterwarnings("ignore", "Line search of Newton solver", ConvergenceWarning)
+        model.fit((values - middle) / spread, is_event)
     slopes = model.coef_[0] / spread
     return np.concatenate([model.intercept_ - slopes @ middle, slopes])
 
