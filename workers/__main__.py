@@ -38,7 +38,7 @@ other commands:
   train ct-localizer|ct-segmenter|ct-candidates   train a model on folders of cases
   train us-segmenter|us-classifier                train an ultrasound network on folders of cases
   train us-nomogram CASES --out FILE              fit the weights of a reader's findings on your own cases
-  evaluate ct CASES --report DIR                  judge the models by cases and write a report
+  evaluate ct|us CASES --report DIR               judge the models by cases and write a report
   synthesize DATA OUT                             put synthetic masses into cases
   bundle check DIR                                verify a model bundle
   bundle record DIR SUMMARY_JSON                  keep an evaluation's figures with the weights that it judged

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -192,6 +192,16 @@ CHECKS: Final[dict[str, Check]] = {
 """By the metadata's `kind`."""
 
 
+def flatten(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every figure with its name, those of a source as `source.name`."""
+    for name, value in figures.items():
+        if before.startswith("sources.") or name != "sources":
+            yield f"{before}{name}", value
+        else:
+            for source, inner in value.items():
+                yield from flatten(inner, f"sources.{source}.")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line, check or record, print; 0 where all is well, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m workers bundle", description=__doc__)
@@ -204,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     folder = options.folder.resolve()
     if options.verb == "record":
-        for name, value in record_figures(folder, options.summary).items():
+        for name, value in flatten(record_figures(folder, options.summary)):
             print(f"{name}: {value}")
         return 0
     findings = check_bundle(folder)

@@ -1,5 +1,7 @@
 """Judge the CT models on cases whose truth is known: `python -m workers evaluate ct CASES --report DIR`.
 
+`evaluate us` judges the ultrasound models (`us_evaluate.py`); `evaluate us --help` tells its options.
+
 CASES is a folder of cases as `read_cases.py` reads them; patients whose images
 were trained on must not be in it. A case without mass.nii.gz, or with an empty
 one, is a negative. Every case goes through the real stages; its result is
@@ -8,6 +10,7 @@ stored in DIR/cases before the next one is asked for.
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +23,7 @@ from screener.study import (
     GAMMAS,
     Thresholds,
 )
+from workers.training import us_evaluate
 from workers.training.evaluation.case_result import CaseResult
 from workers.training.evaluation.compute_figures import patient_of
 from workers.training.evaluation.run_cases import (
@@ -45,7 +49,10 @@ HEADLINE: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge, write the report, log the headline; 1 where there is nothing to judge or no model to ask."""
-    args = _make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["us"]:
+        return us_evaluate.main(words[1:])
+    args = _make_parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         sources = _list_sources(args)
@@ -131,7 +138,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m workers evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=["ct"], help="which models")
+    parser.add_argument("kind", choices=["ct", "us"], help="which models")
     parser.add_argument("cases", type=Path, nargs="?", help="folder of cases")
     parser.add_argument("--report", type=Path, required=True, help="folder to write to, made if absent")
     parser.add_argument("--keep", action="store_true", help="reuse stored results that the same models and code made")

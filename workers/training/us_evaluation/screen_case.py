@@ -1,0 +1,192 @@
+"""Take one ultrasound case through the product's own stages, and measure the answer against the truth."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screener.decide_us import decide_ultrasound
+from screener.outcomes import Outcome
+from screener.study import Thresholds
+from screener.us_study import Answer, Box, Frame, Lesion, UltrasoundVerdict
+from workers.models.us_weights import UsNetwork
+from workers.training.evaluation.judge_case import HIT_SHARE
+from workers.training.us_evaluation.case_result import UsResult, has_lesion
+from workers.training.us_judge_networks import overlap
+from workers.training.us_read_cases import CaseRow, as_instance, find_picture, read_image, read_outline, refuse
+from workers.us.classify_lesion import classify_lesion
+from workers.us.read_frames import count_frames, read_header
+from workers.us.segment_lesion import keep_largest, segment_lesion
+from workers.us.select_frames import select_frames
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsModels:
+    """The networks that are judged."""
+
+    segmenter: UsNetwork
+    classifier: UsNetwork
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What identifies each bundle."""
+        return {bundle.name: bundle.digest for bundle in (self.segmenter, self.classifier)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """A case's result, and what a picture of it needs."""
+
+    result: UsResult
+    gray: NDArray[np.uint8] | None
+    """The frame that stands for the case, (rows, columns); None where it could not be read."""
+    outlines: dict[str, Bools]
+    """On its grid: `truth` and `called`, each where there is one."""
+
+
+def screen_case(row: CaseRow, models: UsModels, thresholds: Thresholds) -> Screened:
+    """Screen the case as the daemon would; one that cannot be screened has an answer too."""
+    try:
+        frames = read_frames_of(row)
+        outline, problem = _read_truth(row, frames[0].picture_shape)
+        started = time.perf_counter()
+        lesion, verdict = ask_product(frames, models, thresholds)
+        seconds = time.perf_counter() - started
+        return _compare(row, frames, lesion, verdict, outline, problem, seconds, models)
+    except Outcome as outcome:
+        result = UsResult(row=row, answer=Answer.NOT_ASSESSABLE, reason=outcome.reason)
+        return Screened(result=result, gray=None, outlines={})
+
+
+def read_frames_of(row: CaseRow) -> tuple[Frame, ...]:
+    """Return the frames of a case: those that the product's own stage takes of DICOM, else the whole picture.
+
+    Raises NeedsPerson or SetAside where the case cannot be used.
+    """
+    path = find_picture(row)
+    if path.suffix in (".dcm", ""):
+        return _read_dicom(path, has_outline=row.has_outline)
+    gray = read_image(path)
+    box = Box(top=0, left=0, bottom=gray.shape[0], right=gray.shape[1])
+    return (
+        Frame(
+            sop_instance_uid="",
+            frame_number=0,
+            box=box,
+            picture_shape=(box.bottom, box.right),
+            gray=gray,
+            spacing_mm=None,
+        ),
+    )
+
+
+def _read_dicom(path: Path, *, has_outline: bool) -> tuple[Frame, ...]:
+    instance = as_instance(path)
+    if has_outline and count_frames(read_header(instance)) > 1:
+        raise refuse("it is a clip with an outline, which belongs to one frame; give that frame as a file of its own")
+    _, frames = select_frames([instance])
+    return frames
+
+
+def ask_product(
+    frames: tuple[Frame, ...], models: UsModels, thresholds: Thresholds
+) -> tuple[Lesion | None, UltrasoundVerdict]:
+    """Return the lesion and the verdict, by the stages that the daemon uses."""
+    lesion = segment_lesion(frames, models.segmenter, models.segmenter.side_px)
+    probability = None if lesion is None else classify_lesion(lesion, models.classifier)
+    verdict = decide_ultrasound(
+        frames=len(frames), has_lesion=lesion is not None, malignancy=probability, thresholds=thresholds
+    )
+    return lesion, verdict
+
+
+def _read_truth(row: CaseRow, picture_shape: tuple[int, int]) -> tuple[Bools | None, str]:
+    """Return the outline on the stored picture and why there is none; a bad outline is no fault of the product."""
+    try:
+        outline = read_outline(row)
+    except Outcome as outcome:
+        return None, outcome.reason
+    if outline is None:
+        return None, ""
+    if outline.shape != picture_shape:
+        return None, refuse("its outline has another size than its picture").reason
+    return (outline, "") if outline.any() else (None, refuse("its outline is empty").reason)
+
+
+def _compare(
+    row: CaseRow,
+    frames: tuple[Frame, ...],
+    lesion: Lesion | None,
+    verdict: UltrasoundVerdict,
+    outline: Bools | None,
+    problem: str,
+    seconds: float,
+    models: UsModels,
+) -> Screened:
+    shown = _choose_frame(frames, outline) if lesion is None else lesion.frame
+    truth = None if outline is None else _keep_near(outline, shown, frames)
+    found = np.zeros(shown.picture_shape, bool)
+    if lesion is not None:
+        _cut(found, shown.box)[...] = lesion.mask
+    result = UsResult(
+        row=row,
+        answer=verdict.answer,
+        reason=verdict.reason,
+        probability=verdict.probability,
+        is_outlined=outline is not None,
+        outline_problem=problem,
+        dice=None if truth is None else overlap(found, truth),
+        is_hit=None if truth is None else is_hit(found, truth),
+        outline_probability=None if outline is None else rate_outline(outline, frames, models),
+        whole_probability=None if has_lesion(row) else rate_mask(shown, np.ones(shown.gray.shape, bool), models),
+        lesion_share=None if truth is None else float(_cut(truth, shown.box).mean()),
+        longest_diameter_mm=None if lesion is None else lesion.longest_diameter_mm,
+        seconds=seconds,
+    )
+    outlines = {"called": found} if truth is None else {"called": found, "truth": truth}
+    return Screened(
+        result=result, gray=shown.gray, outlines={name: _cut(mask, shown.box) for name, mask in outlines.items()}
+    )
+
+
+def is_hit(found: Bools, truth: Bools) -> bool:
+    """Return whether the product's lesion is the true one, as for CT: HIT_SHARE of either lies in the other."""
+    both = int((found & truth).sum())
+    return both > 0 and (both >= HIT_SHARE * found.sum() or both >= HIT_SHARE * truth.sum())
+
+
+def rate_outline(outline: Bools, frames: tuple[Frame, ...], models: UsModels) -> float | None:
+    """Return what the classifier says of the largest outlined piece; None where no frame shows any of it."""
+    frame = _choose_frame(frames, outline)
+    mask = keep_largest(_cut(outline, frame.box))
+    return rate_mask(frame, mask, models) if mask.any() else None
+
+
+def rate_mask(frame: Frame, mask: Bools, models: UsModels) -> float:
+    """Return what the classifier says of `mask` (rows, columns) on the frame, as if the segmenter had made it."""
+    lesion = Lesion(frame=frame, mask=mask, mean_probability=1.0, area_px=int(mask.sum()), longest_diameter_mm=None)
+    return classify_lesion(lesion, models.classifier)
+
+
+def _choose_frame(frames: tuple[Frame, ...], outline: Bools | None) -> Frame:
+    """Return the frame that shows most of the outline, then the largest."""
+    return max(
+        frames, key=lambda frame: (0 if outline is None else int(_cut(outline, frame.box).sum()), frame.gray.size)
+    )
+
+
+def _keep_near(outline: Bools, shown: Frame, frames: tuple[Frame, ...]) -> Bools:
+    """Return the outline without its parts in the other frames: a dual picture may show the lesion twice."""
+    kept = outline.copy()
+    for frame in frames:
+        if frame.box != shown.box:
+            _cut(kept, frame.box)[...] = False
+    return kept if kept.any() else outline
+
+
+def _cut(mask: Bools, box: Box) -> Bools:
+    return mask[box.top : box.bottom, box.left : box.right]
