@@ -187,7 +187,8 @@ def _run_lines(run: RunReport) -> list[str]:
 def _describe_thresholds(run: RunReport) -> str:
     thresholds = run.thresholds
     if run.queue == Queue.US:
-        return f"probability of malignancy {thresholds.min_malignancy:g}"
+        used = ", by the image and a reader's findings where known" if thresholds.us_findings == "decide" else ""
+        return f"probability of malignancy {thresholds.min_malignancy:g}{used}"
     return (
         f"{thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}, "
         f"score {thresholds.min_score:g} at gamma {thresholds.gamma}, "
@@ -208,6 +209,14 @@ def _ultrasound_lines(run: RunReport) -> list[str]:
         size = lesion.longest_diameter_mm
         diameter = "frame not calibrated" if size is None else f"longest diameter {size:.1f} mm"
         lines.append(f"  lesion of {lesion.area_px} pixels, {diameter}  [{lesion.sop_instance_uid}]")
+    if lesion.combined_probability is not None and lesion.probability is not None:
+        decided = "the former decided" if lesion.is_by_findings else "the latter alone decided"
+        lines.append(
+            f"  probability of malignancy {lesion.combined_probability:.2f} by the image and a reader's findings, "
+            f"{lesion.probability:.2f} by the image: {decided}"
+        )
+    if lesion.findings_reason:
+        lines.append(f"  findings: {lesion.findings_reason}")
     return lines
 
 

@@ -31,3 +31,7 @@ DOCUMENTS = frozenset(
     }
 )
 """Structured reports and segmentations: kept where the sender may send them, never screened."""
+WORKSHEETS = frozenset(
+    {uid.BasicTextSRStorage, uid.EnhancedSRStorage, uid.ComprehensiveSRStorage, uid.Comprehensive3DSRStorage}
+)
+"""Documents that may tell what a reader found on ultrasound."""

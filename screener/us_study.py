@@ -120,6 +120,8 @@ class UltrasoundVerdict:
     """Calibrated probability of malignancy by the image alone, 0 to 1; None without a lesion."""
     reason: str
     """One sentence: what was found and against which threshold, or why there is no answer."""
+    findings: ReadFindings | None = None
+    """What a reader says of the lesion; None where nobody was asked."""
     combination: Combination | None = None
     """The image together with a reader's findings; None where the image has no probability."""
     is_by_findings: bool = False

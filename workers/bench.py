@@ -12,6 +12,7 @@ from screener.config import Config
 from screener.store import Store
 from screener.study import MODEL_NAME_CT, AlgorithmIdentity
 from screener.us_study import MODEL_NAME_US
+from workers.us.nomogram import PUBLISHED, Nomogram, load_nomogram
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,8 @@ class UltrasoundModels:
     segmenter: "UsNetwork"
     classifier: "UsNetwork"
     identity: AlgorithmIdentity
+    nomogram: Nomogram = PUBLISHED
+    """What a reader's findings weigh."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +111,9 @@ def load_ultrasound_models(config: Config) -> UltrasoundModels:
     classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
     bundles: dict[str, _Bundle] = {"segmenter": segmenter, "classifier": classifier}
     identity = _identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US)
-    return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity)
+    path = config.us_nomogram_file
+    nomogram = PUBLISHED if path is None else load_nomogram(path)
+    return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity, nomogram=nomogram)
 
 
 def _prepare_device(config: Config) -> "torch.device":

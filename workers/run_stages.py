@@ -39,17 +39,20 @@ def stage(bench: Bench, run: Run, reached: Stage) -> Iterator[Note]:
     logger.info("study=%d run=%d stage=%s seconds=%.1f", run.study_id, run.number, reached, seconds)
 
 
-def make_run_key(run: Run, images: Sequence[Instance], models_identity: str) -> str:
+def make_run_key(
+    run: Run, images: Sequence[Instance], models_identity: str, more: Mapping[str, object] | None = None
+) -> str:
     """Digest of what is screened and how: the same key never runs twice.
 
     Of the selected images (sorted SOP Instance UIDs and content digests), the
-    models' identity, the decision settings and the reprocess number.
+    models' identity, the decision settings, the reprocess number and, in `more`, what else a journey goes by.
     """
     parts: Mapping[str, object] = {
         "images": sorted((image.sop_instance_uid, image.sha256) for image in images),
         "models": models_identity,
         "decision": {key: value for key, value in asdict(run.thresholds).items() if key != "config_revision"},
         "reprocess": run.reprocess_number,
+        **(more or {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

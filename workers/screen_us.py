@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from screener.decide_us import decide_ultrasound
 from screener.journey import Stage
@@ -12,9 +12,10 @@ from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run
 from screener.store.values import LesionLine, UltrasoundOutcome
 from screener.study import Instance
-from screener.us_study import Frame, FrameChoice, Lesion, UltrasoundVerdict
+from screener.us_study import Frame, FrameChoice, Lesion, ReadFindings, UltrasoundVerdict
 from workers.bench import Bench, UltrasoundModels
 from workers.run_stages import keep_results, make_run_key, name_owed, stage
+from workers.us.nomogram import combine_findings, write_nomogram
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +34,11 @@ def screen_us(bench: Bench, run: Run) -> None:
         raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
     with stage(bench, run, Stage.SELECTED) as note:
         frames = _select(bench, run, images)
-        note.sentence = f"{len(frames)} B-mode picture(s)"
+        findings = _read_findings(bench, run)
+        note.sentence = f"{len(frames)} B-mode picture(s). {findings.reason}"
         screened = _holding(images, frames)
-        run_key = make_run_key(run, screened, models.identity.device_uid)
+        read = {"findings": dict(sorted(findings.values.items())), "nomogram": write_nomogram(models.nomogram)}
+        run_key = make_run_key(run, screened, models.identity.device_uid, read)
         same = bench.store.record_series(run, (), run_key)
     if same is not None:
         bench.store.end_run_as(run, same, bench.clock())
@@ -45,7 +48,12 @@ def screen_us(bench: Bench, run: Run) -> None:
         note.sentence = _describe_lesion(lesion)
     malignancy, cam = _classify(lesion, models)
     verdict = decide_ultrasound(
-        frames=len(frames), has_lesion=lesion is not None, malignancy=malignancy, thresholds=run.thresholds
+        frames=len(frames),
+        has_lesion=lesion is not None,
+        malignancy=malignancy,
+        thresholds=run.thresholds,
+        findings=findings,
+        combination=None if malignancy is None else combine_findings(malignancy, findings.values, models.nomogram),
     )
     began = time.monotonic()
     results = _encode(bench, run, run_key, screened, verdict, lesion, cam, models=models, started_at=started_at)
@@ -74,6 +82,14 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[Frame, 
         raise
     bench.store.record_frames(run, choices)
     return frames
+
+
+def _read_findings(bench: Bench, run: Run) -> ReadFindings:
+    """Read what worksheets say of the lesion, and what a person has entered since."""
+    from workers.us.read_worksheet import merge_entered, read_worksheets
+
+    documents = bench.store.documents_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
+    return merge_entered(read_worksheets(documents), bench.store.entered_findings(run.study_id))
 
 
 def _holding(images: Sequence[Instance], frames: Sequence[Frame]) -> list[Instance]:
@@ -114,7 +130,7 @@ def _encode(
         identity=models.identity,
         run_key=run_key,
         started_at=started_at,
-        thresholds={name: thresholds[name] for name in ("min_malignancy", "config_revision")},
+        thresholds={name: thresholds[name] for name in ("min_malignancy", "us_findings", "config_revision")},
         run_number=run.number,
     )
     return keep_results(bench, run, files)
@@ -125,6 +141,7 @@ def _record(lesion: Lesion | None, verdict: UltrasoundVerdict) -> LesionLine:
     line = LesionLine(answer=verdict.answer, probability=verdict.probability, reason=verdict.reason)
     if lesion is None:
         return line
+    line = replace(line, **_record_findings(verdict))
     return replace(
         line,
         sop_instance_uid=lesion.frame.sop_instance_uid,
@@ -133,6 +150,19 @@ def _record(lesion: Lesion | None, verdict: UltrasoundVerdict) -> LesionLine:
         longest_diameter_mm=lesion.longest_diameter_mm,
         mean_probability=lesion.mean_probability,
     )
+
+
+def _record_findings(verdict: UltrasoundVerdict) -> dict[str, Any]:
+    """Give what is stored of a reader's findings, by the names of `LesionLine`."""
+    combination, findings = verdict.combination, verdict.findings
+    if combination is None or findings is None:
+        return {}
+    return {
+        "combined_probability": combination.probability,
+        "is_by_findings": verdict.is_by_findings,
+        "findings": findings.values,
+        "findings_reason": f"{findings.reason} {combination.reason}",
+    }
 
 
 def _describe_lesion(lesion: Lesion | None) -> str:

@@ -1,5 +1,6 @@
 """The text of a notice: what a clinician must know of a flagged study, and no more."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -138,11 +139,26 @@ def _lesion_lines(lesion: LesionLine) -> list[str]:
     size = lesion.longest_diameter_mm
     diameter = "not calibrated" if size is None else f"{size:.0f} mm"
     return [
-        f"Ultrasound lesion: {lesion.answer}, probability of malignancy {lesion.probability:.2f}",
+        f"Ultrasound lesion: {lesion.answer}, probability of malignancy {lesion.deciding_probability:.2f}",
+        *_combination_lines(lesion),
         f"  longest diameter: {diameter}",
         "",
         NO_PAROTID_TUMOR,
     ]
+
+
+def _combination_lines(lesion: LesionLine) -> list[str]:
+    """Say what a reader's findings add, what is missing of them, and which probability decided."""
+    if not lesion.findings_reason:
+        return []
+    lines = textwrap.wrap(lesion.findings_reason, 98)
+    if lesion.is_by_findings:
+        lines.insert(0, f"by the image and a reader's findings; by the image alone: {lesion.probability:.2f}")
+    elif lesion.combined_probability is not None:
+        lines.insert(
+            0, f"by the image alone; with a reader's findings, which decided nothing: {lesion.combined_probability:.2f}"
+        )
+    return [f"  {line}" for line in lines]
 
 
 def _count(number: int, one: str, many: str) -> str:

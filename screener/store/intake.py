@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from screener.journey import Ending, Queue, Stage
+from screener.sop_classes import ULTRASOUND, WORKSHEETS
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, Base, add_step, end_study, lock_study
 from screener.store.values import Kind, QuietStudy, Receipt, ReceivedInstance
@@ -47,9 +48,10 @@ class Intake(Base):
     def record_instance(self, received: ReceivedInstance, now: datetime) -> Receipt:
         """Commit the row of an instance whose file is durable.
 
-        A new image reopens its study. Documents and our own results never do;
-        they only begin a study that nobody knew. What comes again after it
-        has expired is new. The file must be looked for afterwards: until the
+        A new image reopens its study, and so does a structured report that
+        comes to ultrasound: it may tell what a reader found. Other documents
+        and our own results never do; they only begin a study that nobody knew.
+        What comes again after it has expired is new. The file must be looked for afterwards: until the
         row is committed, it may be taken for one that has expired.
         """
         with self._begin() as connection:
@@ -275,13 +277,32 @@ def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime
     if is_new_study:
         sentence = f"first instance, from {received.calling_ae_title}"
         add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
-    elif received.kind is Kind.IMAGE:
+    elif received.kind is Kind.IMAGE or _may_tell_findings(connection, received, study.id):
         if study.news_since_at is None:
-            sentence = "an image arrived after the study had been dispatched: it will be screened again"
+            what = "an image" if received.kind is Kind.IMAGE else "a structured report"
+            sentence = f"{what} arrived after the study had been dispatched: it will be screened again"
             add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
         newest = max(study.news_at or now, now)  # rows of several associations are not committed in order
         connection.execute(_NEW_IMAGE, {"study": study.id, "since": study.news_since_at or now, "newest": newest})
     return Receipt.NEW
+
+
+def _may_tell_findings(connection: sa.Connection, received: ReceivedInstance, study_id: int) -> bool:
+    """Tell whether a document may hold a worksheet of an ultrasound study whose images are still here."""
+    if received.kind is not Kind.DOCUMENT or received.sop_class_uid not in WORKSHEETS:
+        return False
+    return has_ultrasound(connection, study_id)
+
+
+def has_ultrasound(connection: sa.Connection, study_id: int) -> bool:
+    """Tell whether the study holds ultrasound images whose files have not expired."""
+    images = sa.select(t.instances.c.id).where(
+        t.instances.c.study_id == study_id,
+        t.instances.c.kind == Kind.IMAGE,
+        t.instances.c.sop_class_uid.in_(ULTRASOUND),
+        t.instances.c.expired_at.is_(None),
+    )
+    return connection.execute(images.limit(1)).first() is not None
 
 
 def _quiet_study(

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from screener.store import tables as t
-from screener.store.runs import Finding, Owed, Runs
+from screener.store.runs import Finding as RunFinding
+from screener.store.runs import Owed, Runs
 from screener.store.values import LesionLine, Run, UltrasoundOutcome
-from screener.us_study import Answer, FrameChoice
+from screener.us_study import Answer, Finding, FrameChoice
 
 LESION: Final = "lesion"
 """The place of what an ultrasound run flags: the pictures do not say on which side it lies."""
@@ -28,6 +29,15 @@ class Ultrasound(Runs):
                 rows = [{"run_id": run.run_id} | asdict(choice) for choice in choices]
                 connection.execute(t.frame_choices.insert(), rows)
 
+    def entered_findings(self, study_id: int) -> dict[Finding, bool | None]:
+        """What persons have entered of a study's lesion, of each finding the newest; None: it is not known."""
+        with self._begin() as connection:
+            rows = _entries(connection, study_id)
+        merged: dict[Finding, bool | None] = {}
+        for row in rows:
+            merged |= {Finding(name): value for name, value in row.findings.items()}
+        return merged
+
     def finish_ultrasound_run(
         self,
         run: Run,
@@ -42,8 +52,9 @@ class Ultrasound(Runs):
         lesion = screening.lesion
         with self._begin() as connection:
             self._must_hold(connection, run)
-            connection.execute(t.lesions.insert().values(run_id=run.run_id, **asdict(lesion)))
-            finding = Finding(
+            values = asdict(lesion) | {"findings": {str(name): value for name, value in lesion.findings.items()}}
+            connection.execute(t.lesions.insert().values(run_id=run.run_id, **values))
+            finding = RunFinding(
                 places=(LESION,) if screening.is_flagged else (),
                 is_flagged=screening.is_flagged,
                 reason=lesion.reason,
@@ -52,6 +63,11 @@ class Ultrasound(Runs):
             )
             owed = Owed(destinations=destinations, recipients=recipients)
             self._finish(connection, run, finding, owed, seconds=seconds, now=now)
+
+
+def _entries(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
+    mine = t.entered_findings.select().where(t.entered_findings.c.study_id == study_id)
+    return connection.execute(mine.order_by(t.entered_findings.c.id)).all()
 
 
 def lesion_of(connection: sa.Connection, run_id: int) -> LesionLine | None:

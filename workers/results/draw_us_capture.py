@@ -72,8 +72,10 @@ def _draw_panel(lesion: Lesion, picture: NDArray[np.uint8], color: Rgb, title: s
 def _caption_lines(lesion: Lesion, verdict: UltrasoundVerdict, *, has_map: bool) -> list[tuple[str, Rgb]]:
     """Say the answer, its probability and the size in words; no identity of the patient."""
     answer = f"Answer of the models: {verdict.answer.value}"
-    if verdict.probability is not None:
-        answer += f", probability of malignancy {tell_percent(verdict.probability)}"
+    if verdict.deciding_probability is not None:
+        answer += f", probability of malignancy {tell_percent(verdict.deciding_probability)}"
+    if verdict.is_by_findings:
+        answer += " with a reader's findings"
     diameter_mm = lesion.longest_diameter_mm
     size = NOT_CALIBRATED if diameter_mm is None else f"Longest diameter {diameter_mm:.1f} mm in this frame."
     legend = "Amber: outline of the lesion."

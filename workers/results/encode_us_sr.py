@@ -32,7 +32,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UltrasoundImageStorage
 
-from screener.us_study import Answer, Lesion
+from screener.us_study import Answer, Lesion, UltrasoundVerdict
 from workers.results.encode_sr import (
     CODING_SCHEME,
     CONFIG_REVISION,
@@ -72,6 +72,10 @@ ANSWERS = {
     Answer.NOT_ASSESSABLE: NOT_ASSESSABLE,
 }
 PROBABILITY_OF_CANCER = codes.cid6048.ProbabilityOfCancer
+"""By the image alone, whatever decides."""
+COMBINED_PROBABILITY = Code("COMB_PROBABILITY", CODING_SCHEME, "Probability of malignancy, image and reader's findings")
+BY_IMAGE = "The image alone decided; a reader's findings decided nothing."
+BY_FINDINGS = "The image and the reader's findings decided together, as the settings ask."
 _PIXELS = Code("{pixels}", "UCUM", "pixels")
 _CONTAINS = RelationshipTypeValues.CONTAINS
 
@@ -149,6 +153,9 @@ def _report_lesion(screening: UltrasoundScreening, lesion: Lesion, algorithm: Al
     if verdict.probability is not None:
         percent = round(verdict.probability * 100, 1)
         measurements.append(Measurement(name=PROBABILITY_OF_CANCER, value=percent, unit=codes.UCUM.Percent))
+    if verdict.combination is not None and verdict.combination.probability is not None:
+        percent = round(verdict.combination.probability * 100, 1)
+        measurements.append(Measurement(name=COMBINED_PROBABILITY, value=percent, unit=codes.UCUM.Percent))
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=screening.tracking_uid, identifier=TRACKING_ID),
         referenced_region=_draw_region(screening, lesion),
@@ -160,7 +167,17 @@ def _report_lesion(screening: UltrasoundScreening, lesion: Lesion, algorithm: Al
     )
     if lesion.longest_diameter_mm is None:
         _add_text(group, codes.DCM.Comment, NOT_CALIBRATED)
+    for sentence in tell_combination(verdict):
+        _add_text(group, codes.DCM.Comment, sentence)
     return group
+
+
+def tell_combination(verdict: UltrasoundVerdict) -> list[str]:
+    """Say what a reader found, what it comes to with the image, and which of both decided; nothing where none asked."""
+    if verdict.combination is None:
+        return []
+    deciding = BY_FINDINGS if verdict.is_by_findings else BY_IMAGE
+    return [*([verdict.findings.reason] if verdict.findings else []), verdict.combination.reason, deciding]
 
 
 def _measure_diameter(longest_diameter_mm: float) -> Measurement:

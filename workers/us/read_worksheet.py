@@ -12,8 +12,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
+from screener.sop_classes import WORKSHEETS
 from screener.study import Instance
 from screener.us_study import Finding, ReadFindings
 from workers.ct.read_file import BROKEN_FILE, read_file
@@ -32,9 +32,6 @@ from workers.us.worksheet_terms import (
     judge_value,
 )
 
-WORKSHEETS: Final[frozenset[UID]] = frozenset(
-    {BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage}
-)
 MOST_DEPTH: Final = 64
 
 _NOT_OF_A_LESION: Final = (Finding.SUSPICIOUS_LYMPH_NODES,)
@@ -101,6 +98,19 @@ def read_worksheets(documents: Sequence[Instance]) -> ReadFindings:
     if known:
         told.insert(0, f"Worksheet: {tell_findings(known)}.")
     return ReadFindings(values=known, reason=" ".join(dict.fromkeys(told)) or NOTHING_SAID)
+
+
+def merge_entered(worksheet: ReadFindings, entered: Mapping[Finding, bool | None]) -> ReadFindings:
+    """Put what a person has entered in place of what the worksheets say of the same findings; None: not known."""
+    if not entered:
+        return worksheet
+    values = {finding: value for finding, value in worksheet.values.items() if finding not in entered}
+    known = {finding: value for finding, value in entered.items() if value is not None}
+    told = [f"Entered by a person: {tell_findings(known)}."] if known else []
+    unknown = [finding.value for finding in Finding if finding in entered and entered[finding] is None]
+    if unknown:
+        told.append(f"Entered by a person as not known: {', '.join(unknown)}.")
+    return ReadFindings(values=values | known, reason=" ".join([*told, worksheet.reason]))
 
 
 def tell_findings(values: Mapping[Finding, bool]) -> str:
