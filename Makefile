@@ -59,5 +59,5 @@ clean: ## Remove the virtual environment, the caches and what the demo left; rec
 
 .venv/.ready-to-test: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the daemon, the workers, the training and the test tools (the first time takes minutes)"
-	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,train,dev]' -c constraints.txt
+	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,fusion,train,dev]' -c constraints.txt
 	@touch $@ .venv/.ready-to-run
