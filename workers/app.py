@@ -5,12 +5,17 @@
 in SCREENER_CONFIG. Settings are read when Celery first asks, not at import.
 """
 
+import os
 from typing import Any
 
 from celery import Celery
 
 from screener.config import find_config, load_config
 from screener.know_brokers import know_brokers
+
+# Threads of a network wait for each other asleep. Awake, as is their habit, two workers on two cores keep each other
+# from computing: a study takes ten times as long. The library reads this when torch loads it, after the fork.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _settings() -> dict[str, Any]:
