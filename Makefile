@@ -21,7 +21,7 @@ TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium git 
 help: ## Print this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: .venv/.ready-to-run ## Install, then send two phantom studies through the whole journey; STUDY=folder sends a study of yours.
+demo: .venv/.ready-to-run ## Install, then send three phantom studies through the whole journey; STUDY=folder sends a study of yours.
 	@.venv/bin/screener demo $(if $(STUDY),--study '$(STUDY)')
 
 run: .venv/.ready-to-run ## Install, then run the daemon with its embedded workers; CONFIG=file, default config.toml.
