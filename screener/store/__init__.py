@@ -46,7 +46,11 @@ class Web(Reviews, Accounts, WebWorklist, WebCase):
     """What the pages ask and keep."""
 
 
-class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Digests, Escalations, Questions, Web):
+class Notices(Digests, Escalations):
+    """What is gathered, and what is passed on."""
+
+
+class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Notices, Questions, Web):
     """Everything that is known of studies; each method is one transaction."""
 
 

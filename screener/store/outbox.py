@@ -1,6 +1,6 @@
 """Results owed to a destination and notices owed to a person: marked after the effect, never before."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
 from screener.store.told import mark_told
 from screener.store.ultrasound import lesion_of
-from screener.store.values import UNCONFIRMED, Kind, OwedDelivery, OwedNotice
+from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
 
 CONFIRMED_BY = {
@@ -176,7 +176,9 @@ class Outbox(Base):
         """Mark a notice that its channel has taken."""
         with self._begin() as connection:
             row = _held_notice(connection, notice.notice_id)
-            sentence = f"{row.channel} to {row.recipient} was taken by the mail server"
+            taker = "the mail server" if row.channel == "email" else "the other side"
+            because = f" ({row.why})" if row.why else ""
+            sentence = f"{row.channel} to {row.recipient} was taken by {taker}{because}"
             mark_told(connection, notice, attempts=row.attempts + 1, sentence=sentence, now=now)
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
@@ -196,6 +198,39 @@ class Outbox(Base):
                 stage="not notified",
                 sentence=f"{row.channel} to {row.recipient}, attempt {row.attempts + 1}: {error}",
             )
+
+    def hold_notice(self, notice_id: int, hold: Hold, sentence: str, *, not_before: datetime, now: datetime) -> None:
+        """Let a notice wait: told in the next digest (LIMIT), or looked at again at `not_before` (QUIET).
+
+        The study's history tells it once, however often it is looked at.
+        """
+        with self._begin() as connection:
+            row = _held_notice(connection, notice_id)
+            if row.state != "owed" or row.is_in_digest:
+                return
+            values: dict[str, object] = {"hold": hold, "waits": sentence, "not_before": not_before}
+            if hold is Hold.LIMIT:
+                values |= {"is_in_digest": True, "digest_id": None}
+            else:
+                values["escalate_at"] = None  # nobody has been told: the time for an answer begins later
+            connection.execute(t.notices.update().where(t.notices.c.id == notice_id).values(values))
+            if row.hold != hold:
+                told = f"{row.channel} to {row.recipient} waits: {sentence}"
+                add_step(
+                    connection, study_id=row.study_id, run_id=row.run_id, at=now, stage="notice waits", sentence=told
+                )
+
+    def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime) -> int:
+        """Count the findings that these addresses were told one by one from `since` on; one told twice counts once."""
+        told = (t.notices.c.study_id, t.notices.c.finding_key)
+        query = sa.select(*told).where(
+            sa.tuple_(t.notices.c.channel, t.notices.c.recipient).in_(list(addresses)),
+            t.notices.c.state == "sent",
+            t.notices.c.is_in_digest.is_(False),
+            t.notices.c.sent_at >= since,
+        )
+        with self._begin() as connection:
+            return len(set(connection.execute(query).all()))
 
 
 def is_due(not_before: sa.Column[datetime], now: datetime, longest_wait: timedelta | None) -> sa.ColumnElement[bool]:
@@ -265,6 +300,14 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         .order_by(t.candidates.c.number)
     ).all()
     glands = connection.execute(t.glands.select().where(t.glands.c.run_id == row.run_id).order_by(t.glands.c.id)).all()
+    key_image = connection.execute(
+        sa.select(t.results.c.path).where(
+            t.results.c.run_id == row.run_id, t.results.c.role == "key_image", t.results.c.expired_at.is_(None)
+        )
+    ).scalar()
+    study_instance_uid = connection.execute(
+        sa.select(t.studies.c.study_instance_uid).where(t.studies.c.id == row.study_id)
+    ).scalar_one()
     example = connection.execute(
         sa.select(t.instances.c.path)
         .where(t.instances.c.study_id == row.study_id, t.instances.c.kind == Kind.IMAGE)
@@ -293,4 +336,12 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         candidates=tuple(candidate_of(found.features) for found in above),
         example_path=example,
         lesion=lesion_of(connection, row.run_id),
+        finding_key=row.finding_key,
+        rule=row.rule,
+        why=row.why,
+        hold=Hold(row.hold),
+        waits=row.waits,
+        escalates_id=row.escalates_id,
+        study_instance_uid=study_instance_uid,
+        key_image_path=key_image or "",
     )

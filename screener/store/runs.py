@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from screener.journey import Ending, Queue, Stage
+from screener.match_rules import Recipient
 from screener.store import tables as t
 from screener.store.base import (
     Base,
@@ -21,10 +22,10 @@ from screener.store.base import (
     settle,
     thresholds_of,
 )
+from screener.store.owe import owe_notices
 from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
 
-WITHDRAWN = "withdrawn"
 TRIED_AGAIN = "tried again"
 """What a run's history says where it was put back after a fault."""
 PUT_BACK = "put back"
@@ -49,8 +50,8 @@ class Owed:
 
     destinations: Sequence[str]
     """Names from the settings."""
-    recipients: Sequence[tuple[str, str]]
-    """(channel, address) pairs."""
+    recipients: Sequence[Recipient | tuple[str, str]]
+    """Those whom the settings tell; a bare (channel, address) pair is told of everything at once."""
 
 
 class Runs(Base):
@@ -149,14 +150,14 @@ class Runs(Base):
         screening: Screening,
         *,
         destinations: Sequence[str],
-        recipients: Sequence[tuple[str, str]],
+        recipients: Sequence[Recipient | tuple[str, str]],
         seconds: float,
         now: datetime,
     ) -> None:
         """Write the decision, what was measured, and what is owed, in one transaction.
 
-        `destinations` are names from the settings; `recipients` are
-        (channel, address) pairs, told of a flag and of its withdrawal.
+        `destinations` are names from the settings; `recipients` are told of a
+        flag and, where they have heard of one, of its change and withdrawal.
         """
         verdict = screening.verdict
         above = {number for gland in verdict.glands for number in gland.candidate_numbers}
@@ -220,7 +221,8 @@ class Runs(Base):
                     last_error="",
                 )
             )
-        told = self._owe_notices(connection, run, finding.places, owed.recipients, now)
+        row = connection.execute(t.runs.select().where(t.runs.c.id == run.run_id)).one()
+        told = owe_notices(connection, row, finding.places, owed.recipients, now)
         _step(connection, run, Stage.DECIDED, sentence=finding.reason, seconds=None, now=now)
         sentence = f"results owed to {len(owed.destinations)} destination(s), notices to {told} recipient(s)"
         _step(connection, run, Stage.ENCODED, sentence=sentence, seconds=seconds, now=now)
@@ -228,79 +230,6 @@ class Runs(Base):
         decided = {"is_flagged": finding.is_flagged, "model_identity": finding.model_identity}
         _close(connection, run.run_id, Ending.DONE, code=code, reason=finding.reason, now=now, **decided)
         settle(connection, run.study_id, now)
-
-    def _owe_notices(
-        self,
-        connection: sa.Connection,
-        run: Run,
-        flagged: Sequence[str],
-        recipients: Sequence[tuple[str, str]],
-        now: datetime,
-    ) -> int:
-        """Owe what each recipient must still hear: a flag, and its withdrawal where a later run takes it back.
-
-        `flagged` names the places of what was found, in order. What a backfill
-        found is told in a digest, unless the same is owed by itself already.
-        """
-        backfill_id = connection.execute(sa.select(t.runs.c.backfill_id).where(t.runs.c.id == run.run_id)).scalar()
-        is_in_digest = backfill_id is not None
-        told = 0
-        for channel, recipient in recipients:
-            heard = connection.execute(
-                sa.select(t.notices.c.finding_key)
-                .where(
-                    t.notices.c.study_id == run.study_id,
-                    t.notices.c.channel == channel,
-                    t.notices.c.recipient == recipient,
-                    t.notices.c.state == "sent",
-                )
-                .order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())
-                .limit(1)
-            ).scalar()
-            is_withdrawn = heard is not None and heard.startswith(WITHDRAWN)
-            if not flagged and (heard is None or is_withdrawn):
-                continue
-            finding_key = "+".join(flagged) if flagged else f"{WITHDRAWN} by run {run.number}"
-            if flagged and run.reprocess_number:
-                finding_key += f"#{run.reprocess_number}"
-            # What a recipient has heard last is not told again; what was heard before something else is.
-            if heard is not None and heard.partition("@")[0] == finding_key:
-                continue
-            mine = (
-                t.notices.c.study_id == run.study_id,
-                t.notices.c.channel == channel,
-                t.notices.c.recipient == recipient,
-                t.notices.c.finding_key == finding_key,
-            )
-            earlier = connection.execute(t.notices.select().where(*mine)).one_or_none()
-            if earlier is not None and earlier.state == "sent":
-                finding_key += f"@{run.number}"
-                earlier = None
-            if earlier is not None:  # owed by an earlier run: this run's figures are told instead
-                still_in_digest = is_in_digest and earlier.is_in_digest
-                values = {"state": "owed", "run_id": run.run_id, "not_before": now, "is_in_digest": still_in_digest}
-                if not still_in_digest or earlier.state != "owed":
-                    values["digest_id"] = None
-                connection.execute(t.notices.update().where(*mine).values(**values))
-                told += 1
-                continue
-            told += 1
-            connection.execute(
-                t.notices.insert().values(
-                    study_id=run.study_id,
-                    run_id=run.run_id,
-                    channel=channel,
-                    recipient=recipient,
-                    finding_key=finding_key,
-                    state="owed",
-                    attempts=0,
-                    owed_since=now,
-                    not_before=now,
-                    last_error="",
-                    is_in_digest=is_in_digest,
-                )
-            )
-        return told
 
     def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
         """Earlier runs keep their results, but what they still owe is not sent any more."""

@@ -340,6 +340,13 @@ notices = sa.Table(
     sa.Column("last_error", sa.Text, nullable=False, default=""),
     sa.Column("is_in_digest", sa.Boolean, nullable=False, default=False, comment="true: told in a digest, never alone"),
     sa.Column("digest_id", sa.Integer, index=True, comment="the digest that tells it"),
+    sa.Column("rule", sa.String(64), nullable=False, default="", comment="of [[notices.rules]]; empty where none did"),
+    sa.Column("why", sa.Text, nullable=False, default="", comment="why it is owed to this address; no identity"),
+    sa.Column("hold", sa.String(16), nullable=False, default="", comment="values.Hold: why it is not told at once"),
+    sa.Column("waits", sa.Text, nullable=False, default="", comment="the same as a sentence"),
+    sa.Column("escalate_seconds", sa.Integer, comment="until the rule's next step is told; null: never"),
+    sa.Column("escalate_at", Instant, index=True, comment="when, unless acknowledged before; null once it is settled"),
+    sa.Column("escalates_id", sa.Integer, comment="the notice that nobody acknowledged; null where it is the first"),
     sa.UniqueConstraint("study_id", "channel", "recipient", "finding_key"),
     comment="notices owed to a person: written with the decision, marked after the effect",
 )

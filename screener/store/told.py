@@ -1,7 +1,7 @@
 """What was told is marked as told, and set right where a newer run has decided otherwise while it was on its way."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from screener.journey import Ending, Stage
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, add_step, settle
-from screener.store.runs import WITHDRAWN
+from screener.store.owe import WITHDRAWN
 from screener.store.ultrasound import LESION
-from screener.store.values import OwedNotice
+from screener.store.values import Hold, OwedNotice
 from screener.us_study import Answer
 
 
@@ -28,12 +28,23 @@ def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, s
     connection.execute(
         t.notices.update()
         .where(t.notices.c.id == row.id)
-        .values(state="sent", sent_at=_after_all_others(connection, row, now), attempts=attempts, last_error="")
+        .values(
+            state="sent",
+            sent_at=_after_all_others(connection, row, now),
+            attempts=attempts,
+            last_error="",
+            escalate_at=_next_step_at(row, now),
+        )
     )
     add_step(connection, study_id=row.study_id, run_id=notice.run_id, at=now, stage=Stage.NOTIFIED, sentence=sentence)
     if row.state != "owed" or row.run_id != notice.run_id:
         _owe_correction(connection, row, now)
     settle(connection, row.study_id, now)
+
+
+def _next_step_at(row: sa.Row[Any], now: datetime) -> datetime | None:
+    """When the rule's next step is due, counted from now: None where there is none, or where it was taken already."""
+    return None if row.escalate_seconds is None else now + timedelta(seconds=row.escalate_seconds)
 
 
 def _after_all_others(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> datetime:
@@ -57,11 +68,12 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) 
     if run is None:
         return
     flagged = flagged_places(connection, run.id)
-    if flagged == _told(row.finding_key):
+    if flagged == told_places(row.finding_key):
         return
     is_coming = (*_for_recipient_of(row), t.notices.c.run_id == run.id, t.notices.c.state == "owed")
     if connection.execute(t.notices.select().where(*is_coming)).first() is not None:
         return
+    hold = Hold.NONE if run.backfill_id is None else Hold.PAST
     # A key of its own, that begins as this run's would: what it has told before was overtaken on its way.
     asked = f"#{run.reprocess_number}" if run.reprocess_number else ""
     key = f"{flagged}{asked}@{run.number}" if flagged else f"{WITHDRAWN} by run {run.number}"
@@ -78,6 +90,10 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) 
             not_before=now,
             last_error="",
             is_in_digest=run.backfill_id is not None,
+            rule=row.rule,
+            why="what was told meanwhile was overtaken by a newer run",
+            hold=hold,
+            waits=hold.sentence,
         )
     )
     is_done = (t.studies.c.id == row.study_id, t.studies.c.ending == Ending.DONE)
@@ -103,6 +119,6 @@ def flagged_places(connection: sa.Connection, run_id: int) -> str:
     return "+".join(sorted(places))
 
 
-def _told(finding_key: str) -> str:
+def told_places(finding_key: str) -> str:
     """The sides that a finding key names; empty for a withdrawal."""
     return "" if finding_key.startswith(WITHDRAWN) else re.split("[@#]", finding_key)[0]

@@ -24,6 +24,28 @@ class Kind(StrEnum):
     """One of our results that a PACS forwarded back: never opens a run."""
 
 
+class Hold(StrEnum):
+    """Why a notice is not told at once and by itself."""
+
+    NONE = ""
+    PAST = "past study"
+    """A backfill found it: told in the daily digest."""
+    RULE = "rule"
+    """The rule asks for the daily digest."""
+    LIMIT = "limit"
+    """The person has been told enough today: the rest is in the digest."""
+    QUIET = "quiet"
+    """The person is left in peace until the quiet hours end."""
+
+    @property
+    def sentence(self) -> str:
+        """Why it waits, where the word alone says it; what depends on a person is written by who decides it."""
+        return _HOLDS.get(self, "")
+
+
+_HOLDS = {Hold.PAST: "found in a past study: told in the daily digest", Hold.RULE: "the rule asks for the daily digest"}
+
+
 class Receipt(StrEnum):
     """What recording an instance came to."""
 
@@ -266,6 +288,26 @@ class OwedNotice:
     """One archived image of the study; used only where notices may name the patient."""
     lesion: LesionLine | None = None
     """What an ultrasound run found; None of a CT run, which has glands."""
+    finding_key: str = ""
+    """What is told: the places, or that they are withdrawn."""
+    rule: str = ""
+    why: str = ""
+    """A sentence: why it is owed to this address."""
+    hold: Hold = Hold.NONE
+    waits: str = ""
+    """The sentence that says what it waits for; empty where it does not."""
+    escalates_id: int | None = None
+    """The notice that nobody acknowledged; None where it is the first."""
+    study_instance_uid: str = ""
+    key_image_path: str = ""
+    """Relative to the storage folder; empty where the run made none or it has expired."""
+
+    @property
+    def is_flagged(self) -> bool:
+        """True: it tells of a finding; False: it withdraws one."""
+        if self.lesion is not None:
+            return self.lesion.answer is Answer.MALIGNANT
+        return any(gland.presence is Presence.PRESENT for gland in self.glands)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,6 +411,38 @@ class NoticeLine:
     attempts: int
     sent_at: datetime | None
     last_error: str
+    why: str = ""
+    """Why it is owed to this address."""
+    waits: str = ""
+    """What it waits for; empty where it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeStory:
+    """One notice as `screener notices` tells it."""
+
+    notice_id: int
+    study_id: int
+    run_number: int
+    channel: str
+    recipient: str
+    state: str
+    attempts: int
+    owed_since: datetime
+    not_before: datetime
+    sent_at: datetime | None
+    last_error: str
+    rule: str
+    why: str
+    hold: str
+    waits: str
+    is_withdrawal: bool
+    escalate_at: datetime | None
+    """When the next step is told unless somebody acknowledges; None where nothing is to come."""
+    escalates_id: int | None
+    acknowledged_by: str
+    """Who has taken note of the finding; empty where nobody has."""
+    acknowledged_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

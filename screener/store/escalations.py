@@ -1,0 +1,119 @@
+"""What nobody has acknowledged in time is passed on, and what there is to say of notices is listed."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from screener.journey import Ending
+from screener.match_rules import Recipient
+from screener.store import review_tables as r
+from screener.store import tables as t
+from screener.store.base import IN_FLIGHT, Base, add_step, lock_study
+from screener.store.owe import WITHDRAWN, owe_notices
+from screener.store.told import flagged_places, told_places
+from screener.store.values import NoticeStory
+
+ESCALATED = "escalated"
+
+NextStep = Callable[[str], tuple[Sequence[Recipient], str]]
+"""Given the name of a rule: whom its next step tells, and the sentence that says so (also where it is nobody)."""
+
+
+class Escalations(Base):
+    """Acknowledged, or told to the next."""
+
+    def due_escalations(self, now: datetime) -> list[int]:
+        """Notices whose time for an answer is over, oldest first."""
+        query = sa.select(t.notices.c.id).where(t.notices.c.escalate_at <= now)
+        with self._begin() as connection:
+            return list(connection.execute(query.order_by(t.notices.c.escalate_at, t.notices.c.id)).scalars())
+
+    def escalate(self, notice_id: int, next_step: NextStep, now: datetime) -> bool:
+        """Owe the next step of a notice that nobody has acknowledged; False where nothing was owed.
+
+        Nothing is where somebody has, or a newer run has found otherwise. Either way its time is over: called
+        again, nothing happens.
+        """
+        with self._begin() as connection:
+            query = t.notices.select().where(t.notices.c.id == notice_id)
+            lock_study(connection, connection.execute(query).one().study_id)
+            row = connection.execute(query).one()
+            if row.escalate_at is None or row.escalate_at > now:
+                return False
+            settled = {"escalate_at": None, "escalate_seconds": None}
+            connection.execute(t.notices.update().where(t.notices.c.id == notice_id).values(settled))
+            run = _run_in_force(connection, row)
+            if run is None or acknowledgement_for(connection, row) is not None:
+                return False
+            recipients, sentence = next_step(row.rule)
+            places = told_places(row.finding_key).split("+")
+            owed = owe_notices(connection, run, places, recipients, now, escalates_id=row.id)
+            add_step(connection, study_id=row.study_id, run_id=run.id, at=now, stage=ESCALATED, sentence=sentence)
+            if owed:
+                is_done = (t.studies.c.id == row.study_id, t.studies.c.ending == Ending.DONE)
+                connection.execute(t.studies.update().where(*is_done).values(**IN_FLIGHT))
+            return owed > 0
+
+    def notice_stories(self, *, study_id: int | None = None, sent_since: datetime | None = None) -> list[NoticeStory]:
+        """Every notice that is owed, or told since then, oldest first; of one study all that it ever had."""
+        where = [t.notices.c.study_id == study_id]
+        if study_id is None:
+            is_recent = t.notices.c.sent_at >= sent_since if sent_since is not None else sa.false()
+            where = [sa.or_(t.notices.c.state == "owed", sa.and_(t.notices.c.state == "sent", is_recent))]
+        query = sa.select(t.notices, t.runs.c.number).join(t.runs, t.runs.c.id == t.notices.c.run_id).where(*where)
+        with self._begin() as connection:
+            rows = connection.execute(query.order_by(t.notices.c.owed_since, t.notices.c.id)).all()
+            return [_story(connection, row) for row in rows]
+
+
+def _run_in_force(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
+    """The study's newest decided run, where it still flags what the notice has told; None otherwise."""
+    run = connection.execute(
+        t.runs.select()
+        .where(t.runs.c.study_id == notice.study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+        .order_by(t.runs.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    told = told_places(notice.finding_key)
+    return run if run is not None and told and flagged_places(connection, run.id) == told else None
+
+
+def acknowledgement_for(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
+    """Who took note of what a notice tells: of its own run, or since then of another that found the same."""
+    told = told_places(notice.finding_key)
+    same = sa.and_(r.acknowledgements.c.finding == told, r.acknowledgements.c.at >= notice.owed_since)
+    return connection.execute(
+        r.acknowledgements.select()
+        .where(r.acknowledgements.c.study_id == notice.study_id)
+        .where(sa.or_(r.acknowledgements.c.run_id == notice.run_id, same))
+        .order_by(r.acknowledgements.c.at)
+        .limit(1)
+    ).one_or_none()
+
+
+def _story(connection: sa.Connection, row: sa.Row[Any]) -> NoticeStory:
+    taken = acknowledgement_for(connection, row)
+    return NoticeStory(
+        notice_id=row.id,
+        study_id=row.study_id,
+        run_number=row.number,
+        channel=row.channel,
+        recipient=row.recipient,
+        state=row.state,
+        attempts=row.attempts,
+        owed_since=row.owed_since,
+        not_before=row.not_before,
+        sent_at=row.sent_at,
+        last_error=row.last_error,
+        rule=row.rule,
+        why=row.why,
+        hold=row.hold,
+        waits=row.waits,
+        is_withdrawal=row.finding_key.startswith(WITHDRAWN),
+        escalate_at=row.escalate_at,
+        escalates_id=row.escalates_id,
+        acknowledged_by="" if taken is None else taken.by,
+        acknowledged_at=None if taken is None else taken.at,
+    )
