@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from screener.config import Config
 from screener.journey import Stage
+from screener.match_rules import Found, Recipient, match_rules
+from screener.read_origin import read_origin
 from screener.store import Result, Run
 from screener.study import Instance
 from workers.bench import Bench
@@ -61,15 +62,16 @@ class OwedTo(TypedDict):
     """Who must hear of a finished run, as the store takes it."""
 
     destinations: list[str]
-    recipients: list[tuple[str, str]]
+    recipients: list[Recipient]
 
 
-def name_owed(config: Config) -> OwedTo:
-    """Name who must hear of a finished run, as the settings say."""
-    email = config.notices.email
+def name_owed(bench: Bench, found: Found, images: Sequence[Instance]) -> OwedTo:
+    """Name who must hear of what was found now, as the settings say; an image tells where the study was made."""
+    notices = bench.config.notices
+    origin = read_origin(images[0].path) if found.masses and notices.rules and images else {}
     return {
-        "destinations": [destination.name for destination in config.results.destinations],
-        "recipients": [("email", address) for address in email.recipients] if email.host else [],
+        "destinations": [destination.name for destination in bench.config.results.destinations],
+        "recipients": match_rules(notices, found, origin, bench.clock().astimezone()),
     }
 
 

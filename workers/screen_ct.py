@@ -8,6 +8,7 @@ from typing import cast
 
 from screener.decide import covered_in_part, decide
 from screener.journey import Stage
+from screener.match_rules import find_on_ct
 from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run, Screening
 from screener.study import Candidate, Instance, Mass, Parotid, SeriesChoice, Thresholds, Verdict, Volume
@@ -80,7 +81,7 @@ def screen_ct(bench: Bench, run: Run) -> None:
     bench.store.finish_run(
         run,
         screening,
-        **name_owed(bench.config),
+        **name_owed(bench, find_on_ct(_above(candidates, verdict)), images),
         seconds=time.monotonic() - encoding_began,
         now=bench.clock(),
     )
@@ -91,6 +92,12 @@ def screen_ct(bench: Bench, run: Run) -> None:
         verdict.is_flagged,
         time.monotonic() - began,
     )
+
+
+def _above(candidates: Sequence[Candidate], verdict: Verdict) -> list[Candidate]:
+    """Give the candidates that made the study flagged."""
+    numbers = {number for gland in verdict.glands for number in gland.candidate_numbers}
+    return [candidate for candidate in candidates if candidate.number in numbers]
 
 
 def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:

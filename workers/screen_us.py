@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from screener.decide_us import decide_ultrasound
 from screener.journey import Stage
+from screener.match_rules import Found, find_on_ultrasound
 from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run
 from screener.store.values import LesionLine, UltrasoundOutcome
@@ -65,7 +66,7 @@ def screen_us(bench: Bench, run: Run) -> None:
             results=results,
             model_identity=models.identity.device_uid,
         ),
-        **name_owed(bench.config),
+        **name_owed(bench, _find(lesion, verdict), screened),
         seconds=time.monotonic() - began,
         now=bench.clock(),
     )
@@ -163,6 +164,15 @@ def _record_findings(verdict: UltrasoundVerdict) -> dict[str, Any]:
         "findings": findings.values,
         "findings_reason": f"{findings.reason} {combination.reason}",
     }
+
+
+def _find(lesion: Lesion | None, verdict: UltrasoundVerdict) -> Found:
+    """Give what the rules for notices ask for."""
+    return find_on_ultrasound(
+        is_flagged=verdict.is_flagged,
+        probability=verdict.deciding_probability,
+        diameter_mm=None if lesion is None else lesion.longest_diameter_mm,
+    )
 
 
 def _describe_lesion(lesion: Lesion | None) -> str:
