@@ -1,6 +1,7 @@
 """The command line: `screener --help` says what there is."""
 
 import argparse
+import getpass
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from screener.explain import (
     describe_counts,
     describe_daemon,
     describe_disk,
+    describe_entries,
     describe_oddities,
     describe_study,
     describe_wait,
@@ -41,9 +43,19 @@ from screener.show_config import show_config
 from screener.store import BackfillReport, Store, open_store
 from screener.store.daemon_lock import is_taken
 from screener.tls import make_listener_tls
+from screener.us_study import Finding
 
 PROGRAM = "screener"
 RESEARCH = "Research use, not validated for clinical diagnosis."
+
+
+FINDING_WORDS: dict[str, tuple[Finding, dict[str, bool | None]]] = {
+    "shape": (Finding.IRREGULAR_SHAPE, {"irregular": True, "regular": False, "unknown": None}),
+    "margin": (Finding.POORLY_DEFINED_MARGIN, {"poor": True, "well": False, "unknown": None}),
+    "enhancement": (Finding.POSTERIOR_ENHANCEMENT, {"present": True, "absent": False, "unknown": None}),
+    "nodes": (Finding.SUSPICIOUS_LYMPH_NODES, {"suspicious": True, "normal": False, "unknown": None}),
+}
+"""Option of `screener findings` to the finding that it tells, and what its words say of it."""
 
 
 class UsageError(Exception):
@@ -133,6 +145,13 @@ def _parser() -> argparse.ArgumentParser:
 
     reprocess = _add(commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept")
     reprocess.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+
+    sentence = "say what a reader finds on ultrasound; without findings, list those entered"
+    findings = _add(commands, "findings", _findings, sentence)
+    findings.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    for word, (finding, answers) in FINDING_WORDS.items():
+        findings.add_argument(f"--{word}", choices=answers, help=f"{finding}; unknown takes back what was said")
+    findings.add_argument("--by", metavar="NAME", help="who says so (default: the user of this machine)")
 
     sentence = "decide all stored runs again under other settings, without inference and without writing"
     again = _add(commands, "replay", _replay, sentence)
@@ -315,6 +334,23 @@ def _reprocess(options: argparse.Namespace) -> int:
         raise UsageError(f"the images of study {study_id} have expired: send it again")
     store.reprocess(study_id, datetime.now(UTC))
     print(f"study {study_id} will be screened again; `{PROGRAM} explain {study_id}` tells when it is done")
+    return 0
+
+
+def _findings(options: argparse.Namespace) -> int:
+    _, store = _open(options)
+    study_id = _find(store, options.study)
+    given = {word: getattr(options, word) for word in FINDING_WORDS if getattr(options, word) is not None}
+    if not given:
+        print(describe_entries(store.entries_of(study_id)))
+        return 0
+    said = {FINDING_WORDS[word][0]: FINDING_WORDS[word][1][answer] for word, answer in given.items()}
+    entered_by = " ".join((options.by or getpass.getuser()).split())
+    if not entered_by or not entered_by.isprintable():
+        raise UsageError("--by: a name in printable characters is needed")
+    if not store.enter_findings(study_id, said, entered_by=entered_by, now=datetime.now(UTC)):
+        raise UsageError(f"study {study_id} holds no ultrasound images, or they have expired: nothing was entered")
+    print(f"entered; study {study_id} will be decided again: `{PROGRAM} explain {study_id}` tells when it is done")
     return 0
 
 

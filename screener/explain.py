@@ -1,13 +1,22 @@
 """What an operator reads of a study and of the whole, as plain text without any patient's identity."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from screener.config import Completeness, Storage
 from screener.decide import is_large, is_rejected
 from screener.journey import Queue, Stage
-from screener.store.values import UNCONFIRMED, Backlog, Counts, DeliveryLine, OddityLine, RunReport, StudyReport
+from screener.store.ultrasound import EnteredFindings, describe_finding
+from screener.store.values import (
+    UNCONFIRMED,
+    Backlog,
+    Counts,
+    DeliveryLine,
+    OddityLine,
+    RunReport,
+    StudyReport,
+)
 from screener.study import Candidate, Thresholds
 from screener.us_study import FrameChoice
 
@@ -100,6 +109,16 @@ def describe_study(report: StudyReport) -> str:
     if report.oddities:
         lines.append(describe_oddities(report.oddities))
     return tell_local("\n".join(lines))
+
+
+def describe_entries(entries: Sequence[EnteredFindings]) -> str:
+    """Who entered which findings on ultrasound, and when."""
+    if not entries:
+        return "nobody has entered findings"
+    return "\n".join(
+        f"{_moment(entry.at)}  {entry.entered_by}: {', '.join(map(describe_finding, entry.findings.items()))}"
+        for entry in entries
+    )
 
 
 def describe_wait(report: StudyReport, settings: Completeness, now: datetime) -> str:

@@ -1,13 +1,16 @@
 """What an ultrasound run takes, refuses and finds."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from screener.journey import Stage
 from screener.store import tables as t
+from screener.store.base import IN_FLIGHT, add_step, lock_study
+from screener.store.intake import has_ultrasound
 from screener.store.runs import Finding as RunFinding
 from screener.store.runs import Owed, Runs
 from screener.store.values import LesionLine, Run, UltrasoundOutcome
@@ -15,6 +18,16 @@ from screener.us_study import Answer, Finding, FrameChoice
 
 LESION: Final = "lesion"
 """The place of what an ultrasound run flags: the pictures do not say on which side it lies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnteredFindings:
+    """What one person has entered of an ultrasound lesion at one moment."""
+
+    at: datetime
+    entered_by: str
+    findings: Mapping[Finding, bool | None]
+    """None: not known, also where a worksheet says otherwise."""
 
 
 class Ultrasound(Runs):
@@ -29,13 +42,44 @@ class Ultrasound(Runs):
                 rows = [{"run_id": run.run_id} | asdict(choice) for choice in choices]
                 connection.execute(t.frame_choices.insert(), rows)
 
+    def enter_findings(
+        self, study_id: int, findings: Mapping[Finding, bool | None], *, entered_by: str, now: datetime
+    ) -> bool:
+        """Keep what a person says of the lesion, and ask for a new run; False where no ultrasound image is here.
+
+        What was entered before stays; of each finding the newest counts. A run that would come to the same as one
+        before ends as that.
+        """
+        with self._begin() as connection:
+            study = lock_study(connection, study_id)
+            if not has_ultrasound(connection, study_id):
+                return False
+            stored = {finding.value: value for finding, value in findings.items()}
+            connection.execute(
+                t.entered_findings.insert().values(
+                    study_id=study_id, at=now, entered_by=entered_by[:64], findings=stored
+                )
+            )
+            sentence = f"{entered_by[:64]} entered findings: {', '.join(map(describe_finding, findings.items()))}"
+            add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
+            if study.news_since_at is None:
+                news = {"news_since_at": study.received_at, "news_at": study.received_at, "stage": Stage.RECEIVED}
+                connection.execute(t.studies.update().where(t.studies.c.id == study_id).values(**news, **IN_FLIGHT))
+        return True
+
+    def entries_of(self, study_id: int) -> list[EnteredFindings]:
+        """Every entry of findings for a study, oldest first."""
+        with self._begin() as connection:
+            rows = _entries(connection, study_id)
+        return [EnteredFindings(at=row.at, entered_by=row.entered_by, findings=_findings(row)) for row in rows]
+
     def entered_findings(self, study_id: int) -> dict[Finding, bool | None]:
         """What persons have entered of a study's lesion, of each finding the newest; None: it is not known."""
         with self._begin() as connection:
             rows = _entries(connection, study_id)
         merged: dict[Finding, bool | None] = {}
         for row in rows:
-            merged |= {Finding(name): value for name, value in row.findings.items()}
+            merged |= _findings(row)
         return merged
 
     def finish_ultrasound_run(
@@ -68,6 +112,16 @@ class Ultrasound(Runs):
 def _entries(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
     mine = t.entered_findings.select().where(t.entered_findings.c.study_id == study_id)
     return connection.execute(mine.order_by(t.entered_findings.c.id)).all()
+
+
+def _findings(row: sa.Row[Any]) -> dict[Finding, bool | None]:
+    return {Finding(name): value for name, value in row.findings.items()}
+
+
+def describe_finding(entered: tuple[Finding, bool | None]) -> str:
+    """Say one finding and its value in words."""
+    finding, value = entered
+    return f"{finding} {'not known' if value is None else 'yes' if value else 'no'}"
 
 
 def lesion_of(connection: sa.Connection, run_id: int) -> LesionLine | None:
