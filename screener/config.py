@@ -254,10 +254,20 @@ class Models(Section):
     """Bundle that outlines a lesion on ultrasound; empty, as none ships: ultrasound studies are set aside."""
     us_classifier: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     """Bundle that tells malignant from benign on ultrasound; empty: ultrasound studies are set aside."""
+    us_decides: Literal["image", "fusion"] = "image"
+    """Whose probability of malignancy counts: "image" (us_classifier) or "fusion" (us_fusion, with it)."""
+    us_fusion: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    """Bundle that fuses radiomics, deep features and the image model's score; needed where us_decides is "fusion"."""
     us_nomogram: str = ""
     """File (JSON) with the weights of a reader's findings, relative to config.toml; empty: odds ratios as published."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the processor used by one worker; 0 leaves the choice to the library."""
+
+    @model_validator(mode="after")
+    def _fusion_is_named(self) -> "Models":
+        if self.us_decides == "fusion" and not self.us_fusion:
+            raise ValueError('us_decides = "fusion" needs us_fusion, the name of a bundle')
+        return self
 
 
 class Destination(Section):
@@ -509,7 +519,7 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
 
 def check_bundles(config: Config) -> None:
     """Raise ConfigError where a model bundle that the settings name is not there."""
-    for key in ("localizer", "segmenter", "candidates", "us_segmenter", "us_classifier"):
+    for key in ("localizer", "segmenter", "candidates", "us_segmenter", "us_classifier", "us_fusion"):
         name = getattr(config.models, key)
         if name and not (config.bundles_folder / name / "configs" / "metadata.json").is_file():
             raise ConfigError(f"models.{key}: there is no bundle {name} in {config.bundles_folder}")

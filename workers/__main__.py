@@ -25,6 +25,7 @@ TRAIN: Final = {
     "ct-candidates": "workers.training.train_candidates",
     "us-segmenter": "workers.training.us_train_segmenter",
     "us-classifier": "workers.training.us_train_classifier",
+    "us-fusion": "workers.training.fusion.train_fusion",
     "us-nomogram": "workers.training.nomogram",
 }
 COMMANDS: Final = {
@@ -37,6 +38,7 @@ _HELP: Final = """\
 other commands:
   train ct-localizer|ct-segmenter|ct-candidates   train a model on folders of cases
   train us-segmenter|us-classifier                train an ultrasound network on folders of cases
+  train us-fusion                                 fit radiomics, deep features and the image model's score together
   train us-nomogram CASES --out FILE              fit the weights of a reader's findings on your own cases
   evaluate ct|us CASES --report DIR               judge the models by cases and write a report
   synthesize DATA OUT                             put synthetic masses into cases

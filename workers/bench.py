@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     import torch
 
     from workers.models.candidate_machines import CandidateMachines
+    from workers.models.fusion_machine import FusionMachine
     from workers.models.us_weights import UsNetwork
     from workers.models.weights import Bundle
 
-    _Bundle = Bundle | UsNetwork | CandidateMachines
+    _Bundle = Bundle | UsNetwork | CandidateMachines | FusionMachine
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class UltrasoundModels:
     identity: AlgorithmIdentity
     nomogram: Nomogram = PUBLISHED
     """What a reader's findings weigh."""
+    fusion: "FusionMachine | None" = None
+    """Where it decides; None where the classifier does."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,10 +113,25 @@ def load_ultrasound_models(config: Config) -> UltrasoundModels:
     segmenter = load_us_bundle(config.models.us_segmenter, device, folder, kind=LESION_SEGMENTER)
     classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
     bundles: dict[str, _Bundle] = {"segmenter": segmenter, "classifier": classifier}
+    fusion = _load_fusion(config, classifier) if config.models.us_decides == "fusion" else None
+    if fusion is not None:
+        bundles["fusion"] = fusion
     identity = _identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US)
     path = config.us_nomogram_file
     nomogram = PUBLISHED if path is None else load_nomogram(path)
-    return UltrasoundModels(segmenter=segmenter, classifier=classifier, identity=identity, nomogram=nomogram)
+    return UltrasoundModels(
+        segmenter=segmenter, classifier=classifier, identity=identity, nomogram=nomogram, fusion=fusion
+    )
+
+
+def _load_fusion(config: Config, classifier: "UsNetwork") -> "FusionMachine":
+    """Load the fusion; NeedsPerson where it was fitted beside another classifier."""
+    from workers.models.fusion_machine import load_fusion
+    from workers.us.measure_radiomics import RADIOMICS_VERSION
+
+    fusion = load_fusion(config.models.us_fusion, RADIOMICS_VERSION, config.bundles_folder)
+    fusion.must_fit(classifier)
+    return fusion
 
 
 def _prepare_device(config: Config) -> "torch.device":

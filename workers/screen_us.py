@@ -99,12 +99,20 @@ def _holding(images: Sequence[Instance], frames: Sequence[Frame]) -> list[Instan
 
 
 def _classify(lesion: Lesion | None, models: UltrasoundModels) -> "tuple[float | None, NDArray[np.float32] | None]":
-    """Return the probability of malignancy, and where the network looked; None for both without a lesion."""
+    """Return the probability of malignancy, and where the network looked; None for both without a lesion.
+
+    The probability is the fusion's where it decides, and None where it cannot measure the lesion.
+    """
     from workers.us.classify_lesion import classify_lesion, map_activation
 
     if lesion is None:
         return None, None
-    return classify_lesion(lesion, models.classifier), map_activation(lesion, models.classifier)
+    probability: float | None = classify_lesion(lesion, models.classifier)
+    if models.fusion is not None and probability is not None:
+        from workers.us.fuse_features import fuse_features
+
+        probability = fuse_features(lesion, probability, models.fusion)
+    return probability, map_activation(lesion, models.classifier)
 
 
 def _encode(

@@ -26,6 +26,7 @@ from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import BUNDLES_DIR, INTENDED_USE, read_json
 from workers.models.mobile_networks import MobileNetV2
 from workers.models.us_image import US_PREPROCESSING_VERSION
+from workers.models.us_weights import UsNetwork
 from workers.models.weights import read_weights
 
 KIND: Final = "us-fusion"
@@ -208,6 +209,17 @@ class FusionMachine:
     backbone: torch.nn.Module | None
     """(n, 1, side_px, side_px) to maps (n, channels, rows, columns); None where no deep feature was selected."""
     side_px: int
+    image_model_digest: str
+    """Of the classifier beside which it was fitted; empty where it hears none."""
+
+    def must_fit(self, classifier: UsNetwork) -> None:
+        """Raise NeedsPerson (`bad_bundle`) where it hears the score of another network than `classifier`."""
+        if IMAGE in self.fusion.features and self.image_model_digest != classifier.digest:
+            reason = (
+                f"The fusion {self.name} was fitted beside another classifier than {classifier.name}: "
+                "name its own in models.us_classifier, or fit it anew."
+            )
+            raise NeedsPerson(reason, code="bad_bundle")
 
 
 def load_fusion(name: str, radiomics_version: str, bundles_dir: Path | None = None) -> FusionMachine:
@@ -252,6 +264,7 @@ def read_fusion(folder: Path, radiomics_version: str) -> FusionMachine:
         fusion=fusion,
         backbone=backbone,
         side_px=side_px,
+        image_model_digest=str(metadata.get("image_model_digest", "")),
     )
 
 

@@ -181,6 +181,14 @@ def _check_candidates(folder: Path, _metadata: dict[str, Any]) -> list[Finding]:
     ]
 
 
+def _check_fusion(folder: Path, _metadata: dict[str, Any]) -> list[Finding]:
+    from workers.models.fusion_machine import check
+    from workers.us.measure_radiomics import RADIOMICS_VERSION
+
+    what = "the fusion is whole"
+    return [Finding(what, problem) for problem in check(folder, RADIOMICS_VERSION)] or [Finding(what)]
+
+
 Check = Callable[[Path, dict[str, Any]], list[Finding]]
 CHECKS: Final[dict[str, Check]] = {
     "localizer": _check_network,
@@ -188,6 +196,7 @@ CHECKS: Final[dict[str, Check]] = {
     "candidates": _check_candidates,
     "us-segmenter": _check_us_network,
     "us-classifier": _check_us_network,
+    "us-fusion": _check_fusion,
 }
 """By the metadata's `kind`."""
 

@@ -1,0 +1,125 @@
+"""Where the settings let the fusion decide, its probability counts, and what it cannot measure is not assessed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mirp")
+pytest.importorskip("skimage")
+
+from screener.config import ConfigError, check_bundles, make_config
+from screener.outcomes import NeedsPerson
+from screener.us_study import Answer
+from tests.unit.test_screen_us import Clinic, a_lesion, models_with
+from workers.models.fusion_machine import (
+    COMPONENT,
+    IMAGE,
+    Components,
+    Fusion,
+    FusionMachine,
+    Linear,
+    Standard,
+    build_backbone,
+)
+from workers.us import fuse_features as module
+from workers.us.fuse_features import fuse_features
+
+
+def a_machine(features: tuple[str, ...], weights: list[float], bias: float = 0.0) -> FusionMachine:
+    """A fusion that adds up its features."""
+    components = sum(name.startswith(COMPONENT) for name in features)
+    torch.manual_seed(3)
+    fusion = Fusion(
+        features=features,
+        components=Components(mean=np.zeros(1280), axes=np.ones((components, 1280))),
+        standard=Standard(mean=np.zeros(len(features)), deviation=np.ones(len(features))),
+        classifier=Linear(weights=np.array(weights), bias=bias),
+        slope=1.0,
+        intercept=0.0,
+    )
+    return FusionMachine(
+        name="us_fusion", version="0", digest="1" * 64, fusion=fusion, side_px=64, image_model_digest="0" * 64,
+        backbone=build_backbone().eval() if components else None,
+    )  # fmt: skip
+
+
+def quick_radiomics(_lesion):
+    return {"shape_solidity": 0.9, "lesion_stat_mean": 80.0}
+
+
+def test_all_three_kinds_of_features_count(monkeypatch) -> None:
+    monkeypatch.setattr(module, "measure_radiomics", quick_radiomics)
+    lesion = a_lesion()
+    assert fuse_features(lesion, 0.5, a_machine(("shape_solidity",), [1.0])) == pytest.approx(1 / (1 + np.exp(-0.9)))
+    heard = a_machine((IMAGE,), [1.0])
+    assert fuse_features(lesion, 0.3, heard) == pytest.approx(0.3)
+    assert 0 < fuse_features(lesion, 0.0, heard) < 0.05
+    assert fuse_features(lesion, 1.0, heard) > 0.95
+    deep = a_machine((f"{COMPONENT}7",), [1.0])
+    pooled = module._pool(lesion, deep)
+    wanted = np.clip(pooled.sum(), -4, 4)
+    assert fuse_features(lesion, 0.5, deep) == pytest.approx(1 / (1 + np.exp(-wanted)), abs=1e-6)
+    assert abs(pooled).sum() > 0
+
+
+def test_the_real_features_are_those_that_a_bundle_names() -> None:
+    machine = a_machine(("lesion_stat_mean", "ring_stat_mean", "shape_solidity", "behind_to_all"), [0.01] * 4)
+    answer = fuse_features(a_lesion(), 0.5, machine)
+    assert answer is not None
+    assert 0 < answer < 1
+
+
+def test_a_lesion_that_cannot_be_measured_has_no_probability(monkeypatch) -> None:
+    monkeypatch.setattr(module, "measure_radiomics", lambda _: None)
+    assert fuse_features(a_lesion(), 0.9, a_machine((IMAGE,), [1.0])) is None
+
+
+@pytest.fixture
+def open_clinic(tmp_path):
+    clinics = []
+
+    def make(models) -> Clinic:
+        clinics.append(Clinic(tmp_path, 60, models))
+        return clinics[-1]
+
+    yield make
+    for clinic in clinics:
+        clinic.store.engine.dispose()
+
+
+def test_the_fused_probability_decides_where_there_is_a_fusion(open_clinic, monkeypatch) -> None:
+    monkeypatch.setattr(module, "measure_radiomics", quick_radiomics)
+    models = replace(models_with(2.0), fusion=a_machine((IMAGE, "shape_solidity"), [1.0, -4.0]))
+    lesion = open_clinic(models).screen().runs[0].lesion
+    assert lesion.answer is Answer.BENIGN
+    assert lesion.probability == pytest.approx(1 / (1 + np.exp(3.6 - 2.0)), abs=0.01)
+
+
+def test_a_study_whose_radiomics_cannot_be_measured_is_not_assessable(open_clinic, monkeypatch) -> None:
+    monkeypatch.setattr(module, "measure_radiomics", lambda _: None)
+    run = open_clinic(replace(models_with(2.0), fusion=a_machine((IMAGE,), [1.0]))).screen().runs[0]
+    assert run.lesion.answer is Answer.NOT_ASSESSABLE
+    assert run.lesion.probability is None
+    assert not run.is_flagged
+    assert "could not be classified" in run.lesion.reason
+
+
+def test_a_fusion_beside_another_classifier_than_its_own_is_refused() -> None:
+    classifier = models_with(0.0).classifier
+    a_machine((IMAGE,), [1.0]).must_fit(classifier)
+    with pytest.raises(NeedsPerson, match="another classifier"):
+        a_machine((IMAGE,), [1.0]).must_fit(replace(classifier, digest="2" * 64))
+    a_machine(("shape_solidity",), [1.0]).must_fit(replace(classifier, digest="2" * 64))
+
+
+def test_the_settings_name_the_fusion_that_decides(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="us_decides"):
+        make_config({"models": {"us_decides": "fusion"}}, base=tmp_path, environment={})
+    config = make_config(
+        {"models": {"us_decides": "fusion", "us_fusion": "none_such"}}, base=tmp_path, environment={}
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"models\.us_fusion: there is no bundle none_such"):
+        check_bundles(config)
