@@ -85,8 +85,8 @@ def draw_healthy(path: Path, source: str, rows: Sequence[Figures]) -> None:
             shares = np.array([row["counts"][key] / row["exams"] for row in rows])
             axes.barh(range(len(rows)), shares, 0.7, left=left, color=color, label=name)
             left += shares
-        names = [f"{row['machine'] or row['kind']} ({row['exams']})" for row in rows]
+        names = [f"{row['machine'] or row['kind']} ({row['exams']})" for row in rows]  # machines stand below their kind
         axes.set_yticks(range(len(rows)), names, fontsize=9)
         axes.set_xlim(0, 1.0)
         axes.invert_yaxis()
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12 if len(rows) > 3 else -0.34), ncols=4, fontsize=8)

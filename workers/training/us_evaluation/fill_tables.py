@@ -72,7 +72,7 @@ def _ranking_rows(figures: Figures) -> list[Row]:
     if compared is not None:
         words = f"{compared['difference']:+.3f} (DeLong p {compared['p']:.2g})"
         rows.append(
-            ("True less automatic outline", words, interval(compared["interval_95"]),
+            ("AUC, true less automatic outline", words, interval(compared["interval_95"]),
              kinds(figures["auc_outlined_count"]), DASH)
         )  # fmt: skip
     return rows
@@ -138,24 +138,24 @@ def healthy_table(sources: Figures) -> Table:
     for source, figures in sources.items():
         for row in figures["without_tumor"]:
             counts, forced = row["counts"], row["whole_picture"]
-            name = f"{source}, {row['kind']}" + (f", {row['machine']}" if row["machine"] else "")
+            name = f"· {row['machine']}" if row["machine"] else f"{source}, {row['kind']}"
+            ends = interval(row["malignant_interval_95"], in_percent=True)
             rows.append(
                 (
                     name,
                     str(row["exams"]),
                     *(str(counts[key]) for key in ("no_lesion", "benign", "malignant", "not_assessed")),
-                    percent(row["malignant"]),
-                    interval(row["malignant_interval_95"], in_percent=True),
+                    f"{percent(row['malignant'])} ({ends})",
                     f"{percent(forced['malignant'])} ({forced['malignant_count']} of {forced['exams']})",
                 )
             )
-    header = ("", "pictures", "no lesion", "benign", "malignant", "not assessed", "malignant, %", "95 % interval",
-              "malignant where forced")  # fmt: skip
+    header = ("", "pictures", "no lesion", "benign", "malignant", "no answer", "share malignant", "where forced")
     return Table(
         title="Pictures without tumor",
         header=header,
-        rows=rows or [("none", *[""] * 8)],
-        note="Forced: the classifier on the whole picture, as if all of it were a lesion; the product never asks so.",
+        rows=rows or [("none", *[""] * 7)],
+        note="With a dot: the machines of the row above. Forced: the classifier on the whole picture, as if all of it "
+        "were a lesion; the product never asks so.",
     )
 
 
