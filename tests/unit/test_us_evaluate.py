@@ -32,6 +32,7 @@ from workers.training.us_read_cases import CaseRow, list_rows
 from workers.training.us_split_cases import Part, find_part
 from workers.training.write_bundle import write_bundle
 
+REAL_LOAD_MODELS = us_evaluate.load_models
 THRESHOLDS = us_evaluate.make_thresholds(0.5)
 SHAPE = (100, 140)
 SIDE_PX = 64
@@ -394,10 +395,10 @@ def test_an_outlined_clip_is_refused_with_a_sentence(tmp_path):
 # The whole evaluation
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """Breast lesions of both kinds and glands without tumor; one picture is broken, and one row of no known label."""
-    root = tmp_path / "clinic"
+    root = tmp_path_factory.mktemp("cases") / "clinic"
     root.mkdir()
     rows = []
     for n in range(12):
@@ -414,19 +415,33 @@ def folder(tmp_path):
     return root
 
 
-@pytest.fixture
-def models(monkeypatch):
-    monkeypatch.setattr(us_evaluate, "load_models", lambda _args: MODELS)
-    monkeypatch.setattr(us_evaluate, "find_trained_sources", lambda _args: {"busi"})
+@pytest.fixture(scope="module")
+def models():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(us_evaluate, "load_models", lambda _args: MODELS)
+        patch.setattr(us_evaluate, "find_trained_sources", lambda _args: {"busi"})
+        yield
 
 
 def run(cases, report, *options):
     assert evaluate.main(["us", str(cases), "--report", str(report), *options]) == 0
+    return read_summary(report)
+
+
+@pytest.fixture(scope="module")
+def report(models, folder, tmp_path_factory):
+    """The folder of a whole evaluation of `folder`."""
+    where = tmp_path_factory.mktemp("report")
+    run(folder, where)
+    return where
+
+
+def read_summary(report):
     return json.loads((report / "summary.json").read_text())
 
 
-def test_cases_are_judged_from_files_to_report(models, folder, tmp_path):
-    summary = run(folder, tmp_path / "report")
+def test_cases_are_judged_from_files_to_report(report):
+    summary = read_summary(report)
     figures = summary["sources"]["ours"]
     # The stand-in calls every third lesion malignant, every second is; the broken picture is a benign one.
     assert figures["counts"] == {
@@ -444,9 +459,8 @@ def test_cases_are_judged_from_files_to_report(models, folder, tmp_path):
     assert (glands["exams"], sum(glands["counts"].values())) == (4, 4)
 
 
-def test_the_report_says_what_it_is_and_needs_nothing_else(models, folder, tmp_path):
-    report = tmp_path / "report"
-    summary = run(folder, report)
+def test_the_report_says_what_it_is_and_needs_nothing_else(report):
+    summary = read_summary(report)
     page, table = (report / "index.html").read_text(), (report / "cases.csv").read_text()
     for text in (page.lower(), table.splitlines()[0], summary["use"]):
         assert "research use, not validated for clinical diagnosis" in text
@@ -473,14 +487,19 @@ def test_another_threshold_is_decided_by(models, folder, tmp_path):
 
 def test_a_part_without_a_case_is_an_error_in_words(models, folder, tmp_path, caplog):
     rows = [row for row in list_rows(folder) if find_part(row.source, row.group) is not Part.VALIDATION]
-    write_index(folder, [{"id": r.name, "source": r.source, "label": r.label, "group": r.group} for r in rows])
-    assert evaluate.main(["us", str(folder), "--report", str(tmp_path / "r"), "--part", "validation"]) == 1
+    write_index(tmp_path, [{"id": r.name, "source": r.source, "label": r.label, "group": r.group} for r in rows])
+    assert evaluate.main(["us", str(tmp_path), "--report", str(tmp_path / "r"), "--part", "validation"]) == 1
     assert "no case to judge" in caplog.text
 
 
-def test_a_missing_bundle_and_a_missing_folder_are_errors_in_words(tmp_path, folder, caplog):
-    words = ["us", str(folder), "--report", str(tmp_path / "r")]
-    assert evaluate.main([*words, "--models", str(tmp_path)]) == 1
+def test_a_missing_folder_of_cases_is_an_error_in_words(models, tmp_path, caplog):
+    assert evaluate.main(["us", str(tmp_path / "none"), "--report", str(tmp_path / "r")]) == 1
+    assert "no folder of ultrasound cases" in caplog.text
+
+
+def test_a_missing_bundle_is_an_error_in_words(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(us_evaluate, "load_models", REAL_LOAD_MODELS)
+    assert evaluate.main(["us", str(tmp_path), "--report", str(tmp_path / "r"), "--models", str(tmp_path)]) == 1
     assert LESION_SEGMENTER in caplog.text
 
 
@@ -523,7 +542,7 @@ def test_figures_of_other_weights_or_of_ct_are_refused(bundle, tmp_path):
         record(bundle, ct, tmp_path / "summary.json")
 
 
-def test_the_public_pictures_of_the_test_part_go_through(models, monkeypatch, tmp_path):
+def test_the_public_pictures_of_the_test_part_go_through():
     data = SHARED / "data" / "ultrasound"
     if not data.is_dir():
         pytest.skip("the development data are not on this machine")
