@@ -10,16 +10,23 @@ from pathlib import Path
 import pydicom.config
 
 from screener.archive import Archive
+from screener.channels.apprise import AppriseChannel
 from screener.channels.email import EmailChannel
-from screener.channels.message import Channel
+from screener.channels.hl7 import Hl7Channel
+from screener.channels.message import Channel, Linker, no_link
+from screener.channels.webhook import WebhookChannel
 from screener.clock import parse_time
 from screener.commit import report_commitments
 from screener.complete import Completion
 from screener.config import Config, ConfigError
 from screener.count_at_pacs import PacsCounts
 from screener.dispatch import send_hints
+from screener.escalate import escalate_unacknowledged
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
+from screener.link_notices import make_linker
+from screener.link_secret import load_link_secret
+from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.one_daemon import TAKEN, OneDaemon
 from screener.pull.ask_pacs import Caller, PacsSource
@@ -69,6 +76,8 @@ class Daemon:
             self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC), tls=tls)
         self._hints = Hints(config)
         self._channels = make_channels(config)
+        self._notices = link_to_pages(config)
+        self._linker = open_linker(config)
         self._night_list = self._make_night_list()
         self._pacs_counts = PacsCounts(
             config.completeness.pacs,
@@ -132,9 +141,15 @@ class Daemon:
             "notify": (
                 LOOK_SECONDS,
                 lambda now: send_owed_notices(
-                    store, self._channels, config.notices, now, storage_folder=config.storage_folder
+                    store,
+                    self._channels,
+                    self._notices,
+                    now,
+                    storage_folder=config.storage_folder,
+                    acknowledge=self._linker,
                 ),
             ),
+            "escalate": (LOOK_SECONDS, lambda now: escalate_unacknowledged(store, config.notices, now)),
         }
         archive = self.archive
         verbs |= {
@@ -151,7 +166,9 @@ class Daemon:
         digest_at = parse_time(config.pull.digest_at)
         verbs["digest"] = (
             LOOK_SECONDS,
-            lambda now: send_owed_digests(store, self._channels, config.notices, now, digest_at=digest_at),
+            lambda now: send_owed_digests(
+                store, self._channels, self._notices, now, digest_at=digest_at, acknowledge=self._linker
+            ),
         )
         if config.pull.sources:
             verbs["pull"] = (LOOK_SECONDS, self._night_list.work)
@@ -181,4 +198,23 @@ class Daemon:
 
 def make_channels(config: Config) -> list[Channel]:
     """The ways of telling someone that the settings name."""
-    return [EmailChannel(config.notices.email)] if config.notices.email.host else []
+    notices = config.notices
+    channels: list[Channel] = [EmailChannel(notices.email)] if notices.email.host else []
+    channels += [WebhookChannel(notices.webhooks)] if notices.webhooks else []
+    channels += [Hl7Channel(notices.hl7, config.storage_folder)] if notices.hl7 else []
+    channels += [AppriseChannel(notices.apprise)] if notices.apprise else []
+    return channels
+
+
+def open_linker(config: Config) -> Linker:
+    """What makes the links that acknowledge; it needs a secret only where the settings say where the pages are."""
+    if not config.web.url:
+        return no_link
+    return make_linker(config.web.url, load_link_secret(config.storage_folder), config.notices.acknowledge_days)
+
+
+def link_to_pages(config: Config) -> Notices:
+    """The settings for notices, their case page being ours where they name no other."""
+    if config.notices.link or not config.web.url:
+        return config.notices
+    return config.notices.model_copy(update={"link": f"{config.web.url.rstrip('/')}/studies/{{study}}"})

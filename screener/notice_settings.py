@@ -5,7 +5,7 @@ The string below each field is the sentence above the key in config.toml.
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
@@ -15,6 +15,8 @@ from screener.section import Port, Positive, Section, ShortName, Window
 SIMPLE_RULE = "notices.email.recipients"
 """The name of the rule that the plain list of addresses stands for: every finding, at once."""
 MailAddress = Annotated[str, Field(max_length=254)]
+Kind = Literal["ct", "us"]
+SideName = Literal["left", "right"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Hl7Name = Annotated[str, Field(pattern=r"^[^|^~\\&\r\n]*$", max_length=180)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -129,6 +131,8 @@ class AppriseTarget(Section):
 class _Addressed(Section):
     """A table that names addresses."""
 
+    name: ShortName
+    """Short name that `screener notices` uses."""
     emails: list[MailAddress] = Field(default_factory=list)
     """Mail addresses."""
     webhooks: list[ShortName] = Field(default_factory=list)
@@ -150,9 +154,9 @@ class Rule(_Addressed):
 
     name: ShortName
     """Short name that `screener notices` and `escalate_to` use."""
-    kinds: list[Literal["ct", "us"]] = Field(default_factory=lambda: ["ct", "us"], min_length=1)
+    kinds: Annotated[list[Kind], Field(min_length=1, default_factory=lambda: list(get_args(Kind)))]
     """Kinds of study: "ct", "us" (ultrasound)."""
-    sides: list[Literal["left", "right"]] = Field(default_factory=lambda: ["left", "right"], min_length=1)
+    sides: Annotated[list[SideName], Field(min_length=1, default_factory=lambda: list(get_args(SideName)))]
     """The patient's sides on which a mass is told; ultrasound tells no side and is taken whichever are named."""
     min_voxels: Annotated[int, Field(ge=0)] = 0
     """Smallest mass on CT that is told, in voxels of 1 mm^3; 0 takes all that are flagged."""
@@ -200,8 +204,6 @@ class Rule(_Addressed):
 class Person(_Addressed):
     """When a person is left in peace; the addresses are those by which rules reach the person."""
 
-    name: ShortName
-    """Short name of a person or a group that `screener notices` uses."""
     quiet_hours: Window | Literal[""] = ""
     """Local time in which notices wait, such as "22:00-06:00"; empty means that there is none."""
     quiet_days: list[Weekday] = Field(default_factory=list)
@@ -256,13 +258,18 @@ class Notices(Section):
         return self
 
     def _check_addresses(self) -> None:
-        known = {"webhook": self.webhooks, "hl7": self.hl7, "apprise": self.apprise}
-        for table in (*self.rules, *self.people):
+        known = {
+            "webhook": {entry.name for entry in self.webhooks},
+            "hl7": {entry.name for entry in self.hl7},
+            "apprise": {entry.name for entry in self.apprise},
+        }
+        tables: list[_Addressed] = [*self.rules, *self.people]
+        for table in tables:
             for channel, recipient in table.addresses:
                 if channel == "email":
                     if not self.email.host and isinstance(table, Rule):
                         raise ValueError(f"{table.name} tells by mail, but notices.email.host is empty")
-                elif recipient not in {entry.name for entry in known[channel]}:
+                elif recipient not in known[channel]:
                     raise ValueError(f"{table.name} names {recipient}, which no {channel} table has as its name")
         for receiver in self.hl7:
             if not receiver.include_patient_identity and any(

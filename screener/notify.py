@@ -6,18 +6,22 @@ at all. What fails is tried again for as long as it is owed.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from screener.channels.message import Channel, compose_digest, compose_message
+from screener.channels.message import Channel, Linker, compose_digest, compose_message, no_link
 from screener.delays import next_delay
-from screener.notice_settings import Notices
+from screener.hold_notices import find_hold, is_quiet
+from screener.notice_settings import Address, Notices
 from screener.outcomes import NeedsPerson, TryAgain
-from screener.store.values import OwedDigest, OwedNotice
+from screener.store.values import Hold, OwedDigest, OwedNotice
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 60.0
+"""Between two looks at a notice that waits for the end of quiet hours."""
 
 
 class NoticeOutbox(Protocol):
@@ -34,6 +38,12 @@ class NoticeOutbox(Protocol):
 
     def notice_failed(self, notice_id: int, error: str, not_before: datetime, now: datetime) -> None:
         """Put a notice back until `not_before`."""
+
+    def hold_notice(self, notice_id: int, hold: Hold, sentence: str, *, not_before: datetime, now: datetime) -> None:
+        """Let a notice wait for the digest, or for the end of quiet hours."""
+
+    def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime) -> int:
+        """Count the findings that these addresses were told one by one since then."""
 
 
 class DigestOutbox(Protocol):
@@ -56,9 +66,15 @@ class DigestOutbox(Protocol):
 
 
 def send_owed_notices(
-    store: NoticeOutbox, channels: Iterable[Channel], settings: Notices, now: datetime, *, storage_folder: Path
+    store: NoticeOutbox,
+    channels: Iterable[Channel],
+    settings: Notices,
+    now: datetime,
+    *,
+    storage_folder: Path,
+    acknowledge: Linker = no_link,
 ) -> int:
-    """Send every notice that is due; give how many were taken.
+    """Send every notice that is due and need not wait for a person's sake; give how many were taken.
 
     A failure is stored with its sentence and concerns its own notice only. One
     that a person must mend is tried again after the longest delay, and stays
@@ -72,9 +88,11 @@ def send_owed_notices(
         notice = store.owed_notice(listed.notice_id)  # again: the mails before it may have taken minutes
         if notice is None:
             continue
+        if _is_held(store, notice, settings, now):
+            continue
         attempt = notice.attempts + 1
         try:
-            _send(notice, by_name.get(notice.channel), settings, storage_folder)
+            _send(notice, by_name.get(notice.channel), settings, storage_folder, acknowledge)
         except TryAgain as outcome:
             delay = next_delay(attempt, settings.retry_seconds, settings.max_retry_seconds)
             _put_back(store, notice, outcome.reason, delay, now)
@@ -98,11 +116,19 @@ def send_owed_notices(
 
 
 def send_owed_digests(
-    store: DigestOutbox, channels: Iterable[Channel], settings: Notices, now: datetime, *, digest_at: time
+    store: DigestOutbox,
+    channels: Iterable[Channel],
+    settings: Notices,
+    now: datetime,
+    *,
+    digest_at: time,
+    acknowledge: Linker = no_link,
 ) -> int:
-    """Tell what backfills found, once a day from the local time `digest_at` on; give how many digests were taken.
+    """Tell what waits for the digest, once a day from the local time `digest_at` on; give how many were taken.
 
-    What fails is tried again, as a notice is, and at any hour.
+    What backfills found, what a rule wants gathered, and what was above a
+    person's daily limit. What fails is tried again, as a notice is, and at
+    any hour but the recipient's quiet ones.
     """
     local = now.astimezone()
     if local.time() >= digest_at:
@@ -111,10 +137,11 @@ def send_owed_digests(
     taken = 0
     for listed in store.owed_digests(now, timedelta(seconds=settings.max_retry_seconds)):
         digest = store.owed_digest(listed.digest_id)
-        if digest is None:
+        person = settings.find_person(Address(listed.channel, listed.recipient))
+        if digest is None or (person is not None and is_quiet(person, local)):
             continue
         try:
-            _send_digest(digest, by_name.get(digest.channel), settings)
+            _send_digest(digest, by_name.get(digest.channel), settings, acknowledge)
         except (TryAgain, NeedsPerson) as outcome:
             delay = next_delay(digest.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
             if isinstance(outcome, NeedsPerson):
@@ -128,19 +155,43 @@ def send_owed_digests(
     return taken
 
 
-def _send_digest(digest: OwedDigest, channel: Channel | None, settings: Notices) -> None:
+def _is_held(store: NoticeOutbox, notice: OwedNotice, settings: Notices, now: datetime) -> bool:
+    """Tell whether the notice waits, and write down why.
+
+    Looked at again after the longest delay at most, so that settings and a clock that change are followed.
+    """
+    person = settings.find_person(Address(notice.channel, notice.recipient))
+    if person is None:
+        return False
+
+    def count_told(since: datetime) -> int:
+        return store.count_told_alone(person.addresses, since)
+
+    hold, sentence = find_hold(person, notice, now.astimezone(), count_told)
+    if hold is Hold.NONE:
+        return False
+    if hold is not notice.hold:
+        log.info("study=%d notice=%d waits: %s", notice.study_id, notice.notice_id, sentence)
+    again_at = now + timedelta(seconds=min(LOOK_SECONDS, settings.max_retry_seconds))
+    store.hold_notice(notice.notice_id, hold, sentence, not_before=again_at, now=now)
+    return True
+
+
+def _send_digest(digest: OwedDigest, channel: Channel | None, settings: Notices, acknowledge: Linker) -> None:
     if not digest.notices:  # all taken back before they were told
         return
     if channel is None:
         raise NeedsPerson(_no_channel(digest.channel), code="no_channel")
-    channel.send(compose_digest(digest, link=settings.link), digest.recipient)
+    channel.send(compose_digest(digest, link=settings.link, acknowledge=acknowledge), digest.recipient)
 
 
 def _no_channel(name: str) -> str:
     return f"the channel {name} is no longer set up in config.toml"
 
 
-def _send(notice: OwedNotice, channel: Channel | None, settings: Notices, storage_folder: Path) -> None:
+def _send(
+    notice: OwedNotice, channel: Channel | None, settings: Notices, storage_folder: Path, acknowledge: Linker
+) -> None:
     if channel is None:
         raise NeedsPerson(_no_channel(notice.channel), code="no_channel")
     message = compose_message(
@@ -148,6 +199,7 @@ def _send(notice: OwedNotice, channel: Channel | None, settings: Notices, storag
         link=settings.link,
         include_patient_identity=settings.include_patient_identity,
         storage_folder=storage_folder,
+        acknowledge=acknowledge,
     )
     channel.send(message, notice.recipient)
 

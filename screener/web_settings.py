@@ -15,7 +15,7 @@ def _is_network(value: str) -> str:
 
 def _is_viewer(value: str) -> str:
     if value and not value.startswith(("https://", "http://")):
-        raise ValueError('the address of a viewer begins with "https://" or "http://"')
+        raise ValueError('this address begins with "https://" or "http://"')
     return value
 
 
@@ -28,6 +28,8 @@ class Web(Section):
     """Address to serve on; any other than this machine's own needs TLS, here or at a proxy."""
     port: Port = 8443
     """TCP port to serve on."""
+    url: Annotated[str, AfterValidator(_is_viewer)] = ""
+    """Address at which people reach the pages, such as "https://screener.hospital.example"; notices link there."""
     tls_certificate: str = ""
     """File (PEM) with the certificate for HTTPS, and what leads to its root; empty means no TLS."""
     tls_key: str = ""

@@ -5,12 +5,15 @@ import ssl
 from contextlib import closing, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
+from pathlib import Path
 
+from screener.channels.letter import Letter, render_html
 from screener.channels.message import Message
 from screener.notice_settings import Email
 from screener.outcomes import NeedsPerson, TryAgain
 
 CHANNEL = "email"
+_PICTURE = "key-image"
 
 
 class EmailChannel:
@@ -76,11 +79,20 @@ class EmailChannel:
         mail["Subject"] = message.subject
         # The instant the notice became owed, not of this try: a repeated mail is the same mail.
         mail["Date"] = format_datetime(message.owed_since)
-        owed_at = int(message.owed_since.timestamp())
-        mail["Message-ID"] = f"<{message.key}.{owed_at}@{domain}>"
+        mail["Message-ID"] = f"<{message.identifier}@{domain}>"
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5: keeps absence replies away
         mail.set_content(message.text)
+        if message.letter is not None:
+            self._add_html(mail, message.letter, message.key_image)
         return mail
+
+    def _add_html(self, mail: EmailMessage, letter: Letter, key_image: Path | None) -> None:
+        """Add the same as HTML (RFC 2046 5.1.4), with its picture (RFC 2387) where the settings want one."""
+        picture = _read_picture(key_image) if self._settings.key_image and key_image is not None else None
+        mail.add_alternative(render_html(letter, picture=f"cid:{_PICTURE}" if picture else ""), subtype="html")
+        if picture:
+            html = mail.get_payload()[1]  # type: ignore[index]  # the alternatives, as parts
+            html.add_related(picture, "image", "png", cid=f"<{_PICTURE}>", filename="finding.png")  # type: ignore[union-attr]
 
     def _connect(self) -> smtplib.SMTP:
         """Open the session, protected as `security` says; certificates are verified."""
@@ -102,6 +114,14 @@ class EmailChannel:
         password = self._settings.password
         if self._settings.username and password is not None:
             smtp.login(self._settings.username, password.get_secret_value())
+
+
+def _read_picture(path: Path) -> bytes | None:
+    """Read the key image; a notice without its picture is better than none."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _judge(sentence: str, reply_code: int, code: str) -> TryAgain | NeedsPerson:

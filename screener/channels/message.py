@@ -1,8 +1,8 @@
 """The text of a notice: what a clinician must know of a flagged study, and no more."""
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +10,10 @@ from typing import Protocol
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from screener.channels.letter import Letter, Link, Part, render_text
 from screener.decide import covered_in_part
-from screener.store.values import LesionLine, OwedDigest, OwedNotice
+from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
-from screener.us_study import Answer
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
 NO_PAROTID_TUMOR = "The ultrasound model learned from lesions of the breast and the thyroid: from no parotid tumor."
@@ -30,12 +30,27 @@ class Message:
     subject: str
     """One line, without patient identity even where the text has it: subjects show on locked screens."""
     text: str
-    """Plain text, lines of at most 100 columns."""
+    """Plain text."""
     owed_since: datetime
+    letter: Letter | None = None
+    """The text with its parts, for a channel that can show them."""
+    notices: tuple[OwedNotice, ...] = ()
+    """What it tells, in numbers; more than one in a digest."""
+    links: Mapping[int, tuple[Link, ...]] = field(default_factory=dict)
+    """Number of a notice to the links of its study."""
+    patients: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """Number of a notice to DICOM keyword to value; empty unless the settings let notices name the patient."""
+    key_image: Path | None = None
+    """PNG of the finding; None where the run made none, and in a digest."""
+
+    @property
+    def identifier(self) -> str:
+        """What stays the same when the same notice is sent again, and is another for every other."""
+        return f"{self.key}.{int(self.owed_since.timestamp())}"
 
 
 class Channel(Protocol):
-    """One way of telling someone; every file of this folder but this one holds one."""
+    """One way of telling someone; every file of this folder that is named for one holds one."""
 
     @property
     def name(self) -> str:
@@ -45,8 +60,25 @@ class Channel(Protocol):
         """Return once the other side has taken `message`; raise TryAgain or NeedsPerson when it has not."""
 
 
+class Linker(Protocol):
+    """Makes the link by which a notice's recipient acknowledges it."""
+
+    def __call__(self, notice: OwedNotice, /) -> str:
+        """Give the address; empty where there is no page to lead to."""
+
+
+def no_link(notice: OwedNotice) -> str:  # noqa: ARG001 - the shape of Linker
+    """Lead nowhere."""
+    return ""
+
+
 def compose_message(
-    notice: OwedNotice, *, link: str = "", include_patient_identity: bool = False, storage_folder: Path | None = None
+    notice: OwedNotice,
+    *,
+    link: str = "",
+    include_patient_identity: bool = False,
+    storage_folder: Path | None = None,
+    acknowledge: Linker = no_link,
 ) -> Message:
     """Write the notice; patient identity only where `include_patient_identity` is true.
 
@@ -55,77 +87,115 @@ def compose_message(
     read the notice says so and goes out, for told without a name is told.
     """
     study = notice.study_id
-    is_flagged = _is_flagged(notice)
     told = f"The parotid screener flagged study {study}."
-    if not is_flagged:
+    if not notice.is_flagged:
         told = (
             f"The earlier notice about study {study} is withdrawn: a later run of the parotid screener, on more images "
             f"or at a person's request, no longer finds a {_sought(notice)} above the threshold."
         )
-    lines = [told, ""]
-    if include_patient_identity:
-        lines += [*_patient_lines(notice, storage_folder), ""]
-    for gland in notice.glands:
-        lines += _gland_lines(gland, notice.candidates)
-    lines += _lesion_lines(notice.lesion) if notice.lesion else ["", _COUNTED]
-    lines += [
-        "",
-        f"What to do: look at study {study}. The segmentation and the report go to the PACS.",
-        f"What was done and why: screener explain {study}",
-    ]
-    if link:
-        lines.append(f"Case page: {link.replace('{study}', str(study))}")
-    lines += ["", RESEARCH_USE, ""]
+    patient = read_patient(notice, storage_folder) if include_patient_identity else None
+    links = _links(notice, link, acknowledge)
+    letter = Letter(
+        title=_capitalize(summarize(notice)),
+        opening=(told, *([f"Why you are told: {notice.why}."] if notice.why else [])),
+        patient=_patient_lines(patient) if include_patient_identity else (),
+        parts=_parts(notice),
+        links=links,
+        closing=(
+            (NO_PAROTID_TUMOR if notice.lesion else _COUNTED,),
+            (
+                f"What to do: look at study {study}. The segmentation and the report go to the PACS.",
+                f"What was done and why: screener explain {study}",
+            ),
+            (RESEARCH_USE,),
+        ),
+    )
+    has_picture = bool(notice.key_image_path) and storage_folder is not None
     return Message(
         key=f"notice-{notice.notice_id}.study-{study}",
-        subject=f"Parotid screener: study {study}, {_summarize(notice)}",
-        text="\n".join(lines),
+        subject=f"Parotid screener: study {study}, {summarize(notice)}",
+        text=render_text(letter),
         owed_since=notice.owed_since,
+        letter=letter,
+        notices=(notice,),
+        links={notice.notice_id: links},
+        patients={notice.notice_id: patient} if patient else {},
+        key_image=storage_folder / notice.key_image_path if has_picture and storage_folder else None,
     )
 
 
-def compose_digest(digest: OwedDigest, *, link: str = "") -> Message:
-    """Write one message for all that backfills found; never a patient's identity, whatever the settings say.
+def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = no_link) -> Message:
+    """Write one message for all that waited for the digest; never a patient's identity, whatever the settings say.
 
     A list of many patients in one mail is another thing than the one name that a notice may carry.
     """
-    flagged = [notice for notice in digest.notices if _is_flagged(notice)]
-    withdrawn = [notice for notice in digest.notices if not _is_flagged(notice)]
-    subject = f"Parotid screener: findings in {_count(len(flagged), 'past study', 'past studies')}"
-    lines = [f"The night list's screening flagged {_count(len(flagged), 'past study', 'past studies')}."]
-    for notice in flagged:
-        lines += ["", f"Study {notice.study_id}: {_summarize(notice)}"]
-        lines += [
-            f"  {candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
-            for candidate in notice.candidates
-        ]
-        if link:
-            lines.append(f"  {link.replace('{study}', str(notice.study_id))}")
-    if withdrawn:
-        numbers = ", ".join(str(notice.study_id) for notice in withdrawn)
-        lines += [
-            "",
-            f"Earlier findings withdrawn, for a later run finds nothing above the threshold: study {numbers}.",
-        ]
-    lines += [
-        "",
-        _COUNTED,
-        "",
-        "What to do: look at these studies. The segmentation and the report of each go to the PACS.",
-        "What was done and why: screener explain NUMBER",
-        "",
-        RESEARCH_USE,
-        "",
-    ]
+    flagged = [notice for notice in digest.notices if notice.is_flagged]
+    withdrawn = [notice for notice in digest.notices if not notice.is_flagged]
+    kind = "past study" if all(notice.hold is Hold.PAST for notice in digest.notices) else "study"
+    counted = _count(len(flagged), kind, kind.replace("study", "studies"))
+    links = {notice.notice_id: _links(notice, link, acknowledge) for notice in digest.notices}
+    gone = "Earlier findings withdrawn, for a later run finds nothing above the threshold: study"
+    letter = Letter(
+        title=_capitalize(f"findings in {counted}"),
+        opening=(f"The parotid screener flagged {counted}, gathered for this message.",),
+        parts=tuple(
+            Part(
+                heading=f"Study {notice.study_id}: {summarize(notice)}",
+                lines=tuple(_digest_lines(notice)),
+                links=links[notice.notice_id],
+            )
+            for notice in flagged
+        ),
+        closing=(
+            *([(f"{gone} {', '.join(str(notice.study_id) for notice in withdrawn)}.",)] if withdrawn else []),
+            *([(_COUNTED,)] if any(notice.lesion is None for notice in flagged) else []),
+            *([(NO_PAROTID_TUMOR,)] if any(notice.lesion for notice in flagged) else []),
+            (
+                "What to do: look at these studies. The segmentation and the report of each go to the PACS.",
+                "What was done and why: screener explain NUMBER",
+            ),
+            (RESEARCH_USE,),
+        ),
+    )
     return Message(
-        key=f"digest-{digest.digest_id}", subject=subject, text="\n".join(lines), owed_since=digest.owed_since
+        key=f"digest-{digest.digest_id}",
+        subject=f"Parotid screener: findings in {counted}",
+        text=render_text(letter),
+        owed_since=digest.owed_since,
+        letter=letter,
+        notices=digest.notices,
+        links=links,
     )
 
 
-def _is_flagged(notice: OwedNotice) -> bool:
+def _links(notice: OwedNotice, link: str, acknowledge: Linker) -> tuple[Link, ...]:
+    """The links of one notice; a withdrawal needs no acknowledgment."""
+    address = acknowledge(notice) if notice.is_flagged else ""
+    found = [Link(label="Acknowledge", url=address, is_button=True)] if address else []
+    if link:
+        found.append(Link(label="Case page", url=link.replace("{study}", str(notice.study_id))))
+    return tuple(found)
+
+
+def _parts(notice: OwedNotice) -> tuple[Part, ...]:
     if notice.lesion is not None:
-        return notice.lesion.answer is Answer.MALIGNANT
-    return any(gland.presence is Presence.PRESENT for gland in notice.glands)
+        heading, *lines = _lesion_lines(notice.lesion)
+        return (Part(heading=heading, lines=tuple(line.strip() for line in lines)),)
+    return tuple(_gland_part(gland, notice.candidates) for gland in notice.glands)
+
+
+def _digest_lines(notice: OwedNotice) -> list[str]:
+    why = [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
+    if notice.lesion is not None:
+        return [line.strip() for line in _lesion_lines(notice.lesion)] + why
+    return [
+        f"{candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
+        for candidate in notice.candidates
+    ] + why
+
+
+def _capitalize(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _sought(notice: OwedNotice) -> str:
@@ -142,8 +212,6 @@ def _lesion_lines(lesion: LesionLine) -> list[str]:
         f"Ultrasound lesion: {lesion.answer}, probability of malignancy {lesion.deciding_probability:.2f}",
         *_combination_lines(lesion),
         f"  longest diameter: {diameter}",
-        "",
-        NO_PAROTID_TUMOR,
     ]
 
 
@@ -173,8 +241,9 @@ def describe_candidate(candidate: Candidate) -> str:
     )
 
 
-def _summarize(notice: OwedNotice) -> str:
-    if not _is_flagged(notice):
+def summarize(notice: OwedNotice) -> str:
+    """Say what a notice tells in one phrase."""
+    if not notice.is_flagged:
         return f"earlier notice withdrawn: no {_sought(notice)} above the threshold"
     if notice.lesion is not None:
         return "ultrasound lesion called malignant"
@@ -182,7 +251,7 @@ def _summarize(notice: OwedNotice) -> str:
     return f"mass in the {' and the '.join(sides)} parotid"
 
 
-def _gland_lines(gland: GlandVerdict, candidates: Sequence[Candidate]) -> list[str]:
+def _gland_part(gland: GlandVerdict, candidates: Sequence[Candidate]) -> Part:
     words = {
         Presence.PRESENT: "mass above the threshold",
         Presence.ABSENT: "no mass above the threshold",
@@ -191,23 +260,29 @@ def _gland_lines(gland: GlandVerdict, candidates: Sequence[Candidate]) -> list[s
     own = [candidate for candidate in candidates if candidate.number in gland.candidate_numbers]
     is_partial = gland.is_partial and gland.presence is not Presence.UNDETERMINED
     part = f" in the part that the scan covers ({covered_in_part(gland.covered_share)})" if is_partial else ""
-    return [
-        f"{gland.side.value.capitalize()} parotid: {words[gland.presence]}{part}",
-        *(f"  mass {candidate.number}: {describe_candidate(candidate)}" for candidate in own),
-    ]
+    return Part(
+        heading=f"{gland.side.value.capitalize()} parotid: {words[gland.presence]}{part}",
+        lines=tuple(f"mass {candidate.number}: {describe_candidate(candidate)}" for candidate in own),
+    )
 
 
-def _patient_lines(notice: OwedNotice, storage_folder: Path | None) -> list[str]:
+def read_patient(notice: OwedNotice, storage_folder: Path | None) -> Mapping[str, str] | None:
+    """Read who the patient is from an archived image: keyword to value; None where none can be read."""
     path = (storage_folder or Path()) / notice.example_path
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTITY_KEYWORDS))
     except (OSError, InvalidDicomError):
-        return ["Patient: the archived images cannot be read"]
+        return None
+    return {keyword: _one_line(str(ds.get(keyword) or "")) for keyword in IDENTITY_KEYWORDS}
+
+
+def _patient_lines(patient: Mapping[str, str] | None) -> tuple[str, ...]:
+    if patient is None:
+        return ("Patient: the archived images cannot be read",)
     labels = ("Patient", "Patient ID", "Accession number")
-    return [
-        f"{label}: {_one_line(str(ds.get(keyword) or '')) or 'not given'}"
-        for label, keyword in zip(labels, IDENTITY_KEYWORDS, strict=True)
-    ]
+    return tuple(
+        f"{label}: {patient[keyword] or 'not given'}" for label, keyword in zip(labels, IDENTITY_KEYWORDS, strict=True)
+    )
 
 
 def _one_line(value: str) -> str:

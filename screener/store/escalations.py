@@ -42,8 +42,9 @@ class Escalations(Base):
             row = connection.execute(query).one()
             if row.escalate_at is None or row.escalate_at > now:
                 return False
-            settled = {"escalate_at": None, "escalate_seconds": None}
-            connection.execute(t.notices.update().where(t.notices.c.id == notice_id).values(settled))
+            # One step for all that the rule told of it, however many addresses it has.
+            same = [getattr(t.notices.c, name) == getattr(row, name) for name in ("study_id", "rule", "finding_key")]
+            connection.execute(t.notices.update().where(*same).values(escalate_at=None, escalate_seconds=None))
             run = _run_in_force(connection, row)
             if run is None or acknowledgement_for(connection, row) is not None:
                 return False

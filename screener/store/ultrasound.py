@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from screener.journey import Stage
+from screener.match_rules import Recipient
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, add_step, lock_study
 from screener.store.intake import has_ultrasound
@@ -88,7 +89,7 @@ class Ultrasound(Runs):
         screening: UltrasoundOutcome,
         *,
         destinations: Sequence[str],
-        recipients: Sequence[tuple[str, str]],
+        recipients: Sequence[Recipient | tuple[str, str]],
         seconds: float,
         now: datetime,
     ) -> None:
