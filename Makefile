@@ -54,10 +54,10 @@ clean: ## Remove the virtual environment, the caches and what the demo left; rec
 
 .venv/.ready-to-run: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the daemon and the workers (the first time takes minutes)"
-	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker]' -c constraints.txt
+	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,web]' -c constraints.txt
 	@touch $@
 
 .venv/.ready-to-test: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the daemon, the workers, the training and the test tools (the first time takes minutes)"
-	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,fusion,train,dev]' -c constraints.txt
+	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,web,fusion,train,dev]' -c constraints.txt
 	@touch $@ .venv/.ready-to-run

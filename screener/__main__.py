@@ -42,7 +42,8 @@ from screener.replay import describe_replay, replay
 from screener.show_config import show_config
 from screener.store import BackfillReport, Store, open_store
 from screener.store.daemon_lock import is_taken
-from screener.tls import make_listener_tls
+from screener.store.web_accounts import Role
+from screener.tls import make_listener_tls, make_web_tls
 from screener.us_study import Finding
 
 PROGRAM = "screener"
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     backfill.add_argument("--resume", type=int, metavar="N", help="let backfill N go on")
     backfill.add_argument("--report", type=int, metavar="N", help="what became of the studies of backfill N")
 
+    _add_pages(commands)
     _add(commands, "journey", _journey, "list the stages of a study's journey and the module behind each")
 
     discard = _add(commands, "discard", _discard, "set a failed study aside, so that its files expire like any other's")
@@ -159,6 +161,24 @@ def _parser() -> argparse.ArgumentParser:
         again.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"in place of decision.{key}")
     again.add_argument("--days", type=float, help="only runs that ended within so many days")
     return parser
+
+
+def _add_pages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The commands of the pages: serving them, and who may sign in."""
+    web = _add(commands, "web", _web, "serve the pages (worklist, cases, system) until told to stop; see [web]")
+    web.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
+
+    users = commands.add_parser("users", help="who may sign in to the pages", description="Who may sign in.")
+    deeds = users.add_subparsers(required=True, metavar="add|list|disable|password")
+    add = _add(deeds, "add", _users_add, "let a person sign in; the password is asked for, or read from a file")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--role", required=True, choices=[role.value for role in Role], help="what the person may do")
+    _add(deeds, "list", _users_list, "list the accounts")
+    _add(deeds, "disable", _users_disable, "let a person sign in no more").add_argument("name", metavar="NAME")
+    password = _add(deeds, "password", _users_password, "give a person a new password")
+    password.add_argument("name", metavar="NAME")
+    for command in (add, password):
+        command.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password, in one line")
 
 
 def _add(
@@ -284,6 +304,7 @@ def _config_check(options: argparse.Namespace) -> int:
     config, path = _read_config(options)
     check_bundles(config)
     make_listener_tls(config)
+    make_web_tls(config)
     if config.notices.email.host and not config.notices.email.recipients:
         print("warning: notices.email.host is set, but notices.email.recipients is empty: nobody is told")
     if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:
@@ -351,6 +372,55 @@ def _findings(options: argparse.Namespace) -> int:
     if not store.enter_findings(study_id, said, entered_by=entered_by, now=datetime.now(UTC)):
         raise UsageError(f"study {study_id} holds no ultrasound images, or they have expired: nothing was entered")
     print(f"entered; study {study_id} will be decided again: `{PROGRAM} explain {study_id}` tells when it is done")
+    return 0
+
+
+def _web(options: argparse.Namespace) -> int:
+    try:
+        from screener.web.serve import serve
+    except ImportError as error:
+        raise UsageError(
+            f"{error.name} is not installed: pip install 'parotid-screener[web]' serves the pages"
+        ) from None
+
+    config, store = _open(options)
+    start_logging(config.log.level)
+    serve(config, store, parent=options.parent)
+    return 0
+
+
+def _users_add(options: argparse.Namespace) -> int:
+    from screener.web.manage_accounts import add_account
+
+    return _manage(lambda store: add_account(store, options.name, options.role, options.password_file), options)
+
+
+def _users_list(options: argparse.Namespace) -> int:
+    from screener.web.manage_accounts import list_accounts
+
+    return _manage(list_accounts, options)
+
+
+def _users_disable(options: argparse.Namespace) -> int:
+    from screener.web.manage_accounts import disable_account
+
+    return _manage(lambda store: disable_account(store, options.name), options)
+
+
+def _users_password(options: argparse.Namespace) -> int:
+    from screener.web.manage_accounts import change_password
+
+    return _manage(lambda store: change_password(store, options.name, options.password_file), options)
+
+
+def _manage(deed: Callable[[Store], str], options: argparse.Namespace) -> int:
+    from screener.web.manage_accounts import AccountError
+
+    _, store = _open(options)
+    try:
+        print(deed(store))
+    except AccountError as error:
+        raise UsageError(str(error)) from None
     return 0
 
 

@@ -26,6 +26,16 @@ def make_listener_tls(config: Config) -> ssl.SSLContext | None:
     return context
 
 
+def make_web_tls(config: Config) -> ssl.SSLContext | None:
+    """Read the certificate and the key of the pages, as those of the listener; None: no TLS."""
+    settings = config.web
+    if not settings.tls_certificate:
+        return None
+    context = _make_context(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, "web", config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
+    return context
+
+
 def _make_context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: 1.0 and 1.1 are over

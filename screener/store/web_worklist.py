@@ -145,20 +145,20 @@ def _by_time(connection: sa.Connection, wish: Wish, after: Mark | None, limit: i
     return marks
 
 
-def _open(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> Sequence[int]:
+def _open(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> list[int]:
     if wish.show in {"running", "failed", "set_aside"}:
         return []
     column = t.runs.c.study_id
     query = sa.select(column).where(*_is_open_run(), *_run_wishes(wish))
-    return connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all()
+    return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
 
 
-def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> Sequence[int]:
+def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> list[int]:
     if wish.show == "flagged" or wish.side:
         column = t.runs.c.study_id
         is_known = sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id)
         query = sa.select(column).where(*_is_flagged_run(), is_known, *_run_wishes(wish))
-        return connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all()
+        return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
     column = t.studies.c.id
     query = sa.select(column)
     if wish.show == "running":
@@ -171,10 +171,10 @@ def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: in
         query = query.where(~sa.exists(sa.select(t.runs.c.id).where(*mine).correlate(t.studies)))
     if wish.queue:
         query = query.where(sa.exists().where(t.runs.c.study_id == t.studies.c.id, t.runs.c.queue == wish.queue))
-    return connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all()
+    return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
 
 
-def _cut(query: sa.Select[tuple[int]], column: Any, wish: Wish, beyond: int | None) -> sa.Select[tuple[int]]:
+def _cut(query: sa.Select[Any], column: Any, wish: Wish, beyond: int | None) -> sa.Select[Any]:
     """Order by study number, and begin beyond one."""
     is_oldest = wish.sort == "oldest"
     if beyond is not None:

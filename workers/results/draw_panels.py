@@ -1,34 +1,21 @@
-"""What the pictures for a person share: outlines, panels side by side, and the caption below them."""
+"""What the pictures for a person share: panels side by side, and the caption below them."""
 
 import io
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from screener.outline_mask import outline_mask as outline_mask  # noqa: PLC0414 - offered with the rest
 
 PANEL_HEIGHT_PIXELS = 560
 MAX_PANEL_WIDTH_PIXELS = 760
 MASS_COLOR = (255, 176, 0)
 TEXT_COLOR = (235, 235, 235)
 FAINT_COLOR = (160, 160, 160)
-_OUTLINE_PIXELS = 2
 _MIN_WIDTH_PIXELS = 480
 """So that the caption below a narrow panel keeps lines that can be read."""
 
 Rgb = tuple[int, int, int]
-
-
-def outline_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask's border at the panel's size: its smoothed enlargement less the same eroded."""
-    weights = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8) * np.uint8(255))
-    filled = np.asarray(weights.resize(size, Image.Resampling.BILINEAR)) >= 128
-    inner = filled
-    for _ in range(_OUTLINE_PIXELS):
-        padded = np.pad(inner, 1)
-        inner = inner & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
-    border: NDArray[np.bool_] = filled & ~inner
-    return border
 
 
 def compose_panels(panels: Sequence[Image.Image], lines: Sequence[tuple[str, Rgb]]) -> Image.Image:

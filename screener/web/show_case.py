@@ -1,0 +1,200 @@
+"""One study: what was found, how it was measured, what people said of it, and the story."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy.exc
+from fastapi import Request
+from starlette.responses import Response
+
+from screener.config import Config
+from screener.decide import is_large, is_rejected
+from screener.explain import describe_study, describe_wait
+from screener.journey import Queue
+from screener.store import StudyReport
+from screener.store.values import RunReport
+from screener.study import Candidate, Side
+from screener.web.gate import RefusedError
+from screener.web.visit import Visit, visit_of
+
+_FIGURES: Final = ("exams", "patients", "sensitivity_main", "sensitivity", "specificity", "ppv", "auc_exam", "auc")
+_MODELS: Final = {
+    Queue.CT: ("localizer", "segmenter", "candidates"),
+    Queue.US: ("us_segmenter", "us_classifier", "us_fusion"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One candidate and where it stands against each threshold."""
+
+    candidate: Candidate
+    is_above: bool
+    """True: it is called a mass."""
+    is_large: bool
+    is_rejected: bool
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """An earlier or later study of the same patient."""
+
+    study_id: int
+    study_date: Any
+    is_this: bool
+    is_flagged: bool | None
+    volumes_mm3: dict[str, float]
+    """Of the largest mass above the threshold, by side; a side without one is absent."""
+    growth: dict[str, str]
+    """Against the study before it, by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What a bundle says of itself."""
+
+    name: str
+    purpose: str
+    data: str
+    figures: dict[str, object]
+
+
+def show_case(request: Request, study_id: int) -> Response:
+    """The whole page; the pictures come by themselves."""
+    visit = visit_of(request)
+    report = read_report(visit, study_id)
+    site = visit.site
+    decided = site.reader.decided_number(study_id)
+    run = next((run for run in report.runs if decided is not None and run.number == decided.number), None)
+    acknowledgements = site.reader.acknowledgements_of(study_id)
+    wait = describe_wait(report, site.config.completeness, datetime.now(UTC))
+    first = site.reader.first_image(study_id, site.config.storage_folder)
+    patient = None
+    if first is not None:
+        patient = site.patients.read(str(first.path.relative_to(site.config.storage_folder)))
+    visit.audit("case", study_id, f"run {run.number}" if run is not None else "no decision yet")
+    values: dict[str, object] = {
+        "report": report,
+        "run": run,
+        "patient": patient,
+        "is_ultrasound": run is not None and run.queue == Queue.US,
+        "measured": measure(run) if run is not None else [],
+        "acknowledgement": next((each for each in acknowledgements if run and each.run_number == run.number), None),
+        "reviews": site.reader.reviews_of(study_id),
+        "priors": list_priors(visit, study_id),
+        "models": list_models(site.config, run) if run is not None else [],
+        "has_key_image": _has_key_image(run),
+        "has_stack": run is not None and run.queue == Queue.CT and any(series.is_chosen for series in run.series),
+        "story": "\n".join(filter(None, (describe_study(report), wait))),
+        "viewer": site.config.web.viewer.replace("{study_instance_uid}", report.study_instance_uid),
+    }
+    return visit.page("case.html", values)
+
+
+def read_report(visit: Visit, study_id: int) -> StudyReport:
+    """The study, or a sentence that there is none of this number."""
+    try:
+        return visit.site.reader.study_report(study_id)
+    except (sqlalchemy.exc.NoResultFound, OverflowError):
+        raise RefusedError(404, f"There is no study {study_id}.") from None
+
+
+def measure(run: RunReport) -> list[Measured]:
+    """Every candidate of a run against its thresholds, those above first."""
+    measured = [
+        Measured(
+            candidate=candidate,
+            is_above=is_above,
+            is_large=is_large(candidate, run.thresholds),
+            is_rejected=is_rejected(candidate, run.thresholds),
+            score=candidate.score(run.thresholds.gamma),
+        )
+        for candidate, is_above in run.candidates
+    ]
+    return sorted(measured, key=lambda each: (not each.is_above, each.candidate.number))
+
+
+def list_priors(visit: Visit, study_id: int) -> list[Prior]:
+    """The screenings of the same patient by date, each with its growth against the one before; this one is among them.
+
+    Empty where there is no other. Growth compares the largest mass of a side with
+    the largest then: whether they are the same is for a person to say.
+    """
+    known = visit.site.reader.studies_of_same_patient(study_id)
+    if len(known) < 2:
+        return []
+    priors: list[Prior] = []
+    for each in known:
+        report = read_report(visit, each.study_id)
+        decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
+        run = decided[-1] if decided else None
+        volumes = largest_volumes(run) if run is not None else {}
+        before = next((prior for prior in reversed(priors) if prior.volumes_mm3), None)
+        priors.append(
+            Prior(
+                study_id=each.study_id,
+                study_date=each.study_date,
+                is_this=each.study_id == study_id,
+                is_flagged=run.is_flagged if run is not None else None,
+                volumes_mm3=volumes,
+                growth=_describe_growth(before, volumes, each.study_date),
+            )
+        )
+    return priors
+
+
+def largest_volumes(run: RunReport) -> dict[str, float]:
+    """The volume in mm^3 of the largest mass above the threshold, by side."""
+    volumes: dict[str, float] = {}
+    for side in Side:
+        above = [candidate.volume_mm3 for candidate, is_above in run.candidates if is_above and candidate.side is side]
+        if above:
+            volumes[side.value] = max(above)
+    return volumes
+
+
+def _describe_growth(before: Prior | None, volumes: dict[str, float], study_date: Any) -> dict[str, str]:
+    if before is None:
+        return {}
+    days = (study_date - before.study_date).days if study_date and before.study_date else None
+    growth = {}
+    for side, volume in volumes.items():
+        earlier = before.volumes_mm3.get(side)
+        if earlier:
+            change = (volume / earlier - 1) * 100
+            growth[side] = f"{change:+.0f} %" + (f" in {days} days" if days else "")
+        else:
+            growth[side] = "not found before"
+    return growth
+
+
+def list_models(config: Config, run: RunReport) -> list[Model]:
+    """What the bundles in force say of the data that they were judged on."""
+    names: Sequence[str] = [getattr(config.models, key, "") for key in _MODELS.get(Queue(run.queue), ())]
+    return [model for name in names if name and (model := _read_model(config.bundles_folder / name)) is not None]
+
+
+@lru_cache(maxsize=32)
+def _read_model(folder: Path) -> Model | None:
+    try:
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    figures = metadata.get("eval_metrics", {})
+    chosen = {name: figures[name] for name in _FIGURES if isinstance(figures, dict) and name in figures}
+    return Model(
+        name=str(metadata.get("name", folder.name)),
+        purpose=str(metadata.get("description", "")),
+        data=str(metadata.get("data_source", "")),
+        figures=chosen,
+    )
+
+
+def _has_key_image(run: RunReport | None) -> bool:
+    return run is not None and any(result.role == "key_image" for result in run.results)

@@ -1,0 +1,131 @@
+"""The pictures of a case: the key image as it was kept, the stack, its outlines, and the planes through a mass."""
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Annotated, Final, Literal
+
+from fastapi import Query, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from screener.store.values import RunReport
+from screener.web.draw_slices import draw_outline, draw_planes, draw_slice
+from screener.web.gate import RefusedError
+from screener.web.read_stack import CannotShowError, Stack
+from screener.web.show_case import read_report
+from screener.web.visit import Visit, visit_of
+
+_KEEP_FOR: Final = {"Cache-Control": "private, max-age=600"}
+"""A person scrolls back and forth; the browser forgets it when the person leaves."""
+_PLANES_KEPT: Final = 16
+
+Window = Annotated[str, Query(pattern="^(soft|bone|wide)$")]
+_planes: OrderedDict[tuple[object, ...], tuple[bytes, bytes]] = OrderedDict()
+_planes_lock = Lock()
+
+
+def show_key_image(request: Request, study_id: int) -> Response:
+    """The picture that the workers drew with the decision in force."""
+    visit = visit_of(request)
+    run = _decided(visit, study_id)
+    path = visit.site.reader.result_file(study_id, run.number, "key_image", visit.site.config.storage_folder)
+    if path is None or not path.is_file():
+        raise RefusedError(404, "The picture is not kept any more.")
+    return FileResponse(path, media_type="image/png", headers=_KEEP_FOR)
+
+
+def show_stack(request: Request, study_id: int) -> Response:
+    """How many slices there are, which have an outline, and where the largest mass lies, as JSON."""
+    visit = visit_of(request)
+    run = _decided(visit, study_id)
+    stack = _read_stack(visit, study_id, run)
+    outlined = [z for z in range(len(stack.slices)) if stack.regions_of(z)]
+    masses = [z for z in outlined if any(region.is_mass for region in stack.regions_of(z))]
+    start, _, _ = _center(stack, run)
+    labels = sorted({region.label for regions in stack.regions.values() for region in regions})
+    return JSONResponse(
+        {
+            "slices": len(stack.slices),
+            "rows": stack.shape[0],
+            "columns": stack.shape[1],
+            "spacing": stack.spacing_mm,
+            "start": start,
+            "outlined": outlined,
+            "masses": masses,
+            "labels": labels,
+        },
+        headers=_KEEP_FOR,
+    )
+
+
+def show_slice(request: Request, study_id: int, number: int, window: Window = "soft") -> Response:
+    """One axial slice, counted from the feet from 0."""
+    visit = visit_of(request)
+    stack = _read_stack(visit, study_id, _decided(visit, study_id))
+    _check(stack, number)
+    return _png(draw_slice(stack, number, window))
+
+
+def show_outline(request: Request, study_id: int, number: int) -> Response:
+    """The outlines of a slice on nothing."""
+    visit = visit_of(request)
+    stack = _read_stack(visit, study_id, _decided(visit, study_id))
+    _check(stack, number)
+    return _png(draw_outline(stack, number))
+
+
+def show_plane(
+    request: Request, study_id: int, plane: Literal["coronal", "sagittal"], window: Window = "soft"
+) -> Response:
+    """The plane through the middle of the largest mass, else of the stack."""
+    visit = visit_of(request)
+    run = _decided(visit, study_id)
+    key = (study_id, run.number, window)
+    with _planes_lock:
+        drawn = _planes.get(key)
+    if drawn is None:
+        stack = _read_stack(visit, study_id, run)
+        drawn = draw_planes(stack, _center(stack, run), window)
+        with _planes_lock:
+            _planes[key] = drawn
+            while len(_planes) > _PLANES_KEPT:
+                _planes.popitem(last=False)
+    return _png(drawn[0 if plane == "coronal" else 1])
+
+
+def _decided(visit: Visit, study_id: int) -> RunReport:
+    """The run whose decision is in force."""
+    report = read_report(visit, study_id)
+    decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
+    if not decided:
+        raise RefusedError(404, "Nothing has been decided of this study: there is nothing to show yet.")
+    return decided[-1]
+
+
+def _read_stack(visit: Visit, study_id: int, run: RunReport) -> Stack:
+    """The slices of the series that was screened; CannotShowError says why not."""
+    site = visit.site
+    chosen = [series.series_instance_uid for series in run.series if series.is_chosen]
+    if not chosen:
+        raise CannotShowError("No series of this study was screened.")
+    pictures = site.reader.series_images(study_id, chosen[0], site.config.storage_folder)
+    segmentation = site.reader.result_file(study_id, run.number, "seg", site.config.storage_folder)
+    return site.stacks.read(pictures, segmentation)
+
+
+def _center(stack: Stack, run: RunReport) -> tuple[int, int, int]:
+    """Slice, row and column in the middle of the largest mass, else of the fullest outline, else of the stack."""
+    above = [candidate for candidate, is_above in run.candidates if is_above]
+    if above:
+        return stack.index_of(max(above, key=lambda candidate: candidate.volume_mm3).center_mm)
+    middle = len(stack.slices) // 2
+    fullest = max(range(len(stack.slices)), key=lambda z: sum(int(r.mask.sum()) for r in stack.regions_of(z)))
+    return (fullest if stack.regions_of(fullest) else middle), stack.shape[0] // 2, stack.shape[1] // 2
+
+
+def _check(stack: Stack, number: int) -> None:
+    if not 0 <= number < len(stack.slices):
+        raise RefusedError(404, f"There are {len(stack.slices)} slices.")
+
+
+def _png(content: bytes) -> Response:
+    return Response(content, media_type="image/png", headers=_KEEP_FOR)
