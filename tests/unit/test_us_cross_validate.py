@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,12 @@ def test_the_line_gives_the_true_log_odds_back():
     slope, intercept = us_calibrate.fit_line(draw_scores(0.4, 0.7, 6000))
     assert slope == pytest.approx(0.4, abs=0.04)
     assert intercept == pytest.approx(0.7, abs=0.1)
+
+
+def test_the_line_is_judged_on_folds_that_it_does_not_know():
+    assert us_calibrate.judge_line(draw_scores(0.4, 0.7, 4000)) < 0.03
+    spoiled = [replace(score, logit=-score.logit) if score.fold == 1 else score for score in draw_scores(1, 0, 4000)]
+    assert us_calibrate.judge_line(spoiled) > 0.06  # one line through all would hide that one fold is turned around
 
 
 @pytest.mark.parametrize("scores", [draw_scores(1.0, 0.0, 12), [*draw_scores(1.0, 0.0, 200)]])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from scipy.special import expit
 
 from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import read_json
@@ -20,6 +21,7 @@ from workers.models.us_networks import LESION_CLASSIFIER
 from workers.models.weights import load_network, read_definition, read_weights
 from workers.training.show_progress import start_log
 from workers.training.statistics.fit_logistic import fit_logistic
+from workers.training.statistics.judge_calibration import calibration_error
 from workers.training.us_cross_validate import Score, read_scores
 from workers.training.write_bundle import write_bundle
 
@@ -43,6 +45,21 @@ def fit_line(scores: Sequence[Score]) -> tuple[float, float]:
         raise NeedsPerson(f"The scores cannot be calibrated: {problem}", code="no_cases") from problem
     intercept, slope = (coefficient.value for coefficient in fit.coefficients)
     return slope, intercept
+
+
+def judge_line(scores: Sequence[Score]) -> float:
+    """Return the expected calibration error, each fold's lesions on the line that was fitted to the others.
+
+    In ten bins of as many lesions each. Raises as `fit_line` does.
+    """
+    probabilities: list[float] = []
+    truth: list[bool] = []
+    for fold in sorted({score.fold for score in scores}):
+        slope, intercept = fit_line([score for score in scores if score.fold != fold])
+        held = [score for score in scores if score.fold == fold]
+        probabilities += [float(expit(slope * score.logit + intercept)) for score in held]
+        truth += [score.is_malignant for score in held]
+    return calibration_error(truth, probabilities)
 
 
 def bend(network: torch.nn.Module, slope: float, intercept: float) -> None:
@@ -76,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "malignant": sum(score.is_malignant for score in scores),
         "slope": round(slope, 4),
         "intercept": round(intercept, 4),
+        "error": round(judge_line(scores), 4),
     }
     write_bundle(
         LESION_CLASSIFIER,

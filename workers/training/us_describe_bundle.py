@@ -105,5 +105,6 @@ def _say_calibration(calibration: Mapping[str, Any]) -> str:
     share = calibration["malignant"] / calibration["lesions"]
     return (
         f"Its probabilities are calibrated by {calibration['lesions']} cross-validated lesions of the source "
-        f"{calibration['source']}, {share:.0%} of them malignant."
+        f"{calibration['source']}, {share:.0%} of them malignant; their expected calibration error is "
+        f"{calibration['error']:.3f}, each fold on the line of the others."
     )
