@@ -27,6 +27,7 @@ TRAIN: Final = {
     "us-classifier": "workers.training.us_train_classifier",
     "us-fusion": "workers.training.fusion.train_fusion",
     "us-nomogram": "workers.training.nomogram",
+    "us-clinical": "workers.training.clinical.train_clinical",
 }
 COMMANDS: Final = {
     "evaluate": "workers.training.evaluate",
@@ -40,6 +41,7 @@ other commands:
   train us-segmenter|us-classifier                train an ultrasound network on folders of cases
   train us-fusion                                 fit radiomics, deep features and the image model's score together
   train us-nomogram CASES --out FILE              fit the weights of a reader's findings on your own cases
+  train us-clinical CASES --out FILE --report DIR compare models of a reader's findings, with and without the image
   evaluate ct|us CASES --report DIR               judge the models by cases and write a report
   synthesize DATA OUT                             put synthetic masses into cases
   bundle check DIR                                verify a model bundle
