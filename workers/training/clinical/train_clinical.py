@@ -2,10 +2,10 @@
 
 CASES is a table (CSV) with a row per lesion: `id`, `group` (the patient), `label` (benign or malignant),
 `irregular_shape`, `poorly_defined_margin`, `posterior_enhancement` and `suspicious_lymph_nodes` (yes, no, or empty
-where not known) and, where there is one, `image_probability` (from networks that were not trained on these cases). Logistic
-regression, random forest and gradient boosting are judged by cross-validation over patients. The weights of the
-logistic regression on all cases go to FILE, which models.us_nomogram may name; the trees are only reported. Rows that
-lack a finding are left out and counted. No public data hold these findings: nothing ships that was fitted by this.
+where not known) and, where there is one, `image_probability` (from networks that were not trained on these cases).
+Logistic regression, random forest and gradient boosting are judged by cross-validation over patients. The weights of
+the logistic regression on all cases go to FILE, which models.us_nomogram may name; the trees are only reported. Rows
+that lack a finding are left out and counted. No public data hold these findings: nothing ships that was fitted by this.
 """
 
 import argparse
