@@ -12,7 +12,7 @@ from screener.outcomes import NeedsPerson
 from tests.unit.us_cases import write_folder
 from workers.models.fusion_machine import COMPONENT, IMAGE, read_fusion
 from workers.models.mobile_networks import MobileNetV2
-from workers.training.us_read_cases import CaseRow, list_rows, read_cases
+from workers.training.us_read_cases import CaseRow, UsCase, list_rows, read_cases
 from workers.training.us_split_cases import Part, find_part
 from workers.us.measure_radiomics import RADIOMICS_VERSION
 
@@ -145,6 +145,14 @@ def test_a_lesion_that_cannot_be_measured_is_left_out_and_said(tmp_path, monkeyp
     cases = [case for case in read_cases(list_rows(write_folder(tmp_path, count=3))) if collect.is_rated(case)]
     assert collect.collect_radiomics(cases, tmp_path / "cache") == {}
     assert "cannot be measured" in caplog.text
+
+
+def test_of_two_lesions_the_larger_is_taken_as_the_product_does() -> None:
+    lesion = np.zeros((40, 60), bool)
+    lesion[5:15, 5:15] = True
+    lesion[20:22, 40:42] = True
+    case = UsCase(row=a_row(0, "ours", "benign"), gray=np.zeros(lesion.shape, np.uint8), lesion=lesion)
+    assert collect.keep_one_lesion(case).lesion.sum() == 100
 
 
 def test_scores_that_are_missing_are_named(tmp_path) -> None:

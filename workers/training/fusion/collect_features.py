@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from workers.models.us_image import find_box, prepare_square, surround_lesion
 from workers.training.us_judge_networks import is_rated
 from workers.training.us_read_cases import MALIGNANT, CaseRow, UsCase, read_cases
 from workers.us.measure_radiomics import RADIOMICS_VERSION, measure_region
+from workers.us.segment_lesion import keep_largest
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def collect_samples(rows: Iterable[CaseRow], cache: Path, backbone: torch.nn.Mod
     `backbone` turns (n, 1, side_px, side_px) into maps (n, channels, ...), which are pooled. Raises NeedsPerson
     (`no_cases`) where there is none.
     """
-    cases = [case for case in read_cases(rows) if is_rated(case)]
+    cases = [keep_one_lesion(case) for case in read_cases(rows) if is_rated(case)]
     measured = collect_radiomics(cases, cache)
     kept = [case for case in cases if case.row.name in measured]
     if not kept:
@@ -89,6 +90,11 @@ def collect_samples(rows: Iterable[CaseRow], cache: Path, backbone: torch.nn.Mod
         deep=pool_features(kept, backbone, side_px),
         image=None,
     )
+
+
+def keep_one_lesion(case: UsCase) -> UsCase:
+    """Return the case with its largest lesion alone, as the product takes one of a frame."""
+    return case if case.lesion is None else replace(case, lesion=keep_largest(case.lesion))
 
 
 def collect_radiomics(cases: Sequence[UsCase], cache: Path) -> dict[str, dict[str, float]]:
