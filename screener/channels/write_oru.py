@@ -36,7 +36,7 @@ VOXELS: Final = Coded("VOXELS_1MM", "Number of voxels on 1 mm isotropic grid", "
 US_ANSWER: Final = Coded("US_ANSWER", "Answer of the ultrasound models", "99PAROTID")
 PROBABILITY_OF_CANCER: Final = Coded("111047", "Probability of cancer", "DCM")
 COMBINED_PROBABILITY: Final = Coded(
-    "COMBINED_PROBABILITY", "Probability of malignancy, image and reader's findings", "99PAROTID"
+    "COMB_PROBABILITY", "Probability of malignancy, image and reader's findings", "99PAROTID"
 )
 FINDING_SITE: Final = Coded("363698007", "Finding Site", "SCT")
 LATERALITY: Final = Coded("272741003", "Laterality", "SCT")
