@@ -16,8 +16,8 @@ from pynetdicom import AE
 from screener.config import load_config
 from screener.demo import run_demo
 from screener.demo_hospital import DemoError, wait_for, write_config
-from screener.demo_peers import HOST, DemoMailbox, DemoPACS, answers_echo, find_free_port
-from screener.demo_report import WIDTH, describe_checks, describe_step, wrap
+from screener.demo_peers import HOST, DemoMailbox, DemoPACS, Mail, answers_echo, find_free_port
+from screener.demo_report import WIDTH, describe_checks, describe_mail, describe_step, wrap
 from screener.store.values import StepLine
 
 LONG = "a sentence that goes on and on, " * 12
@@ -52,6 +52,16 @@ def test_the_demo_mailbox_keeps_a_mail_with_its_recipient() -> None:
         smtp.send_message(mail)
     (kept,) = mailbox.mails
     assert (kept.message["Subject"], kept.recipients) == ("study 1", ("b@x.example",))
+
+
+def test_of_a_mail_in_two_forms_the_plain_one_is_shown() -> None:
+    message = EmailMessage()
+    message["Subject"] = "study 1"
+    message.set_content("in plain words")
+    message.add_alternative("<p>in <b>marked</b> words</p>", subtype="html")
+    shown = describe_mail(Mail(message=message, recipients=("b@x.example",), at=0.0))
+    assert "| in plain words" in shown
+    assert "<p>" not in shown
 
 
 def test_the_demo_settings_are_valid_and_point_at_its_peers(tmp_path: Path) -> None:
