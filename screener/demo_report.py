@@ -53,7 +53,9 @@ def describe_decision(report: StudyReport) -> str:
 def describe_mail(mail: Mail) -> str:
     """The mail as the mailbox took it: what a clinician reads, and the headers that matter."""
     headers = [f"{name}: {mail.message[name]}" for name in ("From", "To", "Date", "Message-ID", "Subject")]
-    body = str(mail.message.get_content()).replace("\r\n", "\n").rstrip("\n").split("\n")
+    plain = mail.message.get_body(("plain",))
+    text = "" if plain is None else str(plain.get_content())
+    body = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     return "\n".join(f"  | {line}".rstrip() for line in [*headers, "", *body])
 
 
