@@ -18,6 +18,7 @@ from workers.training.keep_checkpoint import Best
 from workers.training.us_describe_bundle import NO_PAROTID_TUMOR, describe_us_data
 from workers.training.us_judge_networks import judge_classifier, judge_segmenter, overlap
 from workers.training.us_load_cases import load_cases
+from workers.training.us_split_cases import Part, find_part
 from workers.training.us_train_classifier import cross_entropy
 from workers.training.us_train_classifier import main as train_classifier
 from workers.training.us_train_segmenter import dice_and_cross_entropy
@@ -44,14 +45,14 @@ def data(tmp_path_factory):
 def train(data, tmp_path):
     """Train the segmenter or classifier in few steps and return its bundle."""
 
-    def run(name, *words, out="bundles"):
+    def run(name, *words, out="bundles", fixed=False):
         main_of = train_segmenter if name == LESION_SEGMENTER else train_classifier
         network = "unet" if name == LESION_SEGMENTER else "efficientnet-b0"
         options = {"--network": network, "--side": str(SIDE_PX), "--steps": "2", "--batch": "4", "--threads": "1"}
         options |= {"--checkpoint": str(tmp_path / out / f"{name}.ckpt"), "--out": str(tmp_path / out / name)}
         options |= dict(zip(words[::2], words[1::2], strict=True))
         given = [word for option, value in options.items() if value for word in (option, value)]
-        assert main_of(["--data", str(data), *given]) == 0
+        assert main_of(["--data", str(data), *given, *(["--fixed"] if fixed else [])]) == 0
         return tmp_path / out / name
 
     return run
@@ -262,3 +263,22 @@ def test_an_impossible_option_is_refused(words, capsys):
     with pytest.raises(SystemExit):
         train_segmenter(["--data", "x", "--out", "y", *words])
     assert "must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [LESION_SEGMENTER, LESION_CLASSIFIER])
+def test_a_fixed_training_learns_from_all_but_the_test_part_and_ships_its_last_step(train, name, monkeypatch):
+    module = f"workers.training.us_train_{name.removeprefix('us_lesion_')}"
+    seen = []
+
+    def note(folders, *, is_fixed):
+        cases = load_cases(folders, is_fixed=is_fixed)
+        seen.extend(cases.train)
+        return cases
+
+    monkeypatch.setattr(f"{module}.load_cases", note)
+    bundle = train(name, fixed=True)
+    parts = {find_part(case.row.source, case.row.group) for case in seen}
+    assert parts == {Part.TRAIN, Part.VALIDATION}
+    said = json.loads((bundle / "configs" / "metadata.json").read_text())["training"]
+    assert said["trained_on"] == ["train", "validation"]
+    assert "best_step" not in said

@@ -38,7 +38,7 @@ MOST_LOADERS: Final = 16
 
 PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing", "pretrained")
+_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing", "pretrained", "fixed")
 """Of the options that only some trainings have, those that a checkpoint must share to be gone on from."""
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -349,8 +349,10 @@ def _name_origin(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return what a checkpoint may hold of an option: a file's digest instead of its path."""
-    return digest_file(value) if isinstance(value, Path) else value
+    """Return what a checkpoint may hold of an option: a file's digest instead of its path, nothing of what is off."""
+    if isinstance(value, Path):
+        return digest_file(value)
+    return None if value is False else value
 
 
 def _describe_training(

@@ -30,7 +30,8 @@ class TrainingCases:
     def describe(self) -> dict[str, Any]:
         """Return what the model card needs to know of them."""
         sources = {case.row.source for case in (*self.train, *self.validation)}
-        return {"sources": sorted(sources), "cases": self.counts}
+        parts = [Part.TRAIN] if self.validation else [Part.TRAIN, Part.VALIDATION]
+        return {"sources": sorted(sources), "cases": self.counts, "trained_on": [part.value for part in parts]}
 
     def steps_of_an_epoch(self, batch: int) -> int:
         """Return after how many steps as many samples were drawn as there are cases."""
@@ -54,16 +55,26 @@ def add_us_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Pa
         metavar="FILE",
         help="weights of MobileNetV2 that learned on photographs, for the networks made of it (us_pretrained.py)",
     )
+    add(
+        "--fixed",
+        action="store_true",
+        help="learn from the validation part, too, and ship the last step: cross-validation has found the steps",
+    )
     add("--validate-every", type=int, metavar="STEPS", help="judge after so many steps; default an epoch")
 
 
-def load_cases(folders: Sequence[Path]) -> TrainingCases:
-    """Decode the cases of `folders` to train on and to choose by; say the counts of all three parts."""
+def load_cases(folders: Sequence[Path], *, is_fixed: bool = False) -> TrainingCases:
+    """Decode the cases of `folders` to train on and to choose by; say the counts of all three parts.
+
+    Where `is_fixed`, nothing is chosen, and the validation part is trained on.
+    """
     rows: list[CaseRow] = [row for folder in folders for row in list_rows(folder)]
     counts = count_parts(rows)
     for kind, by_part in counts.items():
         logger.info("cases=%s %s", kind, " ".join(f"{part}={count}" for part, count in by_part.items()))
     train, validation = take_part(rows, Part.TRAIN), take_part(rows, Part.VALIDATION)
+    if is_fixed:
+        train, validation = [*train, *validation], []
     return TrainingCases(
         train=list(read_cases(train)),
         validation=list(read_cases(validation)),

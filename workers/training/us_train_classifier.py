@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser("python -m workers train us-classifier", __doc__ or "").parse_args(argv)
     start_log()
     torch.set_num_threads(options.threads)
-    cases = load_cases(options.data)
+    cases = load_cases(options.data, is_fixed=options.fixed)
     urns = sort_for_classifier(cases.train)
     fit(
         LESION_CLASSIFIER,
@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         cross_entropy(options.smoothing),
         options,
         cases=cases.digest,
-        validation=Validation(
+        validation=None
+        if options.fixed
+        else Validation(
             judge=judge_classifier(cases.validation, options.side),
             score="auc",
             every_steps=options.validate_every or cases.steps_of_an_epoch(options.batch),

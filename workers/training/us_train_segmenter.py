@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     start_log()
     torch.set_num_threads(options.threads)
-    cases = load_cases(options.data)
+    cases = load_cases(options.data, is_fixed=options.fixed)
     urns = sort_for_segmenter(cases.train)
     fit(
         LESION_SEGMENTER,
@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         dice_and_cross_entropy,
         options,
         cases=cases.digest,
-        validation=Validation(
+        validation=None
+        if options.fixed
+        else Validation(
             judge=judge_segmenter(cases.validation, options.side),
             score="dice",
             every_steps=options.validate_every or cases.steps_of_an_epoch(options.batch),
