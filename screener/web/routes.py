@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from screener.store.web_accounts import Role
+from screener.web.acknowledge import do_acknowledge_link, show_acknowledge
 from screener.web.review_case import do_acknowledge, do_review
 from screener.web.show_case import show_case
 from screener.web.show_images import show_key_image, show_outline, show_plane, show_slice, show_stack
@@ -31,6 +32,8 @@ ROUTES: Final = (
     Route("GET", "/sign-in", None, show_sign_in),
     Route("POST", "/sign-in", None, do_sign_in),
     Route("POST", "/sign-out", Role.READER, do_sign_out),
+    Route("GET", "/acknowledge", None, show_acknowledge),
+    Route("POST", "/acknowledge", None, do_acknowledge_link),
     Route("GET", "/", Role.READER, show_worklist),
     Route("GET", "/worklist.json", Role.READER, show_worklist_state),
     Route("GET", "/studies/{study_id}", Role.READER, show_case),

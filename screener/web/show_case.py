@@ -12,6 +12,7 @@ import sqlalchemy.exc
 from fastapi import Request
 from starlette.responses import Response
 
+from screener.channels.message import NO_PAROTID_TUMOR
 from screener.config import Config
 from screener.decide import is_large, is_rejected
 from screener.explain import describe_study, describe_wait
@@ -22,6 +23,7 @@ from screener.study import Candidate, Side
 from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
 
+MAX_PRIORS: Final = 20
 _FIGURES: Final = ("exams", "patients", "sensitivity_main", "sensitivity", "specificity", "ppv", "auc_exam", "auc")
 _MODELS: Final = {
     Queue.CT: ("localizer", "segmenter", "candidates"),
@@ -63,6 +65,8 @@ class Model:
     purpose: str
     data: str
     figures: dict[str, object]
+    has_synthetic_masses: bool
+    """True: the figures come from masses that were painted into real scans."""
 
 
 def show_case(request: Request, study_id: int) -> Response:
@@ -89,6 +93,8 @@ def show_case(request: Request, study_id: int) -> Response:
         "reviews": site.reader.reviews_of(study_id),
         "priors": list_priors(visit, study_id),
         "models": list_models(site.config, run) if run is not None else [],
+        "are_shipped_models": not site.config.models.folder,
+        "no_parotid_tumor": NO_PAROTID_TUMOR,
         "has_key_image": _has_key_image(run),
         "has_stack": run is not None and run.queue == Queue.CT and any(series.is_chosen for series in run.series),
         "story": "\n".join(filter(None, (describe_study(report), wait))),
@@ -126,7 +132,7 @@ def list_priors(visit: Visit, study_id: int) -> list[Prior]:
     Empty where there is no other. Growth compares the largest mass of a side with
     the largest then: whether they are the same is for a person to say.
     """
-    known = visit.site.reader.studies_of_same_patient(study_id)
+    known = visit.site.reader.studies_of_same_patient(study_id)[-MAX_PRIORS:]
     if len(known) < 2:
         return []
     priors: list[Prior] = []
@@ -193,6 +199,7 @@ def _read_model(folder: Path) -> Model | None:
         purpose=str(metadata.get("description", "")),
         data=str(metadata.get("data_source", "")),
         figures=chosen,
+        has_synthetic_masses=isinstance(figures, dict) and bool(figures.get("synthetic_masses")),
     )
 
 

@@ -30,7 +30,7 @@ def show_system(request: Request) -> Response:
         "waits": [(each, max((now - each.since).total_seconds(), 0) / 60) for each in backlog.oldest],
         "disk": describe_disk(disk.free, site.config.storage),
         "disk_total": disk.total,
-        "disk_used": disk.used,
+        "disk_free": disk.free,
         "failed": site.reader.latest_ending(Ending.FAILED),
         "oddities": site.reader.latest_oddities(),
         "version": __version__,
