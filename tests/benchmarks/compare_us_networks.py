@@ -1,8 +1,8 @@
 """The ultrasound networks beside each other: each trained for the same steps or time, judged on the test part.
 
 `python tests/benchmarks/compare_us_networks.py ../shared/data/ultrasound --work DIR --steps 600 --side 128`. The
-networks are trained one after the other, on the same samples in the same order; those on MobileNetV2 start from
-`--pretrained` where it is given, as only they can. What was trained stays in DIR: a second call goes on from there,
+networks are trained one after the other, on the same samples in the same order. Those on MobileNetV2 are trained twice
+where `--pretrained` is given: from nothing, as the others, and from these weights, as only they can. What was trained stays in DIR: a second call goes on from there,
 and with the same steps only judges. No public image shows a parotid tumor: the figures are of breast and thyroid
 lesions, in the rectangle of their outline, each source by itself.
 """
@@ -65,8 +65,8 @@ def main() -> int:
     if args.data is None:
         parser.error("DATA is needed, unless --time is given")
     for name in names:
-        for network in US_NETWORKS[name]:
-            train(name, network, args)
+        for network, weights in list_starts(name, args):
+            train(name, network, weights, args)
     cases = list(read_cases(take_part(list_rows(args.data), Part.TEST)))
     for name in names:
         judge = judge_segmenter if name == LESION_SEGMENTER else judge_classifier
@@ -76,15 +76,26 @@ def main() -> int:
     return 0
 
 
-def train(name: str, network: str, args: argparse.Namespace) -> None:
+def list_starts(name: str, args: argparse.Namespace) -> list[tuple[str, Path | None]]:
+    """Return each network and the weights that it starts from, None for nothing."""
+    networks = US_NETWORKS[name]
+    known = [] if args.pretrained is None else [(one, args.pretrained) for one in networks if "mobile" in one]
+    return [*((one, None) for one in networks), *known]
+
+
+def find_folder(network: str, weights: Path | None, args: argparse.Namespace) -> Path:
+    """Return where a training is kept."""
+    return Path(args.work) / f"{network}_{args.side}{'' if weights is None else '_photographs'}"
+
+
+def train(name: str, network: str, weights: Path | None, args: argparse.Namespace) -> None:
     """Train one network in a process of its own, as the command line does."""
-    folder = args.work / f"{network}_{args.side}"
+    folder = find_folder(network, weights, args)
     folder.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, "-m", "workers", "train", COMMANDS[name], "--data", str(args.data), "--network", network]
     line += ["--out", str(folder / name), "--checkpoint", str(folder / f"{name}.ckpt"), "--device", args.device]
     line += ["--steps", str(args.steps)] if args.minutes is None else ["--minutes", str(args.minutes)]
-    if args.pretrained is not None and "mobile" in network:
-        line += ["--pretrained", str(args.pretrained)]
+    line += [] if weights is None else ["--pretrained", str(weights)]
     line += ["--side", str(args.side), "--batch", str(args.batch), "--threads", str(args.threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": str(ROOT)}
     with (folder / f"{name}.log").open("a") as log:
@@ -95,10 +106,10 @@ def train(name: str, network: str, args: argparse.Namespace) -> None:
 def judge_all(name: str, args: argparse.Namespace, judge: Callable[[UsNetwork], Row]) -> list[Row]:
     """Return a row for each network: what it is, what it costs, how well it answers."""
     rows = []
-    for network in US_NETWORKS[name]:
-        bundle = load_us_bundle(name, torch.device("cpu"), args.work / f"{network}_{args.side}")
+    for network, weights in list_starts(name, args):
+        bundle = load_us_bundle(name, torch.device("cpu"), find_folder(network, weights, args))
         row = time_row(name, network, args) | judge(bundle)
-        if args.pretrained is not None and "mobile" in network:
+        if weights is not None:
             row["network"] += ", from photographs"
         rows.append(row)
     return rows
