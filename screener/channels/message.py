@@ -91,7 +91,7 @@ def compose_message(
     if not notice.is_flagged:
         told = (
             f"The earlier notice about study {study} is withdrawn: a later run of the parotid screener, on more images "
-            f"or at a person's request, no longer finds a {_sought(notice)} above the threshold."
+            f"or findings or at a person's request, no longer finds a {_sought(notice)} above the threshold."
         )
     patient = read_patient(notice, storage_folder) if include_patient_identity else None
     links = _links(notice, link, acknowledge)
@@ -130,11 +130,9 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
     A list of many patients in one mail is another thing than the one name that a notice may carry.
     """
     flagged = [notice for notice in digest.notices if notice.is_flagged]
-    withdrawn = [notice for notice in digest.notices if not notice.is_flagged]
     kind = "past study" if all(notice.hold is Hold.PAST for notice in digest.notices) else "study"
     counted = _count(len(flagged), kind, kind.replace("study", "studies"))
     links = {notice.notice_id: _links(notice, link, acknowledge) for notice in digest.notices}
-    gone = "Earlier findings withdrawn, for a later run finds nothing above the threshold: study"
     letter = Letter(
         title=_capitalize(f"findings in {counted}"),
         opening=(f"The parotid screener flagged {counted}, gathered for this message.",),
@@ -144,10 +142,10 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
                 lines=tuple(_digest_lines(notice)),
                 links=links[notice.notice_id],
             )
-            for notice in flagged
+            for notice in sorted(digest.notices, key=lambda notice: not notice.is_flagged)
         ),
+        is_list=True,
         closing=(
-            *([(f"{gone} {', '.join(str(notice.study_id) for notice in withdrawn)}.",)] if withdrawn else []),
             *([(_COUNTED,)] if any(notice.lesion is None for notice in flagged) else []),
             *([(NO_PAROTID_TUMOR,)] if any(notice.lesion for notice in flagged) else []),
             (
@@ -185,6 +183,8 @@ def _parts(notice: OwedNotice) -> tuple[Part, ...]:
 
 
 def _digest_lines(notice: OwedNotice) -> list[str]:
+    if not notice.is_flagged:
+        return ["A later run, on more images or findings or at a person's request, finds nothing above the threshold."]
     why = [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
     if notice.lesion is not None:
         return [line.strip() for line in _lesion_lines(notice.lesion)] + why

@@ -22,6 +22,7 @@ from tests.unit.test_screen_us import START, Clinic, models_with
 from tests.unit.worksheets import (
     ACOUSTIC,
     CIRCUMSCRIBED,
+    ENHANCED,
     INDISTINCT,
     IRREGULAR,
     MARGINS,
@@ -171,7 +172,9 @@ def test_a_worksheet_that_came_with_the_pictures_is_reported_beside_them(office:
     assert run.lesion.combined_probability == pytest.approx(0.58, abs=0.01)
     assert (run.lesion.answer, run.is_flagged) == (Answer.BENIGN, False)
     report = office.report(run)
-    for words in ("COMB_PROBABILITY", "57.6", "45.0", "irregular shape yes", "The image alone decided"):
+    assert run.lesion.probability is not None
+    percents = [f"{100 * one:.1f}" for one in (run.lesion.combined_probability, run.lesion.probability)]
+    for words in ("COMB_PROBABILITY", *percents, "irregular shape yes", "The image alone decided"):
         assert words in report
     told = describe_study(office.store.study_report(1))
     assert "0.58 by the image and a reader's findings, 0.45 by the image: the latter alone decided" in told
@@ -239,3 +242,19 @@ def test_the_capture_tells_the_probability_that_decided(monkeypatch: pytest.Monk
     assert told[0] == "Answer of the models: malignant, probability of malignancy 58 % with a reader's findings."
     draw_us_capture(a_lesion(), decide(0.45, ALL, "report"), None)
     assert "benign, probability of malignancy 45 %." in " ".join(told)
+
+
+def test_findings_that_take_a_flag_back_withdraw_the_notice_and_it_says_why(office: Office) -> None:
+    office.bench._ultrasound_models = models_with(0.05)
+    office.work()
+    later = START + timedelta(hours=1)
+    (flag,) = office.store.owed_notices(later)
+    office.store.notice_sent(flag, later)
+    calming = (code_item(SHAPE, OVAL), code_item(MARGINS, CIRCUMSCRIBED), code_item(ACOUSTIC, ENHANCED))
+    office.receive(make_worksheet(*calming, study=office.ds), 5)
+    office.dispatch(10, us_findings="decide")
+    assert office.work().is_flagged is False
+    (withdrawal,) = office.store.owed_notices(later)
+    text = compose_message(withdrawal).text
+    assert "on more images or findings" in " ".join(text.split())
+    assert "posterior enhancement yes" in " ".join(text.split())
