@@ -2,9 +2,9 @@
 
 `python tests/benchmarks/compare_us_networks.py ../shared/data/ultrasound --work DIR --steps 600 --side 128`. The
 networks are trained one after the other, on the same samples in the same order. Those on MobileNetV2 are trained twice
-where `--pretrained` is given: from nothing, as the others, and from these weights, as only they can. What was trained stays in DIR: a second call goes on from there,
-and with the same steps only judges. No public image shows a parotid tumor: the figures are of breast and thyroid
-lesions, in the rectangle of their outline, each source by itself.
+where `--pretrained` is given: from nothing, as the others, and from these weights, as only they can. What was trained
+stays in DIR: a second call goes on from there, and with the same steps only judges. No public image shows a parotid
+tumor: the figures are of breast and thyroid lesions, in the rectangle of their outline, each source by itself.
 """
 
 import argparse
