@@ -24,7 +24,7 @@ def find_hold(person: Person, notice: OwedNotice, local: datetime, count_told: C
     if person.daily_limit and notice.is_flagged:
         midnight = datetime.combine(local.date(), time.min).astimezone()
         if count_told(midnight) >= person.daily_limit:
-            return Hold.LIMIT, f"{person.name} has been told {person.daily_limit} findings today: the next digest"
+            return Hold.LIMIT, f"{person.name} was told {person.daily_limit} findings that day, the daily limit"
     return Hold.NONE, ""
 
 

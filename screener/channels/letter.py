@@ -41,6 +41,8 @@ class Letter:
     patient: tuple[str, ...] = ()
     """Lines that name the patient; empty unless the settings ask for them."""
     parts: tuple[Part, ...] = ()
+    is_list: bool = False
+    """True: each part is a study of its own; False: all are of one."""
     links: tuple[Link, ...] = ()
     closing: tuple[tuple[str, ...], ...] = ()
     """Paragraphs of lines."""
@@ -50,13 +52,11 @@ def render_text(letter: Letter) -> str:
     """Give the plain text; lines are as long as they were written."""
     blocks: list[Sequence[str]] = [letter.opening]
     blocks += [letter.patient] if letter.patient else []
-    bare: list[list[str]] = []
-    told: list[list[str]] = []
-    for part in letter.parts:
-        lines = [part.heading, *(f"  {line}" for line in part.lines), *(f"  {_tell(link)}" for link in part.links)]
-        (told if part.links else bare).append(lines)
-    blocks += [[line for lines in bare for line in lines]] if bare else []
-    blocks += told
+    parts = [
+        [part.heading, *(f"  {line}" for line in part.lines), *(f"  {_tell(link)}" for link in part.links)]
+        for part in letter.parts
+    ]
+    blocks += parts if letter.is_list else [[line for lines in parts for line in lines]] if parts else []
     blocks += [[_tell(link) for link in letter.links]] if letter.links else []
     blocks += letter.closing
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"

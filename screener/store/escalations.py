@@ -108,6 +108,8 @@ def _story(connection: sa.Connection, row: sa.Row[Any]) -> NoticeStory:
         not_before=row.not_before,
         sent_at=row.sent_at,
         last_error=row.last_error,
+        run_id=row.run_id,
+        finding_key=row.finding_key,
         rule=row.rule,
         why=row.why,
         hold=row.hold,

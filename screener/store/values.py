@@ -432,6 +432,8 @@ class NoticeStory:
     not_before: datetime
     sent_at: datetime | None
     last_error: str
+    run_id: int
+    finding_key: str
     rule: str
     why: str
     hold: str

@@ -1,0 +1,75 @@
+"""The page behind the link in a mail: one button, and nothing about the patient.
+
+GET changes nothing, for mail scanners open every link that they see; POST
+acknowledges. Whoever holds the link needs no account, as the mail needs none.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Form, Request
+from starlette.responses import Response
+
+from screener.link_secret import load_link_secret
+from screener.sign_links import LinkError, digest_address, verify_token
+from screener.store.values import NoticeStory
+from screener.web.gate import RefusedError
+from screener.web.visit import Visit, visit_of
+
+HOW: Final = "mail"
+TEMPLATE: Final = "acknowledge.html"
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A link that was believed, and the notice that it names."""
+
+    token: str
+    notice: NoticeStory
+
+    @property
+    def by(self) -> str:
+        """Who acknowledges by it: a mail address, or the name of another channel's destination."""
+        notice = self.notice
+        return notice.recipient if notice.channel == "email" else f"{notice.channel} {notice.recipient}"
+
+
+def show_acknowledge(request: Request, token: str = "") -> Response:
+    """Show the button, or that the finding was acknowledged already."""
+    visit = visit_of(request)
+    return _show(visit, _read(visit, token))
+
+
+def do_acknowledge_link(request: Request, token: Annotated[str, Form()] = "") -> Response:
+    """Acknowledge what the notice told; the first to do so counts, and again changes nothing."""
+    visit = visit_of(request)
+    named = _read(visit, token)
+    notice = named.notice
+    standing = visit.site.store.acknowledge(notice.run_id, by=named.by, how=HOW, now=visit.site.clock())
+    if standing is None:
+        raise RefusedError(409, "This finding no longer stands: there is nothing to acknowledge.")
+    visit.audit("acknowledge", notice.study_id, f"run {notice.run_number}, by the link in a notice", account=named.by)
+    return _show(visit, _read(visit, token))
+
+
+def _read(visit: Visit, token: str) -> _Named:
+    """Believe a link and find the notice that it names; RefusedError says why it cannot be used."""
+    site = visit.site
+    try:
+        claim = verify_token(load_link_secret(site.config.storage_folder), token, site.clock())
+    except LinkError as error:
+        raise RefusedError(403, str(error)) from None
+    for notice in site.reader.notice_stories(study_id=claim.study_id):
+        told = (notice.notice_id, notice.finding_key, digest_address(notice.channel, notice.recipient))
+        if told == (claim.notice_id, claim.finding, claim.recipient):
+            return _Named(token, notice)
+    raise RefusedError(404, "The study that this link is about is no longer kept here.")
+
+
+def _show(visit: Visit, named: _Named) -> Response:
+    notice = named.notice
+    page: Response = visit.page(
+        TEMPLATE,
+        {"token": named.token, "study_id": notice.study_id, "acknowledged_at": notice.acknowledged_at},
+    )
+    return page
