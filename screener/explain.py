@@ -200,6 +200,8 @@ def _run_lines(run: RunReport) -> list[str]:
         lines.append(
             f"  notice by {notice.channel} to {notice.recipient}: {notice.state}, {notice.attempts} attempt(s){error}"
         )
+        lines += [f"    why: {notice.why}"] if notice.why else []
+        lines += [f"    waits: {notice.waits}"] if notice.waits and notice.state == "owed" else []
     return lines
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from screener.match_rules import Judgment
+from screener.notice_settings import Notices, Rule
 from screener.store.values import Hold, NoticeStory
 
 
@@ -12,6 +13,23 @@ def describe_notices(stories: Sequence[NoticeStory]) -> str:
     if not stories:
         return "no notice is owed"
     return "\n".join(line for story in stories for line in _describe(story))
+
+
+def list_notice_warnings(notices: Notices) -> list[str]:
+    """Say of settings that are valid where they may leave somebody untold."""
+    warnings = []
+    if notices.email.host and not notices.all_addresses:
+        warnings.append("notices.email.host is set, but notices.email.recipients is empty: nobody is told")
+    takes_all = any(not _conditions(rule) for rule in notices.rules)
+    if notices.rules and not (notices.simple_addresses or takes_all):
+        warnings.append("a finding that no rule of notices.rules takes is told to nobody; see `otherwise`")
+    return warnings
+
+
+def _conditions(rule: Rule) -> set[str]:
+    """The keys by which a rule leaves something; `otherwise` is none of them, for it leaves it to other rules."""
+    others = {"name", "emails", "webhooks", "hl7", "apprise", "urgency", "otherwise", "takes_unnamed_places"}
+    return rule.model_fields_set - others - {"escalate_after_minutes", "escalate_to"}
 
 
 def describe_judgments(judgments: Sequence[Judgment], local: datetime) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from screener.list_notices import list_notice_warnings
 from screener.match_rules import Found, FoundMass, Recipient, find_on_ct, find_on_ultrasound, judge_rules, match_rules
 from screener.notice_settings import SIMPLE_RULE, Notices
 from screener.read_origin import read_origin
@@ -190,3 +191,19 @@ def test_a_file_that_cannot_be_read_names_no_place(tmp_path: Path) -> None:
 def test_a_mass_without_numbers_of_its_kind_misses_none_of_them() -> None:
     bare = FoundMass(side=None, voxels=None, diameter_mm=None, probability=None)
     assert takers(notices(rule(min_probability=0.9)), Found(kind="us", masses=(bare,))) == ["r@x.test"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "recipients", "is_warned"),
+    [
+        ([rule("a")], [], False),
+        ([rule("a", sides=["left"])], [], True),
+        ([rule("a", sides=["left"])], ["ent@x.test"], False),
+        ([rule("a", sides=["left"]), rule("b", otherwise=True)], [], False),
+        ([rule("a", sides=["left"]), rule("b", otherwise=True, hours="08:00-17:00")], [], True),
+    ],
+)
+def test_settings_that_may_leave_a_finding_untold_are_warned_of(
+    rules: list[dict[str, Any]], recipients: list[str], *, is_warned: bool
+) -> None:
+    assert bool(list_notice_warnings(notices(*rules, recipients=recipients))) is is_warned
