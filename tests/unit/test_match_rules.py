@@ -1,5 +1,7 @@
 """Which addresses are told of which finding, as the rules in the settings say."""
 
+import re
+import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from screener.list_notices import list_notice_warnings
 from screener.match_rules import Found, FoundMass, Recipient, find_on_ct, find_on_ultrasound, judge_rules, match_rules
-from screener.notice_settings import SIMPLE_RULE, Notices
+from screener.notice_settings import SIMPLE_RULE, Address, Notices
 from screener.read_origin import read_origin
 from screener.study import Side
 from tests.peers.values import a_candidate
@@ -207,3 +209,15 @@ def test_settings_that_may_leave_a_finding_untold_are_warned_of(
     rules: list[dict[str, Any]], recipients: list[str], *, is_warned: bool
 ) -> None:
     assert bool(list_notice_warnings(notices(*rules, recipients=recipients))) is is_warned
+
+
+def test_the_rules_in_the_readme_work_as_they_stand() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    mail, rules = (
+        next(block for block in re.findall(r"```toml\n(.+?)```", readme, re.S) if block.startswith(begin))
+        for begin in ("[notices.email]", "[[notices.rules]]")
+    )
+    settings = Notices.model_validate(tomllib.loads(mail + rules)["notices"])
+    told = match_rules(settings, find_on_ct([a_candidate(1, 5000, Side.LEFT)]), {"departments": ("ENT",)}, TUESDAY)
+    assert [one.recipient for one in told if one.takes] == ["ent-oncall@hospital.example"]
+    assert settings.find_person(Address("email", "dr.a@hospital.example")) is not None
