@@ -66,7 +66,7 @@ def test_all_three_kinds_of_features_count(monkeypatch) -> None:
 
 
 def test_the_real_features_are_those_that_a_bundle_names() -> None:
-    machine = a_machine(("lesion_stat_mean", "ring_stat_mean", "shape_solidity", "behind_to_all"), [0.01] * 4)
+    machine = a_machine(("lesion_stat_mean", "ring_stat_mean", "shape_axis_ratio", "behind_to_all"), [0.01] * 4)
     answer = fuse_features(a_lesion(), 0.5, machine)
     assert answer is not None
     assert 0 < answer < 1

@@ -4,7 +4,7 @@ DIR holds `index.csv`, pictures and outlines (`us_read_cases.py`). Radiomics are
 come from a MobileNetV2 that learned on photographs and on none of these cases. All is selected, fitted, chosen and
 calibrated on the training and the validation part together, by cross-validation over groups, each fold with its own
 selection: the validation part alone is too small to tell seven classifiers apart. The test part is read with --judge
-only, when all is chosen. Lesions are measured within their outlines; the product measures them within its own.
+only, when all is chosen. Lesions are where their outlines are; the product looks where its own is.
 """
 
 import argparse

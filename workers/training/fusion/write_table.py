@@ -85,7 +85,8 @@ def tell_all(about: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> s
         about["description"],
         "## Data",
         f"{about['data_source']}",
-        f"Lesions of the training and the validation part, within their outlines: {counts}.",
+        f"Lesions of the training and the validation part: {counts}. Radiomics are measured within an ellipse at the "
+        f"place of the outline, not within the outline: whoever drew it may have known the diagnosis.",
         "## Chosen",
         f"{chosen['classifier']} on {chosen['features']} features, learned from {chosen['learned_from']}: the best AUC "
         f"of five-fold cross-validation over groups within {chosen['by_auc_within']}, every fold with a selection of "
