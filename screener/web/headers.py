@@ -33,8 +33,17 @@ _HEADERS: Final = {
 _HTTPS_ONLY = "max-age=31536000"
 
 
+def add_headers(headers: MutableHeaders, *, is_https: bool) -> None:
+    """Add what keeps an answer to itself; one that says how long it may be kept keeps its word."""
+    for name, value in _HEADERS.items():
+        headers[name] = value
+    headers.setdefault("Cache-Control", "no-store")
+    if is_https:
+        headers["Strict-Transport-Security"] = _HTTPS_ONLY
+
+
 class SafeHeaders:
-    """Around the whole application: no answer leaves without them, errors included."""
+    """Around all pages: no answer leaves without the headers. (An unexpected error is answered outside: see `site`.)"""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,12 +56,7 @@ class SafeHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
-                if scope["scheme"] == "https":
-                    headers["Strict-Transport-Security"] = _HTTPS_ONLY
+                add_headers(MutableHeaders(scope=message), is_https=scope["scheme"] == "https")
             await send(message)
 
         refusal = _refuse_body(scope)

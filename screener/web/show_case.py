@@ -87,7 +87,7 @@ def show_case(request: Request, study_id: int) -> Response:
         "report": report,
         "run": run,
         "patient": patient,
-        "is_ultrasound": run is not None and run.queue == Queue.US,
+        "is_ultrasound": run is not None and run.lesion is not None,
         "measured": measure(run) if run is not None else [],
         "acknowledgement": next((each for each in acknowledgements if run and each.run_number == run.number), None),
         "reviews": site.reader.reviews_of(study_id),

@@ -19,7 +19,7 @@ from screener.store import Store
 from screener.store.engine import reading
 from screener.web.fill_pages import FILTERS
 from screener.web.gate import FormGate, Gate, RefusedError, address_of
-from screener.web.headers import SafeHeaders
+from screener.web.headers import SafeHeaders, add_headers
 from screener.web.read_patient import PatientReader
 from screener.web.read_stack import CannotShowError, StackReader
 from screener.web.routes import ROUTES
@@ -91,7 +91,9 @@ def _show_refusal(request: Request, error: Exception) -> Response:
 
 def _show_error(request: Request, error: Exception) -> Response:
     logger.error("a page ended in an error: %s", describe_error(error))
-    return _say(request, 500, "This page has failed. The log says where; the study itself is not touched.")
+    answer = _say(request, 500, "This page has failed. The log says where; the study itself is not touched.")
+    add_headers(answer.headers, is_https=request.url.scheme == "https")
+    return answer
 
 
 def _say(request: Request, status: int, sentence: str) -> Response:
