@@ -132,7 +132,8 @@ def judge_mails(study_id: int, study: SmallStudy, mails: Sequence[EmailMessage],
     if len({mail["Message-ID"] for mail in mails}) > 1:
         verdict.add("twice", f"study {study_id} is told under {len(mails)} identities")
     for mail in mails:
-        if f"{study.mass_voxels} voxels" not in str(mail.get_content()):
+        text = mail.get_body(("plain",))
+        if text is None or f"{study.mass_voxels} voxels" not in str(text.get_content()):
             verdict.add("false", f"the notice of study {study_id} gives another size than {study.mass_voxels}")
 
 
