@@ -10,10 +10,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy.exc
-from pydantic import ValidationError
 
 from screener import __version__
-from screener.config import Config, ConfigError, Decision, check_bundles, find_config, load_config
+from screener.command_parts import (
+    PROGRAM,
+    UsageError,
+    add_command,
+    find_study,
+    open_all_the_same,
+    open_database,
+    read_config,
+)
+from screener.config import Config, ConfigError, Decision, change_decision, check_bundles
+from screener.describe_settings import describe_state
 from screener.explain import (
     describe_backlog,
     describe_counts,
@@ -28,10 +37,10 @@ from screener.explain import (
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.leave_out_decoders import leave_out_decoders
 from screener.logs import start_logging
+from screener.notices_command import add_notices_command
 from screener.pull.backfill import (
     STUDY_BYTES,
     OrderError,
-    admits,
     describe_backfills,
     describe_limit,
     describe_report,
@@ -39,14 +48,12 @@ from screener.pull.backfill import (
     make_order,
 )
 from screener.replay import describe_replay, replay
-from screener.show_config import show_config
-from screener.store import BackfillReport, Store, open_store
+from screener.settings_commands import add_settings_commands
+from screener.store import BackfillReport, Store
 from screener.store.daemon_lock import is_taken
 from screener.store.web_accounts import Role
-from screener.tls import make_listener_tls, make_web_tls
 from screener.us_study import Finding
 
-PROGRAM = "screener"
 RESEARCH = "Research use, not validated for clinical diagnosis."
 
 
@@ -59,10 +66,14 @@ FINDING_WORDS: dict[str, tuple[Finding, dict[str, bool | None]]] = {
 """Option of `screener findings` to the finding that it tells, and what its words say of it."""
 
 
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says why."""
-
-
+REPLAYED = (
+    ("min_voxels", int),
+    ("gamma", int),
+    ("min_score", float),
+    ("min_covered_share", float),
+    ("min_malignancy", float),
+)
+"""The options of `screener replay`, named as the keys of [decision]."""
 TLS_HINT = ": if this listener takes TLS only, use dcmtk, as storescu +tla -ic -aec CALLED HOST PORT FILE"
 
 
@@ -96,14 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = _add(commands, "run", _run, "listen for studies and screen them until told to stop (SIGTERM or Ctrl-C)")
+    run = add_command(
+        commands, "run", _run, "listen for studies and screen them until told to stop (SIGTERM or Ctrl-C)"
+    )
     run.add_argument("--no-workers", action="store_true", help="start no workers here: they run on other machines")
 
-    demo = _add(commands, "demo", _demo, "show the whole journey on synthetic patients, or on a study of yours")
+    demo = add_command(commands, "demo", _demo, "show the whole journey on synthetic patients, or on a study of yours")
     demo.add_argument("--study", type=Path, metavar="FOLDER", help="a folder with one DICOM study, instead of phantoms")
     demo.add_argument("--keep", type=Path, metavar="FOLDER", help="where the results stay (default: demo-results)")
 
-    send = _add(commands, "send", _send, "send a folder of DICOM files to the running screener, as a scanner would")
+    send = add_command(
+        commands, "send", _send, "send a folder of DICOM files to the running screener, as a scanner would"
+    )
     send.add_argument("folder", type=Path, metavar="FOLDER", help="searched with its subfolders")
     send.add_argument("--host", help="address to send to (default: this screener's)")
     send.add_argument("--port", type=int, help="port to send to (default: this screener's)")
@@ -112,23 +127,20 @@ def _parser() -> argparse.ArgumentParser:
         "--calling", metavar="AE", default="SCREENER_SEND", help="calling AE title (default: %(default)s)"
     )
 
-    _add(
+    add_command(
         commands,
         "status",
         _status,
         "count studies by stage and ending, and say what waits, what is owed and how full the disk is",
     )
 
-    explain = _add(commands, "explain", _explain, "say what happened to a study, step by step, and why")
+    explain = add_command(commands, "explain", _explain, "say what happened to a study, step by step, and why")
     explain.add_argument("study", metavar="STUDY", help="Study Instance UID, our number, or a refused SOP Instance UID")
 
-    config = commands.add_parser("config", help="check or show the settings", description="Check or show the settings.")
-    parts = config.add_subparsers(required=True, metavar="check|show")
-    _add(parts, "check", _config_check, "read config.toml as the daemon would and name every key that is wrong")
-    _add(parts, "show", _config_show, "print the settings in force, secrets masked")
+    add_settings_commands(commands)
 
     sentence = "fetch past studies from a PACS and screen them by night; without dates, list what was ordered"
-    backfill = _add(commands, "backfill", _backfill, sentence)
+    backfill = add_command(commands, "backfill", _backfill, sentence)
     backfill.add_argument("--from", dest="from_date", metavar="DATE", help="first study date, such as 2019-01-01")
     backfill.add_argument("--to", dest="to_date", metavar="DATE", help="last study date")
     backfill.add_argument("--modality", default="", metavar="LIST", help="such as CT,US (default: the source's)")
@@ -139,25 +151,30 @@ def _parser() -> argparse.ArgumentParser:
     backfill.add_argument("--resume", type=int, metavar="N", help="let backfill N go on")
     backfill.add_argument("--report", type=int, metavar="N", help="what became of the studies of backfill N")
 
+    add_notices_command(commands)
     _add_pages(commands)
-    _add(commands, "journey", _journey, "list the stages of a study's journey and the module behind each")
+    add_command(commands, "journey", _journey, "list the stages of a study's journey and the module behind each")
 
-    discard = _add(commands, "discard", _discard, "set a failed study aside, so that its files expire like any other's")
+    discard = add_command(
+        commands, "discard", _discard, "set a failed study aside, so that its files expire like any other's"
+    )
     discard.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
 
-    reprocess = _add(commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept")
+    reprocess = add_command(
+        commands, "reprocess", _reprocess, "screen a study again as a new run; earlier results are kept"
+    )
     reprocess.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
 
     sentence = "say what a reader finds on ultrasound; without findings, list those entered"
-    findings = _add(commands, "findings", _findings, sentence)
+    findings = add_command(commands, "findings", _findings, sentence)
     findings.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
     for word, (finding, answers) in FINDING_WORDS.items():
         findings.add_argument(f"--{word}", choices=answers, help=f"{finding}; unknown takes back what was said")
     findings.add_argument("--by", metavar="NAME", help="who says so (default: the user of this machine)")
 
     sentence = "decide all stored runs again under other settings, without inference and without writing"
-    again = _add(commands, "replay", _replay, sentence)
-    for key, kind in (("min_voxels", int), ("gamma", int), ("min_score", float), ("min_covered_share", float)):
+    again = add_command(commands, "replay", _replay, sentence)
+    for key, kind in REPLAYED:
         again.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"in place of decision.{key}")
     again.add_argument("--days", type=float, help="only runs that ended within so many days")
     return parser
@@ -165,58 +182,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_pages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The commands of the pages: serving them, and who may sign in."""
-    web = _add(commands, "web", _web, "serve the pages (worklist, cases, system) until told to stop; see [web]")
+    web = add_command(commands, "web", _web, "serve the pages (worklist, cases, system) until told to stop; see [web]")
     web.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
 
     users = commands.add_parser("users", help="who may sign in to the pages", description="Who may sign in.")
     deeds = users.add_subparsers(required=True, metavar="add|list|disable|password")
-    add = _add(deeds, "add", _users_add, "let a person sign in; the password is asked for, or read from a file")
+    add = add_command(deeds, "add", _users_add, "let a person sign in; the password is asked for, or read from a file")
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=[role.value for role in Role], help="what the person may do")
-    _add(deeds, "list", _users_list, "list the accounts")
-    _add(deeds, "disable", _users_disable, "let a person sign in no more").add_argument("name", metavar="NAME")
-    password = _add(deeds, "password", _users_password, "give a person a new password")
+    add_command(deeds, "list", _users_list, "list the accounts")
+    add_command(deeds, "disable", _users_disable, "let a person sign in no more").add_argument("name", metavar="NAME")
+    password = add_command(deeds, "password", _users_password, "give a person a new password")
     password.add_argument("name", metavar="NAME")
     for command in (add, password):
         command.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password, in one line")
-
-
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    sentence: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=sentence, description=f"{sentence[0].upper()}{sentence[1:]}.")
-    parser.add_argument("--config", type=Path, help="settings (default: $SCREENER_CONFIG, then ./config.toml)")
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _read_config(options: argparse.Namespace) -> tuple[Config, Path]:
-    path: Path = options.config or find_config()
-    return load_config(path), path
-
-
-def _open(options: argparse.Namespace) -> tuple[Config, Store]:
-    config, _ = _read_config(options)
-    if not config.database.url and not (config.storage_folder / "screener.sqlite").exists():
-        raise UsageError(f"no database in {config.storage_folder} yet: start `{PROGRAM} run` once")
-    return config, open_store(config.database_url)
-
-
-def _find(store: Store, reference: str) -> int:
-    study_id = store.find_study(reference)
-    if study_id is None:
-        raise UsageError(f"no study {reference} was received; `{PROGRAM} status` counts those that were")
-    return study_id
 
 
 def _run(options: argparse.Namespace) -> int:
     leave_out_decoders()
     from screener.daemon import Daemon
 
-    config, path = _read_config(options)
+    config, path = read_config(options)
     start_logging(config.log.level)
     if not options.no_workers:
         check_bundles(config)
@@ -238,7 +224,7 @@ def _send(options: argparse.Namespace) -> int:
 
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder} is no folder")
-    listener = _read_config(options)[0].listener
+    listener = read_config(options)[0].listener
     host = options.host or ("127.0.0.1" if listener.host in {"0.0.0.0", "::"} else listener.host)  # noqa: S104
     try:
         with Progress() as progress:
@@ -266,8 +252,12 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    config, store = _open(options)
+    config, store, problem = open_all_the_same(options)
     print(describe_daemon(lambda: is_taken(store.engine)))
+    settings = store.last_settings_line()
+    print(describe_state(settings))
+    if problem and (settings is None or not settings.problem):
+        print("config.toml is WRONG: a daemon that runs goes on with the last good settings, none can start:", problem)
     counts = store.counts()
     print(describe_counts(counts))
     print(describe_backlog(store.backlog(), datetime.now(UTC)))
@@ -279,11 +269,12 @@ def _status(options: argparse.Namespace) -> int:
             print(tell_local(f"  study {study_id}: {reason}"))
     if counts.oddities:
         print(describe_oddities(store.latest_oddities()))
-    return 0 if counts.is_balanced else 1
+    is_refused = bool(problem) or (settings is not None and bool(settings.problem))
+    return 0 if counts.is_balanced and not is_refused else 1
 
 
 def _explain(options: argparse.Namespace) -> int:
-    config, store = _open(options)
+    config, store = open_database(options)
     study_id = store.find_study(options.study)
     if study_id is not None:
         report = store.study_report(study_id)
@@ -296,35 +287,8 @@ def _explain(options: argparse.Namespace) -> int:
     if oddities:
         print(describe_oddities(oddities))
         return 0
-    _find(store, options.study)
+    find_study(store, options.study)
     return 1
-
-
-def _config_check(options: argparse.Namespace) -> int:
-    config, path = _read_config(options)
-    check_bundles(config)
-    make_listener_tls(config)
-    make_web_tls(config)
-    if config.notices.email.host and not config.notices.email.recipients:
-        print("warning: notices.email.host is set, but notices.email.recipients is empty: nobody is told")
-    if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:
-        print("warning: completeness.max_wait_seconds is shorter than completeness.quiet_seconds")
-    if 0 < config.storage.clean_below_mib < config.storage.reserve_mib:
-        print("warning: storage.clean_below_mib is less than storage.reserve_mib: images are refused before any goes")
-    for source in config.pull.sources:
-        if source.how == "move" and not admits(config, source):
-            print(
-                f"warning: pull.sources {source.name} sends by C-MOVE, but no [[listener.peers]] entry admits "
-                f"{source.ae_title} at {source.host}"
-            )
-    print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
-    return 0
-
-
-def _config_show(options: argparse.Namespace) -> int:
-    config, _ = _read_config(options)
-    print(show_config(config))
-    return 0
 
 
 def _journey(_: argparse.Namespace) -> int:
@@ -340,8 +304,8 @@ def _describe_step(step: Step) -> str:
 
 
 def _discard(options: argparse.Namespace) -> int:
-    _, store = _open(options)
-    study_id = _find(store, options.study)
+    _, store = open_database(options)
+    study_id = find_study(store, options.study)
     if not store.discard(study_id, datetime.now(UTC)):
         raise UsageError(f"study {study_id} has not failed: nothing to discard")
     print(f"study {study_id} is set aside; its files go when the others of its day do (retention.received_days)")
@@ -349,8 +313,8 @@ def _discard(options: argparse.Namespace) -> int:
 
 
 def _reprocess(options: argparse.Namespace) -> int:
-    _, store = _open(options)
-    study_id = _find(store, options.study)
+    _, store = open_database(options)
+    study_id = find_study(store, options.study)
     if not store.has_images(study_id) and store.study_report(study_id).expired:
         raise UsageError(f"the images of study {study_id} have expired: send it again")
     store.reprocess(study_id, datetime.now(UTC))
@@ -359,8 +323,8 @@ def _reprocess(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace) -> int:
-    _, store = _open(options)
-    study_id = _find(store, options.study)
+    _, store = open_database(options)
+    study_id = find_study(store, options.study)
     given = {word: getattr(options, word) for word in FINDING_WORDS if getattr(options, word) is not None}
     if not given:
         print(describe_entries(store.entries_of(study_id)))
@@ -383,7 +347,7 @@ def _web(options: argparse.Namespace) -> int:
             f"{error.name} is not installed: pip install 'parotid-screener[web]' serves the pages"
         ) from None
 
-    config, store = _open(options)
+    config, store = open_database(options)
     start_logging(config.log.level)
     serve(config, store, parent=options.parent)
     return 0
@@ -416,7 +380,7 @@ def _users_password(options: argparse.Namespace) -> int:
 def _manage(deed: Callable[[Store], str], options: argparse.Namespace) -> int:
     from screener.web.manage_accounts import AccountError
 
-    _, store = _open(options)
+    _, store = open_database(options)
     try:
         print(deed(store))
     except AccountError as error:
@@ -425,7 +389,7 @@ def _manage(deed: Callable[[Store], str], options: argparse.Namespace) -> int:
 
 
 def _backfill(options: argparse.Namespace) -> int:
-    config, store = _open(options)
+    config, store = open_database(options)
     if options.from_date or options.to_date:
         if not (options.from_date and options.to_date):
             raise UsageError("a backfill needs both --from and --to")
@@ -473,23 +437,12 @@ def _find_stops(config: Config, store: Store, reports: Sequence[BackfillReport])
 
 
 def _replay(options: argparse.Namespace) -> int:
-    config, store = _open(options)
+    config, store = open_database(options)
     given = {key: getattr(options, key) for key in Decision.model_fields if getattr(options, key, None) is not None}
-    changed = config.model_copy(update={"decision": _checked(config.decision, given)})
+    changed = change_decision(config, given)
     since = None if options.days is None else datetime.now(UTC) - timedelta(days=options.days)
-    print(describe_replay(replay(store.decided_runs(since), changed.thresholds())))
+    print(describe_replay(replay(store.decided_runs(since), changed.thresholds(), store.decided_lesions(since))))
     return 0
-
-
-def _checked(decision: Decision, given: dict[str, object]) -> Decision:
-    """The settings with those given in their place; UsageError where config.toml could not hold one."""
-    try:
-        return Decision.model_validate(decision.model_dump() | given)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)
-        raise UsageError(
-            "\n".join(f"{item['loc'][0]}: {item['msg']}, got {item['input']!r}" for item in wrong)
-        ) from None
 
 
 if __name__ == "__main__":

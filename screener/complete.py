@@ -22,6 +22,7 @@ from screener.find_gaps import Place, find_gaps
 from screener.logs import describe_error
 from screener.read_place import read_place
 from screener.store import QuietStudy, Store
+from screener.study import Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,15 @@ class _Watch:
 class Completion:
     """Looks again and again at the studies that have fallen silent, and lets go of those that are whole."""
 
-    def __init__(self, store: Store, config: Config, ask_count: AskCount | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        ask_count: AskCount | None = None,
+        thresholds: Callable[[], Thresholds] | None = None,
+    ) -> None:
+        """`thresholds` gives those in force at the moment; None leaves it at those of `config`."""
+        self._thresholds = thresholds or config.thresholds
         self._store = store
         self._config = config
         self._settings: Completeness = config.completeness
@@ -175,7 +184,7 @@ class Completion:
 
     def _let_go(self, study: QuietStudy, signal: str, now: datetime) -> bool:
         study = replace(study, signal=signal)
-        ended = dispatch_study(self._store, study, self._config.thresholds(), now)
+        ended = dispatch_study(self._store, study, self._thresholds(), now)
         if ended is None:  # an image has come meanwhile
             return False
         self._watched.pop(study.study_id, None)

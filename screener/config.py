@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +26,8 @@ from pydantic import (
     model_validator,
 )
 
+from screener.describe_allowed import describe_allowed
+from screener.find_lines import add_lines
 from screener.notice_settings import Notices
 from screener.section import Port, Positive, Section, TimeOfDay, Window
 from screener.study import (
@@ -496,14 +498,30 @@ class Config(Section):
 
 
 def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read `path`; raise ConfigError with one line per wrong key."""
+    """Read `path`; raise ConfigError with one line per wrong key, which names the line of the file."""
+    return parse_config(read_text(path), path, environment)
+
+
+def read_text(path: Path) -> str:
+    """The text of a config.toml; ConfigError where it cannot be read."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    return make_config(tables, base=path.resolve().parent, environment=environment)
+
+
+def parse_config(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Check `text`, which lies at `path` or is about to; ConfigError as `load_config` raises it."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        return make_config(tables, base=path.resolve().parent, environment=environment)
+    except ConfigError as error:
+        raise ConfigError(add_lines(str(error), text)) from None
 
 
 def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[str, str]) -> Config:
@@ -515,6 +533,26 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
     config._base = base
     _read_secrets(config.notices, environment)
     return config
+
+
+def salvage_config(path: Path) -> Config:
+    """The settings of a wrong file as far as they name the database and the disk; ConfigError where those are wrong."""
+    try:
+        tables = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    kept: dict[str, Any] = {name: tables[name] for name in ("storage", "database") if name in tables}
+    return make_config(kept, base=path.resolve().parent, environment={})
+
+
+def change_decision(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The settings with other values for some keys of [decision]; ConfigError with one line per wrong key."""
+    try:
+        tables = {"decision": config.decision.model_dump() | dict(changes)}
+        decision = Config.model_validate(tables).decision
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(item) for item in error.errors(include_url=False))) from None
+    return config.model_copy(update={"decision": decision})
 
 
 def check_bundles(config: Config) -> None:
@@ -532,6 +570,10 @@ def find_config(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get(CONFIG_VARIABLE, "config.toml"))
 
 
+_SAY_MORE: Final = {"value_error", "string_pattern_mismatch", "string_too_long", "string_too_short"}
+"""Kinds of errors whose own words tell more than what a key may hold."""
+
+
 def _sentence(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "config.toml"
     if item["type"] == "extra_forbidden":
@@ -541,7 +583,10 @@ def _sentence(item: Any) -> str:
         return f"{key}: write [[{key}]]"
     if item["type"] == "missing":
         return f"{key}: this key is required"
-    return f"{key}: {item['msg']}, got {item['input']!r}"
+    allowed = "" if item["type"] in _SAY_MORE else describe_allowed(Config, item["loc"])
+    if allowed:
+        return f"{key}: {item['input']!r} is not allowed, only {allowed}"
+    return f"{key}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"
 
 
 def _list_keys(place: Sequence[str | int]) -> list[str]:

@@ -35,11 +35,13 @@ from screener.pull.night_list import NightList
 from screener.receive import Listener, answer_fetched
 from screener.recover import recover_expired_deliveries, recover_expired_leases
 from screener.run_listeners import ListenerProcesses
+from screener.run_web import WebProcess
 from screener.run_workers import Workers
 from screener.schedule import Verb, start_schedule
 from screener.store import open_store
 from screener.store.daemon_lock import open_daemon_lock
 from screener.tls import make_listener_tls
+from screener.watch_config import SettingsInForce
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ LOOK_SECONDS = 1.0
 END_SECONDS = 0.2
 """So soon a wish to end is heeded."""
 RECOVER_SECONDS = 2.0
+SETTINGS_SECONDS = 2.0
 CLEAN_SECONDS = 10.0
 EXPIRE_SECONDS = 3600.0
 SWEEP_SECONDS = 86400.0
@@ -85,8 +88,10 @@ class Daemon:
             ae_title=config.listener.ae_title,
             timeout_seconds=config.completeness.ask_timeout_seconds,
         )
-        self._completion = Completion(self.store, config, self._pacs_counts.ask)
+        self._settings = SettingsInForce(config, config_path, self.store)
+        self._completion = Completion(self.store, config, self._pacs_counts.ask, self._settings.thresholds)
         self._workers = Workers(config_path) if has_workers else None
+        self._web = WebProcess(config_path) if config.web.enabled else None
 
     def _make_night_list(self) -> NightList:
         def clock() -> datetime:
@@ -123,6 +128,7 @@ class Daemon:
             self.listener.start()
         except OSError as error:  # before the clockwork: a second daemon by mistake must not tell anybody anything
             raise ConfigError(f"listener.port: {settings.host}:{settings.port}: {error.strerror}") from error
+        self._settings.begin(datetime.now(UTC))
         self._completion.begin(datetime.now(UTC))
         self._night_list.begin()
         self._schedule = start_schedule(self._verbs())
@@ -132,6 +138,7 @@ class Daemon:
         config, store = self._config, self.store
         verbs: dict[str, tuple[float, Verb]] = {
             "complete": (LOOK_SECONDS, self._completion.dispatch_complete_studies),
+            "settings": (SETTINGS_SECONDS, self._settings.watch),
             "hint": (LOOK_SECONDS, lambda now: send_hints(store, self._hints.send, now)),
             "recover": (RECOVER_SECONDS, lambda now: recover_expired_leases(store, config.queue.max_attempts, now)),
             "recover deliveries": (
@@ -178,6 +185,8 @@ class Daemon:
             verbs["listeners"] = (LOOK_SECONDS, self.listener.watch)
         if self._workers is not None:
             verbs["workers"] = (LOOK_SECONDS, self._workers.watch)
+        if self._web is not None:
+            verbs["web"] = (LOOK_SECONDS, self._web.watch)
         return verbs
 
     def stop(self) -> None:
@@ -187,6 +196,8 @@ class Daemon:
         self._night_list.stop()
         self.listener.stop()
         self._schedule.stop()
+        if self._web is not None:
+            self._web.stop()
         if self._workers is not None:
             self._workers.stop()
         self._pacs_counts.close()

@@ -4,7 +4,8 @@
 `pull_values` what goes in and comes out; the operations stand by subject in
 `intake`, `refusals`, `runs`, `ultrasound`, `hints`, `outbox`, `commitments`, `retention`,
 `worklist`, `digests`, `escalations`, `questions` and `reviews` (its tables in `review_tables`);
-what only the pages need in `web_accounts`, `web_worklist` and `web_case` (`web_tables`).
+what only the pages need in `web_accounts`, `web_worklist` and `web_case` (`web_tables`); what the
+settings were and what reviews come to in `settings_log` and `feedback` (`govern_tables`).
 """
 
 from screener.store.base import LeaseLostError
@@ -12,6 +13,7 @@ from screener.store.commitments import Commitments
 from screener.store.digests import Digests
 from screener.store.engine import check_durability, migrate, open_engine
 from screener.store.escalations import Escalations
+from screener.store.feedback import Feedback
 from screener.store.hints import Hints
 from screener.store.intake import Intake
 from screener.store.migrate_apart import migrate_in_child
@@ -21,6 +23,7 @@ from screener.store.questions import Questions
 from screener.store.refusals import Refusals
 from screener.store.retention import Retention
 from screener.store.reviews import Reviews
+from screener.store.settings_log import SettingsLog
 from screener.store.ultrasound import Ultrasound
 from screener.store.values import (
     Counts,
@@ -50,7 +53,13 @@ class Notices(Digests, Escalations):
     """What is gathered, and what is passed on."""
 
 
-class Store(Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Notices, Questions, Web):
+class Govern(SettingsLog, Feedback):
+    """What those who answer for the screener ask and keep."""
+
+
+class Store(
+    Intake, Refusals, Ultrasound, Hints, Outbox, Commitments, Retention, Worklist, Notices, Questions, Web, Govern
+):
     """Everything that is known of studies; each method is one transaction."""
 
 

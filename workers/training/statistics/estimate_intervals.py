@@ -6,20 +6,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Z_95: Final = 1.959964
+from screener import proportion
+
+Z_95: Final = proportion.Z_95
+Interval = proportion.Interval
+wilson_interval = proportion.wilson_interval
 REPEATS: Final = 1000
 Indices = NDArray[np.intp]
-Interval = tuple[float, float]
-
-
-def wilson_interval(hits: int, count: int) -> Interval | None:
-    """Return the 95 % score interval of `hits` in `count` (Wilson 1927); None where nothing was counted."""
-    if count == 0:
-        return None
-    share, square = hits / count, Z_95**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = Z_95 / (1 + square / count) * (share * (1 - share) / count + square / (4 * count**2)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def clustered_interval(hits: Sequence[bool], patients: Sequence[str]) -> Interval | None:

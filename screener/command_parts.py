@@ -1,0 +1,63 @@
+"""What the commands share: their options, the settings and the database that they name, and how they refuse."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from screener.config import Config, ConfigError, find_config, load_config, salvage_config
+from screener.store import Store, open_store
+
+PROGRAM: Final = "screener"
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    sentence: str,
+) -> argparse.ArgumentParser:
+    """Add a command that runs `command` and says of itself `sentence`; every one takes --config."""
+    parser = commands.add_parser(name, help=sentence, description=f"{sentence[0].upper()}{sentence[1:]}.")
+    parser.add_argument("--config", type=Path, help="settings (default: $SCREENER_CONFIG, then ./config.toml)")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def read_config(options: argparse.Namespace) -> tuple[Config, Path]:
+    """The settings that a command names, and their file; ConfigError where they are wrong."""
+    path: Path = options.config or find_config()
+    return load_config(path), path
+
+
+def open_database(options: argparse.Namespace) -> tuple[Config, Store]:
+    """The settings and the database they name; UsageError where no daemon has made one yet."""
+    config, _ = read_config(options)
+    return config, _open(config)
+
+
+def open_all_the_same(options: argparse.Namespace) -> tuple[Config, Store, str]:
+    """As `open_database`, also where the settings are wrong: then with what is wrong, and the rest at its defaults."""
+    try:
+        return *open_database(options), ""
+    except ConfigError as error:
+        config = salvage_config(options.config or find_config())
+        return config, _open(config), str(error)
+
+
+def _open(config: Config) -> Store:
+    if not config.database.url and not (config.storage_folder / "screener.sqlite").exists():
+        raise UsageError(f"no database in {config.storage_folder} yet: start `{PROGRAM} run` once")
+    return open_store(config.database_url)
+
+
+def find_study(store: Store, reference: str) -> int:
+    """Our number of a study; UsageError where it was not received."""
+    study_id = store.find_study(reference)
+    if study_id is None:
+        raise UsageError(f"no study {reference} was received; `{PROGRAM} status` counts those that were")
+    return study_id

@@ -1,0 +1,136 @@
+"""The commands of the settings: check, show, diff, replay and history."""
+
+import argparse
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from screener.command_parts import UsageError, add_command, open_database, read_config
+from screener.config import Config, ConfigError, change_decision, check_bundles, load_config, read_text
+from screener.describe_settings import describe_difference, describe_history, describe_state
+from screener.find_lines import add_lines
+from screener.list_notices import list_notice_warnings
+from screener.pull.backfill import admits
+from screener.replay import describe_effect, replay
+from screener.show_config import HOT, compare_configs, show_config
+from screener.tls import make_listener_tls, make_web_tls
+
+DAYS: Final = 90.0
+_UNITS: Final = {"min_voxels": "voxels"}
+"""Keys of [decision] whose unit says more than their name."""
+
+
+def add_settings_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Everything below `screener config`."""
+    sentence = "Check, show, compare or try the settings."
+    config = commands.add_parser("config", help="check, show, compare or try the settings", description=sentence)
+    parts = config.add_subparsers(required=True, metavar="check|show|diff|replay|history")
+    add_command(parts, "check", _check, "read config.toml as the daemon would and name every key that is wrong")
+    add_command(parts, "show", _show, "print the settings in force, secrets masked")
+    diff = add_command(parts, "diff", _diff, "say how another file differs from config.toml, and what needs a restart")
+    diff.add_argument("file", type=Path, metavar="FILE", help="another config.toml")
+    sentence = "say what another setting would have flagged, from what is stored; nothing is written"
+    again = add_command(parts, "replay", _replay, sentence)
+    again.add_argument(
+        "--set", dest="changes", action="append", required=True, metavar="KEY=VALUE", help="decision.min_voxels=300"
+    )
+    again.add_argument("--days", type=float, default=DAYS, help="of so many days (default: %(default)g)")
+    add_command(parts, "history", _history, "list when the settings were changed, and from what to what")
+
+
+def _check(options: argparse.Namespace) -> int:
+    config, path = read_config(options)
+    try:
+        check_bundles(config)
+        make_listener_tls(config)
+        make_web_tls(config)
+    except ConfigError as error:
+        raise ConfigError(add_lines(str(error), read_text(path))) from None
+    for warning in list_warnings(config):
+        print(f"warning: {warning}")
+    print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
+    return 0
+
+
+def list_warnings(config: Config) -> list[str]:
+    """What is allowed in the settings, and hardly meant."""
+    warnings = list_notice_warnings(config.notices)
+    if config.completeness.max_wait_seconds < config.completeness.quiet_seconds:
+        warnings.append("completeness.max_wait_seconds is shorter than completeness.quiet_seconds")
+    if 0 < config.storage.clean_below_mib < config.storage.reserve_mib:
+        warnings.append("storage.clean_below_mib is less than storage.reserve_mib: images are refused before any goes")
+    warnings += [
+        f"pull.sources {source.name} sends by C-MOVE, but no [[listener.peers]] entry admits "
+        f"{source.ae_title} at {source.host}"
+        for source in config.pull.sources
+        if source.how == "move" and not admits(config, source)
+    ]
+    return warnings
+
+
+def _show(options: argparse.Namespace) -> int:
+    config, _ = read_config(options)
+    print(show_config(config))
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    config, _ = read_config(options)
+    print(describe_difference(compare_configs(config, load_config(options.file)), str(options.file)))
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    config, store = open_database(options)
+    changes = read_changes(options.changes)
+    changed = change_decision(config, changes)
+    since = datetime.now(UTC) - timedelta(days=options.days)
+    runs, lesions = list(store.decided_runs(since)), list(store.decided_lesions(since))
+    now, then = (replay(runs, settings.thresholds(), lesions) for settings in (config, changed))
+    period = f"the last {options.days:g} days"
+    print(describe_effect(describe_values(config, changed), period, now, then, store.judgments()))
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    _, store = open_database(options)
+    print(describe_state(store.last_settings_line()), describe_history(store.settings_lines()), sep="\n")
+    return 0
+
+
+def read_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Read `decision.key=value` pairs into values by key; UsageError where one is none, or cannot be replayed."""
+    changes: dict[str, Any] = {}
+    for text in texts:
+        key, is_pair, value = (part.strip() for part in text.partition("="))
+        if not is_pair:
+            raise UsageError(f"{text}: write KEY=VALUE, such as decision.min_voxels=300")
+        name = key.removeprefix(HOT)
+        if "." in name:
+            raise UsageError(f"{key}: only the keys of [decision] can be tried on what is stored")
+        if name == "min_probability":
+            raise UsageError(f"{key}: candidates are formed by it; another one takes a new screening of every study")
+        changes[name] = _read_value(value)
+    return changes
+
+
+def describe_values(before: Config, after: Config) -> list[str]:
+    """Say the values that differ, such as "300 instead of 500 voxels"."""
+    told = []
+    for key, value in after.decision.model_dump().items():
+        old = getattr(before.decision, key)
+        if value != old:
+            told.append(
+                f"{value} instead of {old} {_UNITS[key]}" if key in _UNITS else f"{key} {value} instead of {old}"
+            )
+    return told or ["the settings as they are"]
+
+
+def _read_value(text: str) -> Any:
+    """Read a value as config.toml would; what is none there is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

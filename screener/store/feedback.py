@@ -1,0 +1,87 @@
+"""What people's opinions come to for each study, and the decisions on ultrasound: what a replay is judged by."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from screener.journey import Queue
+from screener.store import review_tables as r
+from screener.store import tables as t
+from screener.store.base import Base, thresholds_of
+from screener.store.reviews import Opinion
+from screener.store.ultrasound import lesion_of
+from screener.store.values import LesionLine
+from screener.study import Thresholds
+
+
+class Judgment(StrEnum):
+    """What the reviews of a study come to, of each person's the newest."""
+
+    FINDING = "finding"
+    """A flag was agreed with, or its absence disagreed with."""
+    NO_FINDING = "no finding"
+    """A flag was disagreed with, or its absence agreed with."""
+    DISPUTED = "disputed"
+    """People contradict each other: it counts as neither."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedLesion:
+    """The newest finished ultrasound run of a study, and what its decision rests on."""
+
+    study_id: int
+    thresholds: Thresholds
+    is_flagged: bool
+    lesion: LesionLine
+
+
+class Feedback(Base):
+    """Reading only."""
+
+    def judgments(self) -> dict[int, Judgment]:
+        """Study number to what people say of it, whichever run they spoke of; studies without a review are absent."""
+        query = (
+            sa.select(r.reviews.c.study_id, r.reviews.c.by, r.reviews.c.kind, t.runs.c.is_flagged)
+            .join(t.runs, t.runs.c.id == r.reviews.c.run_id)
+            .where(r.reviews.c.kind.in_([Opinion.AGREE, Opinion.DISAGREE]))
+            .order_by(r.reviews.c.id)
+        )
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+        newest = {(row.study_id, row.by): row.is_flagged == (row.kind == Opinion.AGREE) for row in rows}
+        said: dict[int, set[bool]] = {}
+        for (study_id, _), has_finding in newest.items():
+            said.setdefault(study_id, set()).add(has_finding)
+        return {study_id: _judge(answers) for study_id, answers in said.items()}
+
+    def decided_lesions(self, since: datetime | None = None) -> Iterator[DecidedLesion]:
+        """Yield the newest finished ultrasound run of each study, as `decided_runs` does those of CT."""
+        newest = (
+            sa.select(sa.func.max(t.runs.c.id))
+            .where(t.runs.c.queue == Queue.US, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+            .group_by(t.runs.c.study_id)
+        )
+        query = sa.select(t.runs).where(t.runs.c.id.in_(newest)).order_by(t.runs.c.study_id)
+        if since is not None:
+            query = query.where(t.runs.c.ended_at >= since)
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            with self._begin() as connection:
+                lesion = lesion_of(connection, row.id)
+            if lesion is not None:
+                yield DecidedLesion(
+                    study_id=row.study_id,
+                    thresholds=thresholds_of(row),
+                    is_flagged=row.is_flagged,
+                    lesion=lesion,
+                )
+
+
+def _judge(answers: set[bool]) -> Judgment:
+    if len(answers) > 1:
+        return Judgment.DISPUTED
+    return Judgment.FINDING if answers == {True} else Judgment.NO_FINDING
