@@ -9,7 +9,7 @@ from screener.notice_settings import Person
 from screener.store.values import Hold, OwedNotice
 
 CountTold = Callable[[datetime], int]
-"""Findings that the person was told one by one since then."""
+"""Other findings that the person was told one by one since then."""
 
 
 def find_hold(person: Person, notice: OwedNotice, local: datetime, count_told: CountTold) -> tuple[Hold, str]:

@@ -42,14 +42,14 @@ class NoticeOutbox(Protocol):
     def hold_notice(self, notice_id: int, hold: Hold, sentence: str, *, not_before: datetime, now: datetime) -> None:
         """Let a notice wait for the digest, or for the end of quiet hours."""
 
-    def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime) -> int:
-        """Count the findings that these addresses were told one by one since then."""
+    def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime, notice: OwedNotice) -> int:
+        """Count the findings, but for that of `notice`, that these addresses were told one by one since then."""
 
 
 class DigestOutbox(Protocol):
     """What digests need of the store."""
 
-    def open_digests(self, night: date, now: datetime) -> int:
+    def open_digests(self, night: date, now: datetime, opens_at: datetime | None = None) -> int:
         """Gather what is owed into one digest for each recipient who had none tonight."""
 
     def owed_digests(self, now: datetime, longest_wait: timedelta) -> list[OwedDigest]:
@@ -132,7 +132,7 @@ def send_owed_digests(
     """
     local = now.astimezone()
     if local.time() >= digest_at:
-        store.open_digests(local.date(), now)
+        store.open_digests(local.date(), now, datetime.combine(local.date(), digest_at).astimezone())
     by_name = {channel.name: channel for channel in channels}
     taken = 0
     for listed in store.owed_digests(now, timedelta(seconds=settings.max_retry_seconds)):
@@ -165,7 +165,7 @@ def _is_held(store: NoticeOutbox, notice: OwedNotice, settings: Notices, now: da
         return False
 
     def count_told(since: datetime) -> int:
-        return store.count_told_alone(person.addresses, since)
+        return store.count_told_alone(person.addresses, since, notice)
 
     hold, sentence = find_hold(person, notice, now.astimezone(), count_told)
     if hold is Hold.NONE:

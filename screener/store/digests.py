@@ -10,18 +10,24 @@ from screener.store import tables as t
 from screener.store.base import Base, lock_study
 from screener.store.outbox import is_due, notice_of
 from screener.store.told import mark_told
-from screener.store.values import OwedDigest
+from screener.store.values import Hold, OwedDigest
 
 
 class Digests(Base):
     """One message for many notices."""
 
-    def open_digests(self, night: date, now: datetime) -> int:
+    def open_digests(self, night: date, now: datetime, opens_at: datetime | None = None) -> int:
         """Gather what is owed into one digest per recipient, unless that recipient had one tonight; returns how many.
 
-        From then on its content is fixed: should it go out twice, it is the same message.
+        From then on its content is fixed: should it go out twice, it is the same message. What a scanner has sent
+        since `opens_at`, when today's digests were due, waits for tomorrow's.
         """
-        waiting = (t.notices.c.is_in_digest, t.notices.c.state == "owed", t.notices.c.digest_id.is_(None))
+        waiting = [t.notices.c.is_in_digest, t.notices.c.state == "owed", t.notices.c.digest_id.is_(None)]
+        if opens_at is not None:
+            owed_since = t.notices.c.owed_since
+            is_of_the_day = t.notices.c.hold.in_([Hold.RULE, Hold.LIMIT])
+            # later than now: the clock was set back since
+            waiting.append(sa.or_(~is_of_the_day, owed_since < opens_at, owed_since > now))
         opened = 0
         with self._begin() as connection:
             recipients = connection.execute(

@@ -220,8 +220,11 @@ class Outbox(Base):
                     connection, study_id=row.study_id, run_id=row.run_id, at=now, stage="notice waits", sentence=told
                 )
 
-    def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime) -> int:
-        """Count the findings that these addresses were told one by one from `since` on; one told twice counts once."""
+    def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime, notice: OwedNotice) -> int:
+        """Count the findings that these addresses were told one by one from `since` on, but for that of `notice`.
+
+        One that was told to several of them counts once.
+        """
         told = (t.notices.c.study_id, t.notices.c.finding_key)
         query = sa.select(*told).where(
             sa.tuple_(t.notices.c.channel, t.notices.c.recipient).in_(list(addresses)),
@@ -230,7 +233,8 @@ class Outbox(Base):
             t.notices.c.sent_at >= since,
         )
         with self._begin() as connection:
-            return len(set(connection.execute(query).all()))
+            found = {(row.study_id, row.finding_key) for row in connection.execute(query)}
+        return len(found - {(notice.study_id, notice.finding_key)})
 
 
 def is_due(not_before: sa.Column[datetime], now: datetime, longest_wait: timedelta | None) -> sa.ColumnElement[bool]:

@@ -281,15 +281,29 @@ def test_an_escalation_breaks_the_quiet_and_the_time_for_an_answer_begins_when_s
 def test_what_is_above_the_daily_limit_is_in_the_next_digest_and_none_is_lost(store: Store) -> None:
     person = rule("dr-a", "a@x", daily_limit=2)
     notices, box = settings(rule("r", "a@x"), people=(person,)), Box()
+    numbers = []
     for study in range(1, 6):
-        find(store, notices, Side.LEFT, study=study, now=NOON + study * MINUTE)
+        numbers.append(find(store, notices, Side.LEFT, study=study, now=NOON + study * MINUTE))
         tell(store, notices, box, NOON + study * MINUTE)
-    # The first that is above the limit opens today's digest, for it is noon; the rest wait for tomorrow's.
-    tell(store, notices, box, NOON + timedelta(days=1))
+    tell(store, notices, box, night(23))
+    assert len(box.told) == 2, "what is found after half past six waits for the next morning"
+    assert store.counts().notices_owed == 3
+    tell(store, notices, box, night(6, 31) + timedelta(days=1))
     told = [notice.study_id for _, message in box.told for notice in message.notices]
-    assert sorted(told) == [1, 2, 3, 4, 5]
+    assert sorted(told) == numbers
     assert sum(message.key.startswith("notice") for _, message in box.told) == 2
     assert "the daily limit" in box.told[-1][1].text
+
+
+def test_a_finding_counts_once_for_a_person_with_two_addresses(store: Store) -> None:
+    person = rule("dr-a", "a@x", "pager@x", daily_limit=1)
+    notices, box = settings(rule("r", "a@x", "pager@x"), people=(person,)), Box()
+    for study in (1, 2):
+        find(store, notices, Side.LEFT, study=study, now=NOON + study * MINUTE)
+        tell(store, notices, box, NOON + study * MINUTE)
+    assert box.recipients == ["a@x", "pager@x"]
+    assert {message.notices[0].finding_key for _, message in box.told} == {"left"}
+    assert len({message.notices[0].study_id for _, message in box.told}) == 1
 
 
 def test_a_rule_for_the_digest_tells_once_a_day(store: Store) -> None:
