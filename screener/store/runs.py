@@ -22,6 +22,7 @@ from screener.store.base import (
     settle,
     thresholds_of,
 )
+from screener.store.carry_acknowledgement import carry_acknowledgement
 from screener.store.owe import owe_notices
 from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
@@ -208,6 +209,7 @@ class Runs(Base):
         for result in finding.results:
             connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
         self._supersede_earlier(connection, run)
+        carry_acknowledgement(connection, run, "+".join(finding.places))
         for destination in owed.destinations:
             connection.execute(
                 t.deliveries.insert().values(

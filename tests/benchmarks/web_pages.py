@@ -195,17 +195,15 @@ def main() -> int:
         with TestClient(site, base_url="https://screener.test") as client:
             client.cookies.set(COOKIE, "secret", domain="screener.test")
             measure(client, worklist_paths(options.studies, chance), 16)  # once, so that templates are compiled
-            is_good = all(
-                [
-                    judge(kind, measure(client, paths(options.studies, chance), options.requests), limit)
-                    for kind, paths, limit in (
-                        ("worklist", worklist_paths, WORKLIST_SECONDS),
-                        ("case", case_paths, CASE_SECONDS),
-                    )
-                ]
-            )
+            judged = [
+                judge(kind, measure(client, paths(options.studies, chance), options.requests), limit)
+                for kind, paths, limit in (
+                    ("worklist", worklist_paths, WORKLIST_SECONDS),
+                    ("case", case_paths, CASE_SECONDS),
+                )
+            ]
         store.engine.dispose()
-    return 0 if is_good else 1
+    return 0 if all(judged) else 1
 
 
 def judge(kind: str, taken: list[tuple[float, float, str]], limit: float) -> bool:

@@ -73,6 +73,30 @@ def test_a_finding_that_a_later_run_takes_back_is_in_force_no_more(store: Store)
     assert store.flagged_run(first.study_id) is None
 
 
+def test_the_same_finding_on_more_images_stays_acknowledged(store: Store) -> None:
+    first = screened(store)
+    store.acknowledge(first.run_id, by="alice", how="web", now=START)
+    second = screened(store, 2, voxels=950)
+    standing = store.acknowledgement_of(second.run_id)
+    assert standing is not None
+    assert (standing.by, standing.how, standing.at, standing.run_number) == ("alice", "earlier run", START, 2)
+
+
+def test_a_finding_that_was_gone_in_between_is_news(store: Store) -> None:
+    first = screened(store)
+    store.acknowledge(first.run_id, by="alice", how="web", now=START)
+    screened(store, 2, voxels=100)
+    third = screened(store, 3)
+    assert store.acknowledgement_of(third.run_id) is None
+    assert store.flagged_run(third.study_id) == third.run_id
+
+
+def test_a_finding_that_nobody_acknowledged_is_open_in_the_next_run_too(store: Store) -> None:
+    screened(store)
+    assert store.acknowledgement_of(screened(store, 2).run_id) is None
+    assert store.open_findings() == 1
+
+
 def test_opinions_are_kept_in_order(store: Store) -> None:
     run = screened(store)
     assert store.add_review(run.run_id, Opinion.AGREE, by="alice", text="", now=START)

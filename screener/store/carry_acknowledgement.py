@@ -1,0 +1,32 @@
+"""What a person has taken note of stays so where a later run finds the same again, as it is not told again either."""
+
+import sqlalchemy as sa
+
+from screener.store import review_tables as r
+from screener.store import tables as t
+from screener.store.values import Run
+
+HOW = "earlier run"
+
+
+def carry_acknowledgement(connection: sa.Connection, run: Run, finding: str) -> None:
+    """Let the acknowledgement of the decision before hold for this one, where it flags the same places.
+
+    Not where a person asked for the new run, nor where a run in between found otherwise: then it is news.
+    """
+    if not finding:
+        return
+    before = connection.execute(
+        sa.select(t.runs.c.reprocess_number, r.acknowledgements)
+        .join(r.acknowledgements, r.acknowledgements.c.run_id == t.runs.c.id, isouter=True)
+        .where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number, t.runs.c.is_flagged.is_not(None))
+        .order_by(t.runs.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if before is None or before.finding != finding or before.reprocess_number != run.reprocess_number:
+        return
+    connection.execute(
+        r.acknowledgements.insert().values(
+            study_id=run.study_id, run_id=run.run_id, finding=finding, by=before.by, how=HOW, at=before.at
+        )
+    )
