@@ -133,9 +133,12 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
     kind = "past study" if all(notice.hold is Hold.PAST for notice in digest.notices) else "study"
     counted = _count(len(flagged), kind, kind.replace("study", "studies"))
     links = {notice.notice_id: _links(notice, link, acknowledge) for notice in digest.notices}
+    title, opening = f"findings in {counted}", f"The parotid screener flagged {counted}, gathered for this message."
+    if not flagged:
+        title, opening = "earlier notices withdrawn", "There is no new finding; earlier notices are withdrawn."
     letter = Letter(
-        title=_capitalize(f"findings in {counted}"),
-        opening=(f"The parotid screener flagged {counted}, gathered for this message.",),
+        title=_capitalize(title),
+        opening=(opening,),
         parts=tuple(
             Part(
                 heading=f"Study {notice.study_id}: {summarize(notice)}",
@@ -157,7 +160,7 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
     )
     return Message(
         key=f"digest-{digest.digest_id}",
-        subject=f"Parotid screener: findings in {counted}",
+        subject=f"Parotid screener: {title}",
         text=render_text(letter),
         owed_since=digest.owed_since,
         letter=letter,

@@ -194,7 +194,9 @@ def test_a_finding_that_is_taken_back_while_its_digest_is_on_its_way_is_withdraw
     assert nights.study_report(number).ending is None
     tell_digests(nights, mail, digests.MORNING + timedelta(days=1))
     assert mail.heard(first)[1:] == ["withdrawn"]
-    assert f"study {number}." in mail.taken[-1][0].text
+    message = mail.taken[-1][0]
+    assert f"Study {number}: earlier notice withdrawn" in message.text
+    assert "withdrawn" in message.subject
     assert nights.study_report(number).ending is Ending.DONE
 
 
