@@ -195,6 +195,7 @@ def _add_pages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     password = add_command(deeds, "password", _users_password, "give a person a new password")
     password.add_argument("name", metavar="NAME")
     for command in (add, password):
+        command.allow_abbrev = False  # or --password would be taken, and a secret stand in the shell's history
         command.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password, in one line")
 
 
