@@ -6,6 +6,7 @@ import torch
 
 from workers.models.networks import ALLOWED_NETWORKS, build_network
 from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER, US_DEFAULTS, US_NETWORKS, is_for
+from workers.models.us_weights import answer_in_batches
 
 SEGMENTERS = US_NETWORKS[LESION_SEGMENTER]
 CLASSIFIERS = US_NETWORKS[LESION_CLASSIFIER]
@@ -144,3 +145,16 @@ def test_another_network_is_refused():
     assert "TorchVisionFCModel" not in ALLOWED_NETWORKS
     with pytest.raises(ValueError, match="not one of"):
         build_network({"_target_": "TorchVisionFCModel"})
+
+
+def test_a_picture_and_its_mirror_image_are_answered_alike():
+    """Both networks here look at the left half only."""
+    images = np.random.default_rng(2).uniform(-1, 1, (3, 1, 8, 8)).astype(np.float32)
+    halves = torch.cat([torch.ones(4), torch.zeros(4)])
+    for network in (lambda image: image * halves, lambda image: (image * halves).mean((2, 3))):
+        answer = answer_in_batches(network, images, torch.device("cpu"), 2)
+        mirrored = answer_in_batches(network, np.ascontiguousarray(images[..., ::-1]), torch.device("cpu"), 2)
+        np.testing.assert_allclose(answer, mirrored[..., ::-1] if mirrored.ndim == 3 else mirrored, atol=1e-6)
+        alone = network(torch.from_numpy(images)).sigmoid()[:, 0].numpy()
+        assert answer.shape == alone.shape
+        assert np.abs(answer - alone).max() > 1e-2

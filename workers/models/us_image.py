@@ -13,8 +13,11 @@ from scipy import ndimage
 
 from screener.us_study import Box
 
-US_PREPROCESSING_VERSION: Final = "1"
-"""Raised whenever this module changes what a network sees: it is part of the result identity."""
+US_PREPROCESSING_VERSION: Final = "2"
+"""Raised whenever this module changes what a network sees, or `us_weights.py` what is made of its answers.
+
+It is part of the result identity.
+"""
 
 LESION_MARGIN: Final = 0.25
 """What the classifier sees beside the lesion's rectangle on each side, as a share of its longer side.

@@ -58,12 +58,18 @@ class UsNetwork:
 def answer_in_batches(
     network: torch.nn.Module, images: NDArray[np.float32], device: torch.device, batch: int
 ) -> NDArray[np.float32]:
-    """Return the probabilities of `images` (n, 1, side, side): (n, side, side), or (n,) of a classifier."""
+    """Return the probabilities of `images` (n, 1, side, side): (n, side, side), or (n,) of a classifier.
+
+    Each is the mean of what the network says of an image and of its mirror
+    image: a probe may be held either way around.
+    """
     parts = []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(device)
-            parts.append(network(part).float().sigmoid()[:, 0].cpu().numpy())
+            seen, mirrored = network(part).float().sigmoid()[:, 0], network(part.flip(-1)).float().sigmoid()[:, 0]
+            back = mirrored.flip(-1) if mirrored.ndim == 3 else mirrored
+            parts.append(((seen + back) / 2).cpu().numpy())
     return np.concatenate(parts)
 
 
