@@ -98,7 +98,8 @@ class Clinic:
     def __init__(self, folder: Path, radius_px: float, models: UltrasoundModels | None) -> None:
         config = make_config(
             {"results": {"destinations": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}]},
-             "notices": {"email": {"host": "127.0.0.1", "sender": "a@b.test", "recipients": ["ent@hospital.test"]}}},
+             "notices": {"email": {"host": "127.0.0.1", "sender": "a@b.test", "recipients": ["ent@hospital.test"]}},
+             "models": {} if models else {"us_segmenter": ""}},
             base=folder, environment={},
         )  # fmt: skip
         self.store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
