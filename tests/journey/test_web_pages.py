@@ -58,6 +58,7 @@ def sign_in(room: ReadingRoom, browser, tmp_path: Path) -> Iterator[Callable[...
         page.fill("[name=password]", PASSWORD)
         page.click("button.main")
         page.wait_for_selector(".who")
+        page.wait_for_load_state("load")  # its scripts have begun to listen
         return page
 
     yield sign_in

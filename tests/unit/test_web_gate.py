@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from screener.config import make_config
-from screener.journey import Queue
+from screener.journey import Ending, Queue
 from screener.store import Store, open_store
 from screener.store.web_accounts import Role
 from screener.web.csrf import csrf_token
@@ -23,6 +23,8 @@ from screener.web.sign_in import _own_path
 from screener.web.site import make_site
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, dispatch, finish
+from tests.unit.test_store_ultrasound import claimed as us_claimed
+from tests.unit.test_store_ultrasound import finish as us_finish
 
 PASSWORD = "correct horse battery staple"
 NOW = datetime(2026, 5, 6, 7, 8, tzinfo=UTC)
@@ -200,6 +202,35 @@ def test_looking_is_written_down(client: TestClient, store: Store, flagged: int)
     assert client.get(f"/studies/{flagged}").status_code == 200
     line = store.audit_lines(study_id=flagged)[0]
     assert (line.account, line.action, line.detail) == ("reader", "case", "run 1")
+
+
+def test_an_ultrasound_case_says_what_its_model_has_learned_from(client: TestClient, store: Store) -> None:
+    run, now = us_claimed(store, 1)
+    us_finish(store, run, 0.83, now)
+    enter(client, store, Role.RADIOLOGIST)
+    text = client.get(f"/studies/{run.study_id}").text
+    assert "Malignant" in text
+    assert "from no parotid tumor" in text
+    assert "called malignant from 0.5" in text
+    assert 'id="acknowledge"' in text
+    assert 'id="viewer"' not in text  # no stack of slices
+    assert "ultrasound lesion" in client.get("/").text
+    assert client.get(f"/studies/{run.study_id}/stack.json").status_code == 404
+
+
+@pytest.mark.parametrize("state", ["waiting", "set aside", "failed"])
+def test_a_study_without_a_decision_has_a_page_that_says_so(client: TestClient, store: Store, state: str) -> None:
+    store.record_instance(an_instance(1), START)
+    dispatch(store, START + QUIET)
+    if state != "waiting":
+        run = store.claim_run(Queue.CT, "worker", START + QUIET, LEASE)
+        assert run is not None
+        store.end_run(run, Ending(state), code="why", reason="Too few slices.", now=START + QUIET)
+    enter(client, store, Role.RADIOLOGIST)
+    text = client.get("/studies/1").text
+    assert ("Too few slices." if state != "waiting" else "Nothing has been decided yet.") in text
+    assert "Acknowledge" not in text
+    assert client.get("/studies/1/key-image.png").status_code == 404
 
 
 @pytest.mark.parametrize(

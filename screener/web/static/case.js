@@ -68,6 +68,9 @@ if (viewer) {
     stage.setAttribute("aria-valuemax", stack.slices);
     toMass.hidden = !stack.masses.length;
     note.textContent = "";
+    if (!stack.labels.length) {
+      document.getElementById("legend").textContent = "No outlines: the segmentation of this run is not kept here, or cannot be read.";
+    }
     show(stack.start);
     for (const image of document.querySelectorAll("#planes img")) image.src = image.dataset.src;
   }
