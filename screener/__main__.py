@@ -48,6 +48,7 @@ from screener.pull.backfill import (
     make_order,
 )
 from screener.replay import describe_replay, replay
+from screener.report_commands import add_report_commands
 from screener.settings_commands import add_settings_commands
 from screener.store import BackfillReport, Store
 from screener.store.daemon_lock import is_taken
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("study", metavar="STUDY", help="Study Instance UID, our number, or a refused SOP Instance UID")
 
     add_settings_commands(commands)
+    add_report_commands(commands)
 
     sentence = "fetch past studies from a PACS and screen them by night; without dates, list what was ordered"
     backfill = add_command(commands, "backfill", _backfill, sentence)

@@ -32,6 +32,7 @@ from screener.one_daemon import TAKEN, OneDaemon
 from screener.pull.ask_pacs import Caller, PacsSource
 from screener.pull.backfill import STUDY_BYTES
 from screener.pull.night_list import NightList
+from screener.read_reports import read_new_documents
 from screener.receive import Listener, answer_fetched
 from screener.recover import recover_expired_deliveries, recover_expired_leases
 from screener.run_listeners import ListenerProcesses
@@ -50,6 +51,7 @@ END_SECONDS = 0.2
 """So soon a wish to end is heeded."""
 RECOVER_SECONDS = 2.0
 SETTINGS_SECONDS = 2.0
+REPORTS_SECONDS = 10.0
 CLEAN_SECONDS = 10.0
 EXPIRE_SECONDS = 3600.0
 SWEEP_SECONDS = 86400.0
@@ -160,6 +162,7 @@ class Daemon:
         }
         archive = self.archive
         verbs |= {
+            "reports": (REPORTS_SECONDS, lambda now: read_new_documents(store, config.storage_folder, now)),
             "commitments": (
                 LOOK_SECONDS,
                 lambda now: report_commitments(

@@ -5,7 +5,8 @@
 `intake`, `refusals`, `runs`, `ultrasound`, `hints`, `outbox`, `commitments`, `retention`,
 `worklist`, `digests`, `escalations`, `questions` and `reviews` (its tables in `review_tables`);
 what only the pages need in `web_accounts`, `web_worklist` and `web_case` (`web_tables`); what the
-settings were and what reviews come to in `settings_log` and `feedback` (`govern_tables`).
+settings were and what reviews come to in `settings_log` and `feedback`, what radiology reports say in
+`mentions` (all three in `govern_tables`).
 """
 
 from screener.store.base import LeaseLostError
@@ -16,6 +17,7 @@ from screener.store.escalations import Escalations
 from screener.store.feedback import Feedback
 from screener.store.hints import Hints
 from screener.store.intake import Intake
+from screener.store.mentions import Mentions
 from screener.store.migrate_apart import migrate_in_child
 from screener.store.outbox import Outbox
 from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
@@ -53,7 +55,7 @@ class Notices(Digests, Escalations):
     """What is gathered, and what is passed on."""
 
 
-class Govern(SettingsLog, Feedback):
+class Govern(SettingsLog, Feedback, Mentions):
     """What those who answer for the screener ask and keep."""
 
 

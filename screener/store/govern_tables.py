@@ -36,6 +36,13 @@ mentions = sa.Table(
     sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False),
     sa.Column("verdict", sa.String(16), nullable=False, comment="mentioned, denied, not mentioned or not read"),
     sa.Column("sentence_number", sa.Integer, comment="from 1; null where no sentence speaks of it"),
+    sa.Column(
+        "sides",
+        sa.String(16),
+        nullable=False,
+        server_default="",
+        comment="right, left, left+right; empty where none is told",
+    ),
     sa.Column("source", sa.String(16), nullable=False, comment="file or document"),
     sa.Column("sha256", sa.String(64), nullable=False, comment="of the file or document, which is how it is known"),
     sa.Column("at", Instant, nullable=False),

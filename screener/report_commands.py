@@ -1,0 +1,60 @@
+"""The commands of the radiology reports: take one in, tell what is known, measure the rules."""
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from screener.command_parts import UsageError, add_command, find_study, open_database
+from screener.read_reports import SENTENCES, add_report, describe_measured, measure_rules
+from screener.store.mentions import describe_mention
+
+
+def add_report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Everything below `screener reports`."""
+    sentence = "Whether a radiology report speaks of a parotid mass already."
+    reports = commands.add_parser("reports", help="what radiology reports say of the glands", description=sentence)
+    parts = reports.add_subparsers(required=True, metavar="add|show|measure")
+    sentence = "read a radiology report's text; kept are the answer and the sentence's number, not the text"
+    add = add_command(parts, "add", _add, sentence)
+    add.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    add.add_argument("file", type=Path, metavar="FILE", help="text, in UTF-8 or Windows-1252")
+    show = add_command(parts, "show", _show, "say what the reports of a study come to")
+    show.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    measure = add_command(parts, "measure", _measure, "measure the rules on sentences with known answers")
+    measure.add_argument(
+        "file", type=Path, nargs="?", default=SENTENCES, metavar="CSV", help="columns part, verdict and text"
+    )
+
+
+def _add(options: argparse.Namespace) -> int:
+    _, store = open_database(options)
+    study_id = find_study(store, options.study)
+    try:
+        mention = add_report(store, study_id, options.file.read_bytes(), datetime.now(UTC))
+    except OSError as error:
+        raise UsageError(f"{options.file}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{options.file}: {error}") from None
+    print(f"study {study_id}: {describe_mention(mention) if mention is not None else 'this report was read before'}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    _, store = open_database(options)
+    study_id = find_study(store, options.study)
+    reports = store.read_reports(study_id)
+    print(f"study {study_id}: {len(reports)} report(s) read")
+    for report in reports:
+        print(f"  {report.at.astimezone():%Y-%m-%d %H:%M}  {report.source}: {describe_mention(report.mention)}")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    if not options.file.is_file():
+        raise UsageError(f"{options.file}: no such file; name a CSV with the columns part, verdict and text")
+    try:
+        measured = measure_rules(options.file)
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"{options.file}: not such a CSV ({error})") from None
+    print(describe_measured(measured, is_ours=options.file == SENTENCES))
+    return 0

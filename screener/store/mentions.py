@@ -1,0 +1,117 @@
+"""Whether radiology reports speak of a parotid mass: the answer and the sentence's number, never their text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from screener.mentions import Mention, Verdict
+from screener.sop_classes import WORKSHEETS
+from screener.store import govern_tables as g
+from screener.store import tables as t
+from screener.store.base import Base, add_step, lock_study
+from screener.store.values import Kind
+from screener.study import Side
+
+NOT_READ: Final = "not read"
+"""In place of a verdict: the document is no radiology report, or cannot be read."""
+FILE: Final = "file"
+DOCUMENT: Final = "document"
+STEP: Final = "report"
+"""What a study's history says where a report was read."""
+_WEIGHT: Final = {Verdict.MENTIONED: 2, Verdict.DENIED: 1, Verdict.NOT_MENTIONED: 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadReport:
+    """What one report of a study says."""
+
+    mention: Mention
+    source: str
+    """FILE or DOCUMENT."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDocument:
+    """A document of others that has not been read."""
+
+    study_id: int
+    path: str
+    """Relative to the storage folder."""
+    sha256: str
+    sop_class_uid: str
+
+
+class Mentions(Base):
+    """Reports are read once; what they say adds up."""
+
+    def add_mention(self, study_id: int, mention: Mention | None, *, source: str, sha256: str, now: datetime) -> bool:
+        """Keep what a report says, None where it is none; False where this very text has been read before."""
+        values = {
+            "study_id": study_id,
+            "verdict": mention.verdict if mention is not None else NOT_READ,
+            "sentence_number": mention.sentence_number if mention is not None else None,
+            "sides": "+".join(sorted(mention.sides)) if mention is not None else "",
+            "source": source,
+            "sha256": sha256,
+            "at": now,
+        }
+        with self._begin() as connection:
+            lock_study(connection, study_id)
+            same = sa.and_(g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
+            if connection.execute(sa.select(g.mentions.c.id).where(same)).first() is not None:
+                return False
+            connection.execute(g.mentions.insert().values(values))
+            if mention is not None:
+                sentence = describe_mention(mention)
+                add_step(connection, study_id=study_id, run_id=None, at=now, stage=STEP, sentence=sentence)
+        return True
+
+    def read_reports(self, study_id: int) -> Sequence[ReadReport]:
+        """What each report of a study says, oldest first."""
+        mine = (g.mentions.c.study_id == study_id, g.mentions.c.verdict != NOT_READ)
+        with self._begin() as connection:
+            rows = connection.execute(g.mentions.select().where(*mine).order_by(g.mentions.c.id)).all()
+        return [ReadReport(mention=_mention(row), source=row.source, at=row.at) for row in rows]
+
+    def mention_of(self, study_id: int) -> Mention | None:
+        """What the reports of a study say together; None where none was read.
+
+        A mention outweighs a denial, that one a report which says nothing; of equal ones the newest counts.
+        """
+        reports = self.read_reports(study_id)
+        return max(reversed(reports), key=lambda each: _WEIGHT[each.mention.verdict]).mention if reports else None
+
+    def new_documents(self, limit: int = 50) -> Sequence[NewDocument]:
+        """Structured reports of others that have not been read and are still there, oldest first."""
+        known = sa.exists().where(
+            g.mentions.c.study_id == t.instances.c.study_id, g.mentions.c.sha256 == t.instances.c.sha256
+        )
+        query = (
+            sa.select(t.instances.c.study_id, t.instances.c.path, t.instances.c.sha256, t.instances.c.sop_class_uid)
+            .where(t.instances.c.kind == Kind.DOCUMENT, t.instances.c.sop_class_uid.in_(list(WORKSHEETS)))
+            .where(t.instances.c.expired_at.is_(None), ~known)
+            .order_by(t.instances.c.id)
+            .limit(limit)
+        )
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+        return [NewDocument(**row._mapping) for row in rows]
+
+
+def describe_mention(mention: Mention) -> str:
+    """Say it in words that name nobody."""
+    sides = " and ".join(sorted(mention.sides, reverse=True))
+    where = f" ({sides})" if sides else ""
+    if mention.verdict is Verdict.NOT_MENTIONED:
+        return "the radiology report does not speak of a parotid mass"
+    said = "mentions" if mention.verdict is Verdict.MENTIONED else "denies"
+    return f"the radiology report {said} a parotid mass{where}, sentence {mention.sentence_number}"
+
+
+def _mention(row: sa.Row[Any]) -> Mention:
+    sides = frozenset(Side(side) for side in row.sides.split("+") if side)
+    return Mention(verdict=Verdict(row.verdict), sentence_number=row.sentence_number, sides=sides)
