@@ -21,6 +21,9 @@ _PLANES_KEPT: Final = 16
 Window = Annotated[str, Query(pattern="^(soft|bone|wide)$")]
 _planes: OrderedDict[tuple[object, ...], tuple[bytes, bytes]] = OrderedDict()
 _planes_lock = Lock()
+_noted: OrderedDict[tuple[int, int], None] = OrderedDict()
+"""(session, study) whose images the audit trail tells already; a process that starts anew tells them again."""
+_NOTED_KEPT: Final = 10_000
 
 
 def show_key_image(request: Request, study_id: int) -> Response:
@@ -93,12 +96,24 @@ def show_plane(
 
 
 def _decided(visit: Visit, study_id: int) -> RunReport:
-    """The run whose decision is in force."""
+    """The run whose decision is in force; the first picture of it that a session asks for is written down."""
+    _note(visit, study_id)
     report = read_report(visit, study_id)
     decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
     if not decided:
         raise RefusedError(404, "Nothing has been decided of this study: there is nothing to show yet.")
     return decided[-1]
+
+
+def _note(visit: Visit, study_id: int) -> None:
+    key = (visit.session.session_id if visit.session is not None else 0, study_id)
+    with _planes_lock:
+        is_new = key not in _noted
+        _noted[key] = None
+        while len(_noted) > _NOTED_KEPT:
+            _noted.popitem(last=False)
+    if is_new:
+        visit.audit("images", study_id)
 
 
 def _read_stack(visit: Visit, study_id: int, run: RunReport) -> Stack:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -216,6 +217,16 @@ def test_an_ultrasound_case_says_what_its_model_has_learned_from(client: TestCli
     assert 'id="viewer"' not in text  # no stack of slices
     assert "ultrasound lesion" in client.get("/").text
     assert client.get(f"/studies/{run.study_id}/stack.json").status_code == 404
+
+
+def test_whoever_asks_for_the_pictures_alone_is_written_down_once(
+    client: TestClient, store: Store, flagged: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screener.web.show_images._noted", OrderedDict())
+    enter(client, store, Role.READER)
+    for path in ("slices/0.png", "slices/1.png", "key-image.png"):
+        client.get(f"/studies/{flagged}/{path}")
+    assert [line.action for line in store.audit_lines(study_id=flagged)] == ["images"]
 
 
 @pytest.mark.parametrize("state", ["waiting", "set aside", "failed"])
