@@ -47,6 +47,7 @@ from screener.pull.backfill import (
     describe_stop,
     make_order,
 )
+from screener.quality_commands import add_quality_commands
 from screener.replay import describe_replay, replay
 from screener.report_commands import add_report_commands
 from screener.settings_commands import add_settings_commands
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_settings_commands(commands)
     add_report_commands(commands)
+    add_quality_commands(commands)
 
     sentence = "fetch past studies from a PACS and screen them by night; without dates, list what was ordered"
     backfill = add_command(commands, "backfill", _backfill, sentence)

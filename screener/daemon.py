@@ -24,6 +24,7 @@ from screener.dispatch import send_hints
 from screener.escalate import escalate_unacknowledged
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
+from screener.know_scanners import know_new_scanners
 from screener.link_notices import make_linker
 from screener.link_secret import load_link_secret
 from screener.notice_settings import Notices
@@ -162,6 +163,7 @@ class Daemon:
         }
         archive = self.archive
         verbs |= {
+            "scanners": (REPORTS_SECONDS, lambda now: know_new_scanners(store, config.storage_folder, now)),
             "reports": (REPORTS_SECONDS, lambda now: read_new_documents(store, config.storage_folder, now)),
             "commitments": (
                 LOOK_SECONDS,

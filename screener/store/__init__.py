@@ -6,7 +6,7 @@
 `worklist`, `digests`, `escalations`, `questions` and `reviews` (its tables in `review_tables`);
 what only the pages need in `web_accounts`, `web_worklist` and `web_case` (`web_tables`); what the
 settings were and what reviews come to in `settings_log` and `feedback`, what radiology reports say in
-`mentions` (all three in `govern_tables`).
+`mentions`, what quality is counted from in `quality` (all of them in `govern_tables`).
 """
 
 from screener.store.base import LeaseLostError
@@ -21,6 +21,7 @@ from screener.store.mentions import Mentions
 from screener.store.migrate_apart import migrate_in_child
 from screener.store.outbox import Outbox
 from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
+from screener.store.quality import Quality
 from screener.store.questions import Questions
 from screener.store.refusals import Refusals
 from screener.store.retention import Retention
@@ -55,7 +56,7 @@ class Notices(Digests, Escalations):
     """What is gathered, and what is passed on."""
 
 
-class Govern(SettingsLog, Feedback, Mentions):
+class Govern(SettingsLog, Feedback, Mentions, Quality):
     """What those who answer for the screener ask and keep."""
 
 

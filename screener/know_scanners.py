@@ -1,0 +1,39 @@
+"""Find out what made the images of each study, a few at a time, while the files are there."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pydicom
+
+from screener.read_header import NOT_READABLE
+from screener.store import Store
+from screener.store.quality import Scanner
+
+AT_ONCE: Final = 50
+NEW: Final = timedelta(days=7)
+"""Of older studies it is not asked any more: their files may have gone."""
+_KEYWORDS: Final = {"station": "StationName", "manufacturer": "Manufacturer", "model": "ManufacturerModelName"}
+
+
+def know_new_scanners(store: Store, folder: Path, now: datetime) -> int:
+    """Read the new studies that nobody has looked at; returns how many. `folder` is the storage folder."""
+    found = store.studies_without_scanner(now - NEW, AT_ONCE)
+    for study_id, path in found:
+        store.record_scanner(study_id, read_scanner(folder / path))
+    return len(found)
+
+
+def read_scanner(path: Path) -> Scanner:
+    """Read what made an archived image; whatever cannot be read is empty. None of it is about the patient."""
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS.values()))
+        texts = {name: _tidy(str(ds.get(keyword) or "")) for name, keyword in _KEYWORDS.items()}
+    except NOT_READABLE:
+        return Scanner()
+    return Scanner(**texts)
+
+
+def _tidy(text: str) -> str:
+    """Keep what can be printed, with single spaces."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

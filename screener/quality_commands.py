@@ -1,0 +1,36 @@
+"""The commands of quality: what the reviews say, and the reviewed cases as data."""
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from screener.command_parts import add_command, open_database
+from screener.explain import tell_local
+from screener.performance import SILENT_AFTER, describe_performance, measure_performance
+
+DAYS: Final = 90.0
+
+
+def add_quality_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`screener performance` and `screener export-feedback`."""
+    sentence = "say what reviews come to by month, how fast studies are read, and which scanner drifts or is silent"
+    performance = add_command(commands, "performance", _performance, sentence)
+    performance.add_argument("--days", type=float, default=DAYS, help="of so many days (default: %(default)g)")
+    performance.add_argument(
+        "--silent-after",
+        type=float,
+        default=SILENT_AFTER,
+        metavar="TIMES",
+        help="its usual gap that a scanner may be silent (default: %(default)g)",
+    )
+
+
+def _performance(options: argparse.Namespace) -> int:
+    _, store = open_database(options)
+    now = datetime.now(UTC)
+    rows = store.quality_rows(now - timedelta(days=options.days))
+    performance = measure_performance(
+        rows, store.judgments(), now, days=options.days, silent_after=options.silent_after
+    )
+    print(tell_local(describe_performance(performance)))
+    return 1 if performance.alarms else 0
