@@ -2,10 +2,13 @@
 
 import argparse
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
-from screener.command_parts import add_command, open_database
+from screener.command_parts import UsageError, add_command, open_database
 from screener.explain import tell_local
+from screener.export_feedback import describe_export, export_feedback
+from screener.outcomes import NeedsPerson
 from screener.performance import SILENT_AFTER, describe_performance, measure_performance
 
 DAYS: Final = 90.0
@@ -23,6 +26,9 @@ def add_quality_commands(commands: "argparse._SubParsersAction[argparse.Argument
         metavar="TIMES",
         help="its usual gap that a scanner may be silent (default: %(default)g)",
     )
+    sentence = "copy reviewed CT studies into a folder of cases to train on and judge by; they name the patients"
+    export = add_command(commands, "export-feedback", _export_feedback, sentence)
+    export.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
 
 
 def _performance(options: argparse.Namespace) -> int:
@@ -34,3 +40,13 @@ def _performance(options: argparse.Namespace) -> int:
     )
     print(tell_local(describe_performance(performance)))
     return 1 if performance.alarms else 0
+
+
+def _export_feedback(options: argparse.Namespace) -> int:
+    config, store = open_database(options)
+    try:
+        exported = export_feedback(store, config.storage_folder, options.folder)
+    except NeedsPerson as outcome:
+        raise UsageError(outcome.reason) from None
+    print(describe_export(exported))
+    return 0

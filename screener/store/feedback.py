@@ -38,6 +38,18 @@ class DecidedLesion:
     lesion: LesionLine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewedRun:
+    """The newest finished CT run of a study that people have reviewed."""
+
+    study_id: int
+    number: int
+    is_flagged: bool
+    series_instance_uid: str
+    """Of the series that was screened."""
+    judgment: Judgment
+
+
 class Feedback(Base):
     """Reading only."""
 
@@ -56,6 +68,26 @@ class Feedback(Base):
         for (study_id, _), has_finding in newest.items():
             said.setdefault(study_id, set()).add(has_finding)
         return {study_id: _judge(answers) for study_id, answers in said.items()}
+
+    def reviewed_runs(self) -> list[ReviewedRun]:
+        """The newest finished CT run of each study that somebody has agreed or disagreed with, by study number."""
+        judgments = self.judgments()
+        newest = (
+            sa.select(sa.func.max(t.runs.c.id))
+            .where(t.runs.c.queue == Queue.CT, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+            .group_by(t.runs.c.study_id)
+        )
+        query = (
+            sa.select(t.runs.c.study_id, t.runs.c.number, t.runs.c.is_flagged, t.series_choices.c.series_instance_uid)
+            .join(t.series_choices, t.series_choices.c.run_id == t.runs.c.id)
+            .where(t.runs.c.id.in_(newest), t.series_choices.c.is_chosen)
+            .order_by(t.runs.c.study_id)
+        )
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+        return [
+            ReviewedRun(**row._mapping, judgment=judgments[row.study_id]) for row in rows if row.study_id in judgments
+        ]
 
     def decided_lesions(self, since: datetime | None = None) -> Iterator[DecidedLesion]:
         """Yield the newest finished ultrasound run of each study, as `decided_runs` does those of CT."""
