@@ -8,10 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import pydicom
-
-from screener.read_header import NOT_READABLE
-
 ELEMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "institutions": ("InstitutionName",),
     "departments": ("InstitutionalDepartmentName", "RequestingService"),
@@ -25,6 +21,10 @@ Origin = Mapping[str, tuple[str, ...]]
 
 def read_origin(path: Path) -> Origin:
     """Read a file that the archive wrote; whatever in it cannot be read is absent."""
+    import pydicom  # here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py)
+
+    from screener.read_header import NOT_READABLE
+
     keywords = [keyword for several in ELEMENTS.values() for keyword in several]
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)

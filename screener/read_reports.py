@@ -6,17 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
-
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import BasicTextSRStorage
+from typing import TYPE_CHECKING, Final
 
 from screener.mentions import Mention, Verdict, read_report
 from screener.proportion import describe_share
-from screener.read_header import NOT_READABLE
 from screener.store import Store
 from screener.store.mentions import DOCUMENT, FILE
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 MOST_BYTES: Final = 1 << 20
 """No radiology report is longer; what is, is something else."""
@@ -72,19 +70,24 @@ def read_document(path: Path) -> str:
 
     Report titles are LOINC codes (PS3.16 CID 7000); worksheets and measurements have DICOM's own.
     """
+    import pydicom  # here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py)
+    from pydicom.uid import BasicTextSRStorage
+
+    from screener.read_header import NOT_READABLE
+
     try:
         ds = pydicom.dcmread(path)
-        title = ds.get("ConceptNameCodeSequence") or [Dataset()]
-        is_report = ds.SOPClassUID == BasicTextSRStorage or title[0].get("CodingSchemeDesignator") == "LN"
+        titles = ds.get("ConceptNameCodeSequence") or [{}]
+        is_report = ds.SOPClassUID == BasicTextSRStorage or titles[0].get("CodingSchemeDesignator") == "LN"
         return "\n".join(_list_texts(ds)) if is_report else ""
     except NOT_READABLE:
         return ""
 
 
-def _list_texts(ds: Dataset) -> Iterator[str]:
+def _list_texts(ds: "Dataset") -> Iterator[str]:
     """Yield headings and texts in their order, each paragraph apart."""
     for item in ds.get("ContentSequence") or []:
-        names = item.get("ConceptNameCodeSequence") or [Dataset()]
+        names = item.get("ConceptNameCodeSequence") or [{}]
         name = str(names[0].get("CodeMeaning") or "").strip()
         kind = item.get("ValueType")
         if kind == "CONTAINER":
