@@ -14,6 +14,7 @@ from screener.config import ConfigError, check_bundles, make_config
 from screener.outcomes import NeedsPerson
 from screener.us_study import Answer
 from tests.unit.test_screen_us import Clinic, a_lesion, models_with
+from workers.bench import load_ultrasound_models
 from workers.models.fusion_machine import (
     COMPONENT,
     IMAGE,
@@ -123,3 +124,14 @@ def test_the_settings_name_the_fusion_that_decides(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"models\.us_fusion: there is no bundle none_such"):
         check_bundles(config)
+
+
+def test_the_shipped_fusion_fits_the_shipped_classifier_and_makes_other_results(tmp_path: Path) -> None:
+    named = {"us_segmenter": "us_lesion_segmenter", "us_classifier": "us_lesion_classifier", "device": "cpu"}
+    image = load_ultrasound_models(make_config({"models": named}, base=tmp_path, environment={}))
+    asked = {"us_decides": "fusion", "us_fusion": "us_fusion"}
+    fused = load_ultrasound_models(make_config({"models": named | asked}, base=tmp_path, environment={}))
+    assert image.fusion is None
+    assert fused.fusion is not None
+    assert fused.identity.device_uid != image.identity.device_uid
+    assert fuse_features(a_lesion(), 0.9, fused.fusion) != fuse_features(a_lesion(), 0.1, fused.fusion)

@@ -36,7 +36,9 @@ def describe_fusion(
         "name": "Ultrasound fusion",
         "task": "Benign or malignant: radiomics, deep features and the image model's score of a lesion",
         "description": f"Features of a lesion on B-mode ultrasound, rated together by one classifier ({name}).",
-        "data_source": describe_us_data({"sources": sources if training == "all sources" else [decides]}),
+        "data_source": describe_us_data(
+            {"sources": sources if training == "all sources" else [decides], "pretrained": True}
+        ),
         "lesions": counts,
         "chosen": {"learned_from": training, "features": kind, "classifier": name, "by_auc_within": decides},
         "calibrated_on": decides,
@@ -92,7 +94,7 @@ def tell_all(about: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> s
         f"of five-fold cross-validation over groups within {chosen['by_auc_within']}, every fold with a selection of "
         f"its own. Being the best of several, that figure flatters it; the test part's does not. Probabilities are "
         f"calibrated (Platt) on the same folds for the share of malignant lesions in {about['calibrated_on']}; their "
-        f"expected calibration error there is {about['calibration_error']:g}.",
+        f"expected calibration error there is {about['calibration_error']:g}, of the lesions by which they were set.",
         "Histogram gradient boosting stands for XGBoost, gradient boosting for LightGBM.",
     ]
     for name, rows in tables.items():
