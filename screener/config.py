@@ -418,6 +418,12 @@ class Config(Section):
     log: Log = Field(default_factory=Log)
     """What is logged."""
     _base: Path = PrivateAttr(default_factory=Path.cwd)
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """Absolute path of the config.toml that the settings were read from; None where it was none."""
+        return self._file
 
     def resolve(self, path: str) -> Path:
         """Absolute path of a file that the settings name relative to config.toml."""
@@ -519,9 +525,11 @@ def parse_config(text: str, path: Path, environment: Mapping[str, str] = os.envi
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
-        return make_config(tables, base=path.resolve().parent, environment=environment)
+        config = make_config(tables, base=path.resolve().parent, environment=environment)
     except ConfigError as error:
         raise ConfigError(add_lines(str(error), text)) from None
+    config._file = path.absolute()
+    return config
 
 
 def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[str, str]) -> Config:

@@ -1,25 +1,20 @@
 """The commands of the settings: check, show, diff, replay and history."""
 
 import argparse
-import tomllib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from screener.command_parts import UsageError, add_command, open_database, read_config
-from screener.config import Config, ConfigError, change_decision, check_bundles, load_config, read_text
+from screener.config import Config, ConfigError, check_bundles, load_config, read_text
 from screener.describe_settings import describe_difference, describe_history, describe_state
 from screener.find_lines import add_lines
 from screener.list_notices import list_notice_warnings
 from screener.pull.backfill import admits
-from screener.replay import describe_effect, replay
 from screener.show_config import HOT, compare_configs, show_config
 from screener.tls import make_listener_tls, make_web_tls
-
-DAYS: Final = 90.0
-_UNITS: Final = {"min_voxels": "voxels"}
-"""Keys of [decision] whose unit says more than their name."""
+from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
 
 
 def add_settings_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -85,12 +80,7 @@ def _diff(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     config, store = open_database(options)
     changes = read_changes(options.changes)
-    changed = change_decision(config, changes)
-    since = datetime.now(UTC) - timedelta(days=options.days)
-    runs, lesions = list(store.decided_runs(since)), list(store.decided_lesions(since))
-    now, then = (replay(runs, settings.thresholds(), lesions) for settings in (config, changed))
-    period = f"the last {options.days:g} days"
-    print(describe_effect(describe_values(config, changed), period, now, then, store.judgments()))
+    print(try_settings(store, config, changes, datetime.now(UTC), days=options.days).text)
     return 0
 
 
@@ -110,27 +100,7 @@ def read_changes(texts: Sequence[str]) -> dict[str, Any]:
         name = key.removeprefix(HOT)
         if "." in name:
             raise UsageError(f"{key}: only the keys of [decision] can be tried on what is stored")
-        if name == "min_probability":
+        if name == NOT_REPLAYED:
             raise UsageError(f"{key}: candidates are formed by it; another one takes a new screening of every study")
-        changes[name] = _read_value(value)
+        changes[name] = read_value(value)
     return changes
-
-
-def describe_values(before: Config, after: Config) -> list[str]:
-    """Say the values that differ, such as "300 instead of 500 voxels"."""
-    told = []
-    for key, value in after.decision.model_dump().items():
-        old = getattr(before.decision, key)
-        if value != old:
-            told.append(
-                f"{value} instead of {old} {_UNITS[key]}" if key in _UNITS else f"{key} {value} instead of {old}"
-            )
-    return told or ["the settings as they are"]
-
-
-def _read_value(text: str) -> Any:
-    """Read a value as config.toml would; what is none there is text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

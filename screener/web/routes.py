@@ -11,7 +11,9 @@ from screener.web.acknowledge import do_acknowledge_link, show_acknowledge
 from screener.web.review_case import do_acknowledge, do_review
 from screener.web.show_case import show_case
 from screener.web.show_images import show_key_image, show_outline, show_plane, show_slice, show_stack
+from screener.web.show_quality import show_quality
 from screener.web.show_system import show_audit, show_system
+from screener.web.show_thresholds import do_change_thresholds, show_thresholds
 from screener.web.show_worklist import show_worklist, show_worklist_state
 from screener.web.sign_in import do_sign_in, do_sign_out, show_sign_in
 
@@ -45,5 +47,8 @@ ROUTES: Final = (
     Route("POST", "/studies/{study_id}/acknowledge", Role.RADIOLOGIST, do_acknowledge),
     Route("POST", "/studies/{study_id}/review", Role.RADIOLOGIST, do_review),
     Route("GET", "/system", Role.READER, show_system),
+    Route("GET", "/quality", Role.READER, show_quality),
+    Route("GET", "/thresholds", Role.ADMINISTRATOR, show_thresholds),
+    Route("POST", "/thresholds", Role.ADMINISTRATOR, do_change_thresholds),
     Route("GET", "/audit", Role.ADMINISTRATOR, show_audit),
 )

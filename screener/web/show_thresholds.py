@@ -1,0 +1,145 @@
+"""The decision settings: what is in force, what others would have done, and the change of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, get_args
+
+from fastapi import Form, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from screener.change_setting import change_settings, digest_text
+from screener.config import Config, ConfigError, Decision, parse_config, read_text
+from screener.describe_allowed import describe_allowed
+from screener.show_config import HOT
+from screener.try_settings import DAYS, NOT_REPLAYED, Trial, read_value, try_settings
+from screener.web.gate import RefusedError
+from screener.web.visit import Visit, visit_of
+
+MOST_DAYS: Final = 3660.0
+ACTION: Final = "threshold"
+"""What the audit trail calls a change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """One key of [decision] as the page shows it."""
+
+    key: str
+    sentence: str
+    allowed: str
+    value: Any
+    """As config.toml holds it."""
+    in_force: Any
+    """As the daemon decides by it; None where no daemon has told yet."""
+    tried: Any
+    """What the form holds."""
+    choices: tuple[str, ...]
+    """Where only a few words are allowed; empty otherwise."""
+    is_replayed: bool
+    """False: another value takes a new screening of every study."""
+
+
+def show_thresholds(request: Request, days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = DAYS) -> Response:
+    """The values with what they mean and, where the form asks for other ones, what these would have done."""
+    visit = visit_of(request)
+    config, text, problem = _read_file(visit)
+    changes = _read_changes(request.query_params, config)
+    trial, refusal = _try(visit, config, changes, days)
+    state = visit.site.reader.last_settings_line()
+    in_force = {key: json.loads(value) for key, value in state.settings.items()} if state is not None else {}
+    values: dict[str, object] = {
+        "thresholds": [_describe(key, config, in_force, changes) for key in Decision.model_fields],
+        "trial": trial,
+        "changes": json.dumps(changes),
+        "refusal": refusal,
+        "days": days,
+        "file_sha256": digest_text(text),
+        "problem": problem,
+        "state": state,
+        "file_revision": config.thresholds().config_revision,
+        "history": visit.site.reader.settings_lines(),
+    }
+    return visit.page("thresholds.html", values)
+
+
+def do_change_thresholds(
+    request: Request,
+    file_sha256: Annotated[str, Form(max_length=64)],
+    changes: Annotated[str, Form(max_length=2000)],
+) -> Response:
+    """Write values into config.toml; the daemon takes them over by itself. `changes` is a JSON object by key."""
+    visit = visit_of(request)
+    wanted = _read_wanted(changes)
+    config, _, problem = _read_file(visit)
+    if problem or config.file is None:
+        raise RefusedError(409, f"Nothing was changed: config.toml is wrong. {problem}")
+    try:
+        changed = change_settings(config.file, wanted, file_sha256=file_sha256)
+    except ConfigError as error:
+        raise RefusedError(409, f"Nothing was changed. {error}") from None
+    told = ", ".join(f"{key} {getattr(config.decision, key)} -> {value}" for key, value in wanted.items())
+    visit.audit(ACTION, detail=f"{told}; revision {changed.thresholds().config_revision}")
+    return RedirectResponse("/thresholds", status_code=303)
+
+
+def _try(visit: Visit, config: Config, changes: Mapping[str, Any], days: float) -> tuple[Trial | None, str]:
+    """Replay the changes; the sentence says why they cannot be."""
+    if not changes:
+        return None, ""
+    try:
+        return try_settings(visit.site.reader, config, changes, visit.site.clock(), days=days), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def _read_file(visit: Visit) -> tuple[Config, str, str]:
+    """Read config.toml as it is now: settings, text and what is wrong with it; then the settings of this process."""
+    config = visit.site.config
+    if config.file is None:
+        return config, "", "these pages do not know from which file their settings came"
+    text = ""
+    try:
+        text = read_text(config.file)
+        return parse_config(text, config.file), text, ""
+    except ConfigError as error:
+        return config, text, str(error)
+
+
+def _read_changes(given: Mapping[str, str], config: Config) -> dict[str, Any]:
+    """Read what a form asks for, as far as it differs from the file; whether it is allowed is judged later."""
+    values = {
+        key: read_value(given[key].strip())
+        for key in Decision.model_fields
+        if key != NOT_REPLAYED and given.get(key, "").strip()
+    }
+    return {key: value for key, value in values.items() if value != getattr(config.decision, key)}
+
+
+def _read_wanted(changes: str) -> dict[str, Any]:
+    """Read what a form orders; refused where it is nothing that the page has offered."""
+    try:
+        wanted = json.loads(changes)
+    except (ValueError, RecursionError):
+        wanted = None
+    if not isinstance(wanted, dict) or not wanted or not set(wanted) <= set(Decision.model_fields) - {NOT_REPLAYED}:
+        raise RefusedError(400, "This is no change of a threshold.")
+    if not all(isinstance(value, (int, float, str)) for value in wanted.values()):
+        raise RefusedError(400, "This is no change of a threshold.")
+    return wanted
+
+
+def _describe(key: str, config: Config, in_force: Mapping[str, Any], changes: Mapping[str, Any]) -> Threshold:
+    field = Decision.model_fields[key]
+    value = getattr(config.decision, key)
+    is_word = isinstance(value, str)
+    return Threshold(
+        key=key,
+        sentence=field.description or "",
+        allowed=describe_allowed(Config, ("decision", key)),
+        value=value,
+        in_force=in_force.get(f"{HOT}{key}"),
+        tried=changes.get(key, value),
+        choices=tuple(str(word) for word in get_args(field.annotation)) if is_word else (),
+        is_replayed=key != NOT_REPLAYED,
+    )

@@ -1,0 +1,165 @@
+"""The pages on which an administrator tries and changes a threshold, and everybody sees the quality."""
+
+import html
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from screener.config import load_config
+from screener.store import Store
+from screener.store.reviews import Opinion
+from screener.store.web_accounts import Role
+from screener.watch_config import SettingsInForce
+from screener.web.csrf import csrf_token
+from screener.web.gate import COOKIE, digest_token
+from screener.web.site import make_site
+from tests.unit.test_replay_all import mass, open_fast, review, screen_all
+
+FILE = "# ours\n[storage]\nfolder = '.'\n[decision]\nmin_voxels = 500 # 10 mm\n"
+HTML = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_fast(tmp_path)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def client(store: Store, path: Path) -> TestClient:
+    site = make_site(load_config(path, {}), store, lambda: datetime.now(UTC))
+    return TestClient(site, base_url="https://screener.test", follow_redirects=False, headers=HTML)
+
+
+def enter(client: TestClient, store: Store, role: Role = Role.ADMINISTRATOR) -> None:
+    now = datetime.now(UTC)
+    store.add_account(role.value, role, "", now)
+    account = store.find_account(role.value)
+    assert account is not None
+    store.begin_session(account.account_id, digest_token(role), now, now + timedelta(hours=1))
+    client.cookies.set(COOKIE, role, domain="screener.test")
+
+
+def hidden(page: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page.partition('id="trial"')[2])
+    assert found is not None, name
+    return html.unescape(found[1])
+
+
+def post(client: TestClient, **data: str) -> int:
+    return client.post("/thresholds", data={"csrf_token": csrf_token(Role.ADMINISTRATOR)} | data).status_code
+
+
+def test_a_threshold_is_tried_then_changed_then_in_force(client: TestClient, store: Store, path: Path) -> None:
+    daemon = SettingsInForce(load_config(path, {}), path, store, {})
+    daemon.begin(datetime.now(UTC))
+    (right, missed) = screen_all(store, [mass(900), mass(350)])
+    review(store, right, Opinion.AGREE)
+    review(store, missed, Opinion.DISAGREE)
+    enter(client, store)
+    page = client.get("/thresholds?min_voxels=300").text
+    assert "with 300 instead of 500 voxels, the last 90 days would have sent 2 notices instead of 1" in page
+    assert path.read_text(encoding="utf-8") == FILE
+    data = {name: hidden(page, name) for name in ("csrf_token", "file_sha256", "changes")}
+    assert client.post("/thresholds", data=data).status_code == 303
+    assert path.read_text(encoding="utf-8") == FILE.replace("500", "300")
+    assert (store.audit_lines()[0].action, store.audit_lines()[0].account) == ("threshold", "administrator")
+    assert "min_voxels 500 -&gt; 300" in client.get("/audit").text
+    waiting = client.get("/thresholds").text
+    assert "which the daemon takes over within seconds" in waiting
+    assert "In force: 500." in waiting
+    for _ in range(2):
+        daemon.watch(datetime.now(UTC))
+    assert daemon.thresholds().min_voxels == 300
+    taken = client.get("/thresholds").text
+    assert "In force: 500." not in taken
+    assert f"Revision <strong>{daemon.thresholds().config_revision}</strong> is in force" in taken
+    assert "decision.min_voxels: 500 → 300" in taken
+
+
+@pytest.mark.parametrize("role", [Role.READER, Role.RADIOLOGIST])
+def test_only_an_administrator_sees_and_changes_thresholds(
+    client: TestClient, store: Store, path: Path, role: Role
+) -> None:
+    enter(client, store, role)
+    assert client.get("/thresholds").status_code == 403
+    data = {"csrf_token": csrf_token(role), "file_sha256": "", "changes": '{"min_voxels": 300}'}
+    assert client.post("/thresholds", data=data).status_code == 403
+    assert path.read_text(encoding="utf-8") == FILE
+    assert 'href="/thresholds"' not in client.get("/quality").text
+
+
+def test_a_value_that_is_not_allowed_is_refused_with_its_range(client: TestClient, store: Store) -> None:
+    enter(client, store)
+    page = client.get("/thresholds?min_voxels=3").text
+    assert "decision.min_voxels: 3 is not allowed, only a whole number, at least 30" in page
+    assert 'id="trial"' not in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ('{"min_voxels": 3}', 409),
+        ('{"min_voxels": [3]}', 400),
+        ('{"min_probability": 0.4}', 400),
+        ('{"folder": "x"}', 400),
+        ("{}", 400),
+        ("[" * 900, 400),
+        ("min_voxels=300", 400),
+    ],
+)
+def test_a_forged_form_changes_nothing(client: TestClient, store: Store, path: Path, changes: str, status: int) -> None:
+    enter(client, store)
+    sha256 = hidden(client.get("/thresholds?min_voxels=300").text, "file_sha256")
+    assert post(client, file_sha256=sha256, changes=changes) == status
+    assert path.read_text(encoding="utf-8") == FILE
+    assert all(line.action != "threshold" for line in store.audit_lines())
+
+
+def test_a_file_that_was_changed_meanwhile_is_left_alone(client: TestClient, store: Store, path: Path) -> None:
+    enter(client, store)
+    sha256 = hidden(client.get("/thresholds?min_voxels=300").text, "file_sha256")
+    path.write_text(FILE + "gamma = 3\n", encoding="utf-8")
+    assert post(client, file_sha256=sha256, changes='{"min_voxels": 300}') == 409
+    assert path.read_text(encoding="utf-8") == FILE + "gamma = 3\n"
+
+
+def test_a_wrong_file_is_said_and_not_written_over(client: TestClient, store: Store, path: Path) -> None:
+    enter(client, store)
+    path.write_text("[decision]\nmin_voxels = 3\n", encoding="utf-8")
+    page = client.get("/thresholds").text
+    assert "config.toml is wrong: the last good settings stay in force" in page
+    assert "(line 2)" in page
+    assert post(client, file_sha256="0", changes='{"min_voxels": 300}') == 409
+    assert path.read_text(encoding="utf-8") == "[decision]\nmin_voxels = 3\n"
+
+
+@pytest.mark.parametrize("query", ["days=0", "days=-1", "days=nan", "days=x", "min_voxels=%00", "gamma=%3Cscript%3E"])
+def test_nonsense_is_no_error_of_ours(client: TestClient, store: Store, query: str) -> None:
+    enter(client, store)
+    answer = client.get(f"/thresholds?{query}")
+    assert answer.status_code < 500
+    assert "<script>" not in answer.text
+
+
+def test_everybody_who_has_signed_in_sees_the_quality(client: TestClient, store: Store) -> None:
+    (right,) = screen_all(store, [mass(900)])
+    review(store, right, Opinion.AGREE)
+    enter(client, store, Role.READER)
+    page = client.get("/quality").text
+    assert "1.00 (0.21 to 1.00)" in page
+    assert "unnamed scanner" in page
+    assert client.get("/quality?days=1").status_code == 200
+    assert client.get("/quality?days=inf").status_code == 400
