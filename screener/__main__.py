@@ -34,6 +34,7 @@ from screener.explain import (
     describe_wait,
     tell_local,
 )
+from screener.finding_words import FINDING_WORDS, read_answers
 from screener.journey import CT_JOURNEY, US_JOURNEY, Ending, Step
 from screener.leave_out_decoders import leave_out_decoders
 from screener.logs import start_logging
@@ -54,18 +55,8 @@ from screener.settings_commands import add_settings_commands
 from screener.store import BackfillReport, Store
 from screener.store.daemon_lock import is_taken
 from screener.store.web_accounts import Role
-from screener.us_study import Finding
 
 RESEARCH = "Research use, not validated for clinical diagnosis."
-
-
-FINDING_WORDS: dict[str, tuple[Finding, dict[str, bool | None]]] = {
-    "shape": (Finding.IRREGULAR_SHAPE, {"irregular": True, "regular": False, "unknown": None}),
-    "margin": (Finding.POORLY_DEFINED_MARGIN, {"poor": True, "well": False, "unknown": None}),
-    "enhancement": (Finding.POSTERIOR_ENHANCEMENT, {"present": True, "absent": False, "unknown": None}),
-    "nodes": (Finding.SUSPICIOUS_LYMPH_NODES, {"suspicious": True, "normal": False, "unknown": None}),
-}
-"""Option of `screener findings` to the finding that it tells, and what its words say of it."""
 
 
 REPLAYED = (
@@ -334,7 +325,7 @@ def _findings(options: argparse.Namespace) -> int:
     if not given:
         print(describe_entries(store.entries_of(study_id)))
         return 0
-    said = {FINDING_WORDS[word][0]: FINDING_WORDS[word][1][answer] for word, answer in given.items()}
+    said = read_answers(given)
     entered_by = " ".join((options.by or getpass.getuser()).split())
     if not entered_by or not entered_by.isprintable():
         raise UsageError("--by: a name in printable characters is needed")

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from screener.store.web_accounts import Role
 from screener.web.acknowledge import do_acknowledge_link, show_acknowledge
+from screener.web.enter_findings import do_enter_findings
 from screener.web.review_case import do_acknowledge, do_review
 from screener.web.show_case import show_case
 from screener.web.show_images import show_key_image, show_outline, show_plane, show_slice, show_stack
@@ -46,6 +47,7 @@ ROUTES: Final = (
     Route("GET", "/studies/{study_id}/planes/{plane}.png", Role.READER, show_plane),
     Route("POST", "/studies/{study_id}/acknowledge", Role.RADIOLOGIST, do_acknowledge),
     Route("POST", "/studies/{study_id}/review", Role.RADIOLOGIST, do_review),
+    Route("POST", "/studies/{study_id}/findings", Role.RADIOLOGIST, do_enter_findings),
     Route("GET", "/system", Role.READER, show_system),
     Route("GET", "/quality", Role.READER, show_quality),
     Route("GET", "/thresholds", Role.ADMINISTRATOR, show_thresholds),
