@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import Query, Request
 from starlette.responses import Response
 
+from screener.explain import tell_local
 from screener.performance import describe_chart, describe_time, measure_performance
 from screener.proportion import wilson_interval
 from screener.replay import Reviewed
@@ -24,6 +25,7 @@ def show_quality(request: Request, days: Annotated[float, Query(gt=0, le=MOST_DA
     performance = measure_performance(rows, reader.judgments(), now, days=days)
     values: dict[str, object] = {
         "performance": performance,
+        "alarms": [tell_local(alarm) for alarm in performance.alarms],
         "days": days,
         "median": describe_time(performance.median_turnaround),
         "long": describe_time(performance.long_turnaround),

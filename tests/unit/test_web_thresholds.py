@@ -70,7 +70,7 @@ def test_a_threshold_is_tried_then_changed_then_in_force(client: TestClient, sto
     review(store, missed, Opinion.DISAGREE)
     enter(client, store)
     page = client.get("/thresholds?min_voxels=300").text
-    assert "with 300 instead of 500 voxels, the last 90 days would have sent 2 notices instead of 1" in page
+    assert "With 300 instead of 500 voxels, the last 90 days would have sent 2 notices instead of 1" in page
     assert path.read_text(encoding="utf-8") == FILE
     data = {name: hidden(page, name) for name in ("csrf_token", "file_sha256", "changes")}
     assert client.post("/thresholds", data=data).status_code == 303
