@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from screener import __version__
+from screener.describe_settings import describe_state
 from screener.explain import describe_backlog, describe_counts, describe_daemon, describe_disk, describe_oddities
 from screener.journey import Ending, Queue, Stage
 from screener.store.daemon_lock import is_taken
@@ -35,9 +36,10 @@ def show_system(request: Request) -> Response:
         "oddities": site.reader.latest_oddities(),
         "version": __version__,
         "database": site.store.engine.dialect.name,
-        "revision": site.config.thresholds().config_revision,
+        "settings": describe_state(site.reader.last_settings_line()),
         "plain": "\n".join(
             (
+                describe_state(site.reader.last_settings_line()),
                 describe_counts(counts),
                 describe_backlog(backlog, now),
                 describe_oddities(site.reader.latest_oddities()) if counts.oddities else "",

@@ -163,3 +163,19 @@ def test_everybody_who_has_signed_in_sees_the_quality(client: TestClient, store:
     assert "unnamed scanner" in page
     assert client.get("/quality?days=1").status_code == 200
     assert client.get("/quality?days=inf").status_code == 400
+
+
+def test_the_system_page_tells_the_revision_that_the_daemon_decides_by(
+    client: TestClient, store: Store, path: Path
+) -> None:
+    daemon = SettingsInForce(load_config(path, {}), path, store, {})
+    daemon.begin(datetime.now(UTC))
+    path.write_text(FILE.replace("500", "300"), encoding="utf-8")
+    for _ in range(2):
+        daemon.watch(datetime.now(UTC))
+    enter(client, store, Role.READER)
+    assert f"revision {daemon.thresholds().config_revision} in force since" in client.get("/system").text
+    path.write_text("[decision", encoding="utf-8")
+    for _ in range(2):
+        daemon.watch(datetime.now(UTC))
+    assert "is WRONG and changes nothing" in client.get("/system").text
