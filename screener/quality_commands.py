@@ -10,6 +10,8 @@ from screener.explain import tell_local
 from screener.export_feedback import describe_export, export_feedback
 from screener.outcomes import NeedsPerson
 from screener.performance import SILENT_AFTER, describe_performance, measure_performance
+from screener.store import Store
+from screener.store.engine import reading
 
 DAYS: Final = 90.0
 
@@ -34,9 +36,10 @@ def add_quality_commands(commands: "argparse._SubParsersAction[argparse.Argument
 def _performance(options: argparse.Namespace) -> int:
     _, store = open_database(options)
     now = datetime.now(UTC)
-    rows = store.quality_rows(now - timedelta(days=options.days))
+    reader = Store(reading(store.engine))  # a long look keeps no daemon from writing
+    rows = reader.quality_rows(now - timedelta(days=options.days))
     performance = measure_performance(
-        rows, store.judgments(), now, days=options.days, silent_after=options.silent_after
+        rows, reader.judgments(), now, days=options.days, silent_after=options.silent_after
     )
     print(tell_local(describe_performance(performance)))
     return 1 if performance.alarms else 0

@@ -13,6 +13,8 @@ from screener.find_lines import add_lines
 from screener.list_notices import list_notice_warnings
 from screener.pull.backfill import admits
 from screener.show_config import HOT, compare_configs, show_config
+from screener.store import Store
+from screener.store.engine import reading
 from screener.tls import make_listener_tls, make_web_tls
 from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
 
@@ -80,7 +82,8 @@ def _diff(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     config, store = open_database(options)
     changes = read_changes(options.changes)
-    print(try_settings(store, config, changes, datetime.now(UTC), days=options.days).text)
+    reader = Store(reading(store.engine))  # a long look keeps no daemon from writing
+    print(try_settings(reader, config, changes, datetime.now(UTC), days=options.days).text)
     return 0
 
 
