@@ -5,19 +5,20 @@ so that the thousandth page costs what the first does and no study is passed
 over when others arrive meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
-from screener.journey import Ending
+from screener.journey import Ending, Queue
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base
 from screener.store.outbox import candidate_of
 from screener.store.values import Kind
+from screener.study import Presence, Side
 from screener.us_study import Answer
 
 PAGE_LINES: Final = 50
@@ -36,7 +37,7 @@ class Wish:
     sort: Sort = "newest"
     queue: Literal["", "ct", "us"] = ""
     side: Literal["", "right", "left"] = ""
-    """Only what is flagged on this side."""
+    """Only what is flagged on this side, and flagged ultrasound, whose side nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class FoundMass:
     """right, left or lesion."""
     longest_diameter_mm: float | None
     probability: float | None
-    """CT: the highest of the network within the mass. Ultrasound: of malignancy."""
+    """CT: the highest of the network within the mass. Ultrasound: of malignancy, that which decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,10 @@ class WorklistLine:
     is_flagged: bool | None
     """None: not decided."""
     found: tuple[FoundMass, ...]
+    presences: Mapping[Side, Presence]
+    """What was decided of each gland; empty of ultrasound and of what is not decided."""
+    answer: Answer | None
+    """Of ultrasound; None of CT and of what is not decided."""
     acknowledged_by: str
     """Empty while a flagged study is open."""
     example_path: str
@@ -91,6 +96,15 @@ class WorklistPage:
     lines: tuple[WorklistLine, ...]
     after: Mark | None
     """None: this is the last page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What decided runs say, by the id of their row."""
+
+    found: Mapping[int, Sequence[FoundMass]]
+    presences: Mapping[int, Mapping[Side, Presence]]
+    answers: Mapping[int, Answer]
 
 
 class WebWorklist(Base):
@@ -188,7 +202,8 @@ def _run_wishes(wish: Wish) -> list[sa.ColumnElement[bool]]:
         wishes.append(t.runs.c.queue == wish.queue)
     if wish.side:
         above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
-        wishes.append(sa.exists().where(*above, t.candidates.c.side == wish.side))
+        is_there = sa.exists().where(*above, t.candidates.c.side == wish.side)
+        wishes.append(sa.or_(is_there, t.runs.c.queue == Queue.US))
     return wishes
 
 
@@ -200,7 +215,7 @@ def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: 
     name = "longest_diameter_mm" if is_size else "max_probability"
     above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
     of_candidates = sa.select(sa.func.max(t.candidates.c.features[name].as_float())).where(*above)
-    column = t.lesions.c.longest_diameter_mm if is_size else t.lesions.c.probability
+    column = t.lesions.c.longest_diameter_mm if is_size else _deciding_probability()
     of_lesion = sa.select(column).where(t.lesions.c.run_id == t.runs.c.id)
     value = sa.func.coalesce(of_candidates.scalar_subquery(), of_lesion.scalar_subquery(), 0.0)
     conditions = _is_open_run() if wish.show == "open" else _is_flagged_run()
@@ -221,11 +236,12 @@ def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[Worklis
     decided = {run.study_id: run for run in runs if run.state == "ended" and run.is_flagged is not None}
     found = _found(connection, [run.id for run in decided.values() if run.is_flagged])
     run_ids = [run.id for run in decided.values()]
+    told = _Told(found=found, presences=_presences(connection, run_ids), answers=_answers(connection, run_ids))
     known = connection.execute(r.acknowledgements.select().where(r.acknowledgements.c.run_id.in_(run_ids))).all()
     who = {row.run_id: row.by for row in known}
     paths = _example_paths(connection, study_ids)
     return tuple(
-        _line(studies[number], newest.get(number), decided.get(number), found, who, paths.get(number, ""))
+        _line(studies[number], newest.get(number), decided.get(number), told, who, paths.get(number, ""))
         for number in study_ids
         if number in studies
     )
@@ -235,7 +251,7 @@ def _line(
     study: sa.Row[Any],
     run: sa.Row[Any] | None,
     decided: sa.Row[Any] | None,
-    found: dict[int, list[FoundMass]],
+    told: _Told,
     who: dict[int, str],
     example_path: str,
 ) -> WorklistLine:
@@ -249,7 +265,9 @@ def _line(
         run_state=run.state if run is not None else "",
         is_past=run is not None and run.priority > 0,
         is_flagged=decided.is_flagged if decided is not None else None,
-        found=tuple(found.get(decided.id, ())) if decided is not None else (),
+        found=tuple(told.found.get(decided.id, ())) if decided is not None else (),
+        presences=told.presences.get(decided.id, {}) if decided is not None else {},
+        answer=told.answers.get(decided.id) if decided is not None else None,
         acknowledged_by=who.get(decided.id, "") if decided is not None else "",
         example_path=example_path,
     )
@@ -268,10 +286,29 @@ def _found(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, list[
         )
         found.setdefault(row.run_id, []).append(mass)
     malignant = (t.lesions.c.run_id.in_(run_ids), t.lesions.c.answer == Answer.MALIGNANT)
-    for row in connection.execute(t.lesions.select().where(*malignant)).all():
+    columns = (t.lesions.c.run_id, t.lesions.c.longest_diameter_mm, _deciding_probability().label("probability"))
+    for row in connection.execute(sa.select(*columns).where(*malignant)).all():
         lesion = FoundMass(place="lesion", longest_diameter_mm=row.longest_diameter_mm, probability=row.probability)
         found.setdefault(row.run_id, []).append(lesion)
     return found
+
+
+def _deciding_probability() -> sa.ColumnElement[float | None]:
+    """As LesionLine.deciding_probability: what was held against the threshold."""
+    return sa.case((t.lesions.c.is_by_findings, t.lesions.c.combined_probability), else_=t.lesions.c.probability)
+
+
+def _presences(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, dict[Side, Presence]]:
+    presences: dict[int, dict[Side, Presence]] = {}
+    columns = (t.glands.c.run_id, t.glands.c.side, t.glands.c.presence)
+    for row in connection.execute(sa.select(*columns).where(t.glands.c.run_id.in_(run_ids))).all():
+        presences.setdefault(row.run_id, {})[Side(row.side)] = Presence(row.presence)
+    return presences
+
+
+def _answers(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, Answer]:
+    asked = sa.select(t.lesions.c.run_id, t.lesions.c.answer).where(t.lesions.c.run_id.in_(run_ids))
+    return {row.run_id: Answer(row.answer) for row in connection.execute(asked).all()}
 
 
 def _example_paths(connection: sa.Connection, study_ids: Sequence[int]) -> dict[int, str]:

@@ -19,9 +19,11 @@ from screener.explain import describe_study, describe_wait
 from screener.journey import Queue
 from screener.store import StudyReport
 from screener.store.values import RunReport
-from screener.study import Candidate, Side
+from screener.study import Candidate, Presence, Side
+from screener.us_study import FUSION
 from screener.web.enter_findings import ask_findings
 from screener.web.gate import RefusedError
+from screener.web.say_answers import say_gland, say_lesion
 from screener.web.visit import Visit, visit_of
 
 MAX_PRIORS: Final = 20
@@ -51,11 +53,18 @@ class Prior:
     study_id: int
     study_date: Any
     is_this: bool
-    is_flagged: bool | None
+    lesion: str
+    """What was said of an ultrasound study; empty of CT and of what is not decided."""
+    presences: dict[str, Presence]
+    """What was decided of each gland, by side; empty of ultrasound and of what is not decided."""
     volumes_mm3: dict[str, float]
     """Of the largest mass above the threshold, by side; a side without one is absent."""
     growth: dict[str, str]
-    """Against the study before it, by side."""
+    """Against the studies before it, by side."""
+
+    def say_side(self, side: str) -> str:
+        """What is said of a side without a mass above the threshold."""
+        return say_gland(self.presences.get(side)) if self.presences else "not decided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,15 +152,15 @@ def list_priors(visit: Visit, study_id: int) -> list[Prior]:
         decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
         run = decided[-1] if decided else None
         volumes = largest_volumes(run) if run is not None else {}
-        before = next((prior for prior in reversed(priors) if prior.volumes_mm3), None)
         priors.append(
             Prior(
                 study_id=each.study_id,
                 study_date=each.study_date,
                 is_this=each.study_id == study_id,
-                is_flagged=run.is_flagged if run is not None else None,
+                lesion=say_lesion(run.lesion.answer) if run is not None and run.lesion is not None else "",
+                presences={gland.side.value: gland.presence for gland in run.glands} if run is not None else {},
                 volumes_mm3=volumes,
-                growth=_describe_growth(before, volumes, each.study_date),
+                growth=_describe_growth(priors, volumes, each.study_date),
             )
         )
     return priors
@@ -167,19 +176,20 @@ def largest_volumes(run: RunReport) -> dict[str, float]:
     return volumes
 
 
-def _describe_growth(before: Prior | None, volumes: dict[str, float], study_date: Any) -> dict[str, str]:
+def _describe_growth(priors: Sequence[Prior], volumes: dict[str, float], study_date: Any) -> dict[str, str]:
+    """Compare each side with the last CT study that found a mass there; `priors` by date."""
+    earlier = [prior for prior in priors if prior.presences]
+    return {side: _compare(side, volume, study_date, earlier) for side, volume in volumes.items()} if earlier else {}
+
+
+def _compare(side: str, volume: float, study_date: Any, earlier: Sequence[Prior]) -> str:
+    before = next((prior for prior in reversed(earlier) if prior.volumes_mm3.get(side)), None)
     if before is None:
-        return {}
+        is_assessed = any(prior.presences.get(side) is Presence.ABSENT for prior in earlier)
+        return "not found before" if is_assessed else "not assessed before"
     days = (study_date - before.study_date).days if study_date and before.study_date else None
-    growth = {}
-    for side, volume in volumes.items():
-        earlier = before.volumes_mm3.get(side)
-        if earlier:
-            change = (volume / earlier - 1) * 100
-            growth[side] = f"{change:+.0f} %" + (f" in {days} days" if days else "")
-        else:
-            growth[side] = "not found before"
-    return growth
+    change = (volume / before.volumes_mm3[side] - 1) * 100
+    return f"{change:+.0f} %" + (f" in {days} days" if days else "")
 
 
 def list_models(config: Config, run: RunReport) -> list[Model]:

@@ -1,5 +1,6 @@
 """The worklist: what is flagged and nobody has seen stands first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from screener.store.web_worklist import Mark, Show, Sort, Wish, WorklistLine
 from screener.web.gate import RefusedError
 from screener.web.read_patient import Patient
+from screener.web.say_answers import say_beside_masses
 from screener.web.visit import Visit, visit_of
 
 SHOWS: Final = {
@@ -34,6 +36,12 @@ class Row:
     def is_open(self) -> bool:
         """True: flagged, and nobody has taken note of it."""
         return bool(self.line.is_flagged) and not self.line.acknowledged_by
+
+    @property
+    def said(self) -> Sequence[str]:
+        """What was answered beside the masses listed; nothing of a study that is not decided."""
+        line = self.line
+        return () if line.is_flagged is None else say_beside_masses(line.presences, line.answer)
 
 
 def show_worklist(
