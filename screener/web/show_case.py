@@ -20,7 +20,6 @@ from screener.journey import Queue
 from screener.store import StudyReport
 from screener.store.values import RunReport
 from screener.study import Candidate, Presence, Side
-from screener.us_study import FUSION
 from screener.web.enter_findings import ask_findings
 from screener.web.gate import RefusedError
 from screener.web.say_answers import say_gland, say_lesion
