@@ -102,7 +102,7 @@ class Feedback(Base):
         with self._begin() as connection:
             rows = connection.execute(query).all()
         for row in rows:
-            with self._begin() as connection:
+            with self._begin() as connection:  # each by itself: a long list holds nothing up
                 lesion = lesion_of(connection, row.id)
             if lesion is not None:
                 yield DecidedLesion(

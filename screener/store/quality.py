@@ -1,8 +1,9 @@
 """What made the images of each study, and what the quality figures are counted from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -90,55 +91,49 @@ class Quality(Base):
 
     def quality_rows(self, since: datetime) -> Sequence[QualityRow]:
         """Every study that came since, by arrival."""
-        newest = (
-            sa.select(sa.func.max(t.runs.c.id).label("id"))
-            .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-            .group_by(t.runs.c.study_id)
-            .subquery()
-        )
-        runs = sa.select(t.runs).join(newest, newest.c.id == t.runs.c.id).subquery()
-        query = (
+        studies = (
             sa.select(
                 t.studies.c.id,
                 t.studies.c.received_at,
-                t.studies.c.ending.label("study_ending"),
+                t.studies.c.ending,
                 g.scanners.c.station,
                 g.scanners.c.manufacturer,
                 g.scanners.c.model,
-                runs.c.id.label("run_id"),
-                runs.c.queue,
-                runs.c.number,
-                runs.c.backfill_id,
-                runs.c.is_flagged,
-                runs.c.ended_at,
             )
-            .select_from(t.studies)
             .outerjoin(g.scanners, g.scanners.c.study_id == t.studies.c.id)
-            .outerjoin(runs, runs.c.study_id == t.studies.c.id)
             .where(t.studies.c.received_at >= since)
             .order_by(t.studies.c.received_at, t.studies.c.id)
+        )
+        decided = (
+            sa.select(t.runs)
+            .join(t.studies, t.studies.c.id == t.runs.c.study_id)
+            .where(t.studies.c.received_at >= since)
+            .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+            .order_by(t.runs.c.id)
         )
         unassessed = sa.union(
             sa.select(t.glands.c.run_id).where(t.glands.c.presence == Presence.UNDETERMINED),
             sa.select(t.lesions.c.run_id).where(t.lesions.c.answer == Answer.NOT_ASSESSABLE),
         )
         with self._begin() as connection:
-            rows = connection.execute(query).all()
+            rows: Sequence[Any] = connection.execute(studies).all()
+            runs = {run.study_id: run for run in connection.execute(decided)}  # the newest of each comes last
             not_assessed = set(connection.execute(unassessed).scalars())
-        return [
-            QualityRow(
-                study_id=row.id,
-                scanner=Scanner(
-                    station=row.station or "", manufacturer=row.manufacturer or "", model=row.model or ""
-                ).name,
-                received_at=row.received_at,
-                ending=row.study_ending,
-                decided_at=row.ended_at,
-                queue=row.queue or "",
-                is_flagged=bool(row.is_flagged),
-                is_assessed=row.run_id not in not_assessed,
-                is_first=row.number == 1 and row.backfill_id is None,
-                is_past=row.backfill_id is not None,
-            )
-            for row in rows
-        ]
+        return [_quality_row(row, runs.get(row.id), not_assessed) for row in rows]
+
+
+def _quality_row(study: sa.Row[Any], run: sa.Row[Any] | None, not_assessed: Collection[int]) -> QualityRow:
+    """One study with its newest decision, None where there is none; `not_assessed` are runs without a whole answer."""
+    scanner = Scanner(station=study.station or "", manufacturer=study.manufacturer or "", model=study.model or "")
+    return QualityRow(
+        study_id=study.id,
+        scanner=scanner.name,
+        received_at=study.received_at,
+        ending=study.ending,
+        decided_at=run.ended_at if run is not None else None,
+        queue=run.queue if run is not None else "",
+        is_flagged=run is not None and run.is_flagged,
+        is_assessed=run is None or run.id not in not_assessed,
+        is_first=run is not None and run.number == 1 and run.backfill_id is None,
+        is_past=run is not None and run.backfill_id is not None,
+    )

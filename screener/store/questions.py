@@ -1,6 +1,6 @@
 """Questions about the whole: the equation, and one study's history."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from screener.store.values import (
 from screener.store.worklist import is_being_fetched
 from screener.study import GlandAssessment, Presence, Side
 
+RUNS_AT_ONCE = 200
 Line = TypeVar("Line", Result, DeliveryLine, NoticeLine, OddityLine)
 
 
@@ -145,7 +146,7 @@ class Questions(Base):
     def decided_runs(self, since: datetime | None = None) -> Iterator[DecidedRun]:
         """Yield the newest finished CT run of each study with all that its decision rests on, by study number.
 
-        `since` leaves out the runs that ended before. Each run is read by itself: a long list holds nothing up.
+        `since` leaves out the runs that ended before. Few are read at a time: a long list holds nothing up.
         """
         newest = (
             sa.select(sa.func.max(t.runs.c.id))
@@ -157,9 +158,12 @@ class Questions(Base):
             query = query.where(t.runs.c.ended_at >= since)
         with self._begin() as connection:
             rows = connection.execute(query).all()
-        for row in rows:
+        for begin in range(0, len(rows), RUNS_AT_ONCE):
+            some = rows[begin : begin + RUNS_AT_ONCE]
             with self._begin() as connection:
-                yield _decided_run(connection, row)
+                glands, candidates = (_rows_of_runs(connection, table, some) for table in (t.glands, t.candidates))
+            for row in some:
+                yield _decided_run(row, glands.get(row.id, []), candidates.get(row.id, []))
 
     def study_report(self, study_id: int) -> StudyReport:
         """One study, whole; raises sqlalchemy.exc.NoResultFound when there is no such number."""
@@ -257,8 +261,18 @@ def _rows(connection: sa.Connection, table: sa.Table, run_id: int) -> list[sa.Ro
     return list(connection.execute(table.select().where(table.c.run_id == run_id).order_by(table.c.id)).all())
 
 
-def _decided_run(connection: sa.Connection, run: sa.Row[Any]) -> DecidedRun:
-    glands = _rows(connection, t.glands, run.id)
+def _rows_of_runs(
+    connection: sa.Connection, table: sa.Table, runs: Sequence[sa.Row[Any]]
+) -> dict[int, list[sa.Row[Any]]]:
+    """The rows of `table` by the run that they belong to, in their order."""
+    found: dict[int, list[sa.Row[Any]]] = {}
+    mine = table.c.run_id.in_([run.id for run in runs])
+    for row in connection.execute(table.select().where(mine).order_by(table.c.id)):
+        found.setdefault(row.run_id, []).append(row)
+    return found
+
+
+def _decided_run(run: sa.Row[Any], glands: Sequence[sa.Row[Any]], candidates: Sequence[sa.Row[Any]]) -> DecidedRun:
     return DecidedRun(
         study_id=run.study_id,
         number=run.number,
@@ -276,7 +290,7 @@ def _decided_run(connection: sa.Connection, run: sa.Row[Any]) -> DecidedRun:
             )
             for gland in (found._mapping for found in glands)
         ),
-        candidates=tuple(candidate_of(found._mapping["features"]) for found in _rows(connection, t.candidates, run.id)),
+        candidates=tuple(candidate_of(found.features) for found in candidates),
     )
 
 
