@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from screener.study import Thresholds
-from screener.us_study import Answer, Combination, ReadFindings, UltrasoundVerdict
+from screener.us_study import FUSION, Answer, Combination, ReadFindings, UltrasoundVerdict, name_judge
 
 
 def decide_ultrasound(
@@ -14,13 +14,15 @@ def decide_ultrasound(
     thresholds: Thresholds,
     findings: ReadFindings | None = None,
     combination: Combination | None = None,
+    is_by_fusion: bool = False,
 ) -> UltrasoundVerdict:
     """Judge a study by its largest lesion.
 
     `frames` were searched; `malignancy` is the calibrated probability, 0 to 1, None where the lesion could not be
     classified. `combination` is what it comes to with a reader's `findings`: it decides where the settings say so and
-    no finding is missing, and is shown beside in any other case. Raises ValueError where there is a probability
-    without a lesion, or a combination without a probability.
+    no finding is missing, and is shown beside in any other case. `is_by_fusion`: True where `malignancy` is the
+    fusion's, False where it is the image model's; the sentence says which. Raises ValueError where there is a
+    probability without a lesion, or a combination without a probability.
     """
     if malignancy is not None and not has_lesion:
         raise ValueError("a probability of malignancy without a lesion")
@@ -32,24 +34,34 @@ def decide_ultrasound(
     if not has_lesion:
         return _answer(Answer.NO_LESION, None, f"No lesion found, {searched}.")
     if malignancy is None:
-        return _answer(Answer.NOT_ASSESSABLE, None, f"A lesion was found, {searched}, and could not be classified.")
+        why = f": {FUSION} could not measure it" if is_by_fusion else ""
+        sentence = f"A lesion was found, {searched}, and could not be classified{why}."
+        return replace(_answer(Answer.NOT_ASSESSABLE, None, sentence), is_by_fusion=is_by_fusion)
     combined = combination.probability if combination is not None else None
     is_asked = thresholds.us_findings == "decide"
     is_by_findings = is_asked and combined is not None
     deciding = combined if is_asked and combined is not None else malignancy
     is_malignant = deciding >= thresholds.min_malignancy
     relation = "at or above" if is_malignant else "below"
-    told = f"{deciding:.2f}"
+    judge = name_judge(is_by_fusion=is_by_fusion)
+    named = FUSION if is_by_fusion else judge
+    told = f"{deciding:.2f} by {named}" if is_asked or is_by_fusion else f"{deciding:.2f}"
     if is_by_findings:
-        told += f" by the image and a reader's findings ({malignancy:.2f} by the image alone)"
+        told += f" and a reader's findings ({malignancy:.2f} by {judge} alone)"
     elif is_asked:
-        told += " by the image alone, for findings are missing"
+        told += " alone, for findings are missing"
     reason = (
         f"The largest lesion, {searched}: probability of malignancy {told}, "
         f"{relation} the threshold of {thresholds.min_malignancy:g}."
     )
     verdict = _answer(Answer.MALIGNANT if is_malignant else Answer.BENIGN, malignancy, reason)
-    return replace(verdict, findings=findings, combination=combination, is_by_findings=is_by_findings)
+    return replace(
+        verdict,
+        findings=findings,
+        combination=combination,
+        is_by_findings=is_by_findings,
+        is_by_fusion=is_by_fusion,
+    )
 
 
 def _answer(answer: Answer, malignancy: float | None, reason: str) -> UltrasoundVerdict:

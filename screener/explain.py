@@ -18,7 +18,7 @@ from screener.store.values import (
     StudyReport,
 )
 from screener.study import Candidate, Thresholds
-from screener.us_study import FrameChoice
+from screener.us_study import FrameChoice, name_judge
 
 _TOLD_IN_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC")
 
@@ -208,7 +208,8 @@ def _run_lines(run: RunReport) -> list[str]:
 def _describe_thresholds(run: RunReport) -> str:
     thresholds = run.thresholds
     if run.queue == Queue.US:
-        used = ", by the image and a reader's findings where known" if thresholds.us_findings == "decide" else ""
+        judge = name_judge(is_by_fusion=run.lesion is not None and run.lesion.is_by_fusion)
+        used = f", by {judge} and a reader's findings where known" if thresholds.us_findings == "decide" else ""
         return f"probability of malignancy {thresholds.min_malignancy:g}{used}"
     return (
         f"{thresholds.min_voxels} voxels of 1 mm^3, probability {thresholds.min_probability:g}, "
@@ -232,9 +233,10 @@ def _ultrasound_lines(run: RunReport) -> list[str]:
         lines.append(f"  lesion of {lesion.area_px} pixels, {diameter}  [{lesion.sop_instance_uid}]")
     if lesion.combined_probability is not None and lesion.probability is not None:
         decided = "the former decided" if lesion.is_by_findings else "the latter alone decided"
+        judge = name_judge(is_by_fusion=lesion.is_by_fusion)
         lines.append(
-            f"  probability of malignancy {lesion.combined_probability:.2f} by the image and a reader's findings, "
-            f"{lesion.probability:.2f} by the image: {decided}"
+            f"  probability of malignancy {lesion.combined_probability:.2f} by {judge} and a reader's findings, "
+            f"{lesion.probability:.2f} by {judge}: {decided}"
         )
     if lesion.findings_reason:
         lines.append(f"  findings: {lesion.findings_reason}")

@@ -15,6 +15,15 @@ MODEL_NAME_US = "Parotid Screener US"
 """Manufacturer's Model Name (0008,1090) of every result made from ultrasound."""
 
 
+FUSION = "the fusion of radiomics, deep features and image model"
+"""What gives the probability where `models.us_decides` is "fusion", in words."""
+
+
+def name_judge(*, is_by_fusion: bool) -> str:
+    """Say in two words what gave the probability of the pictures, without a reader's findings."""
+    return "the fusion" if is_by_fusion else "the image"
+
+
 class Answer(StrEnum):
     """What the ultrasound queue says of a study."""
 
@@ -117,7 +126,7 @@ class UltrasoundVerdict:
     answer: Answer
     is_flagged: bool
     probability: float | None
-    """Calibrated probability of malignancy by the image alone, 0 to 1; None without a lesion."""
+    """Calibrated probability of malignancy by the pictures alone, 0 to 1; None without a lesion."""
     reason: str
     """One sentence: what was found and against which threshold, or why there is no answer."""
     findings: ReadFindings | None = None
@@ -125,7 +134,9 @@ class UltrasoundVerdict:
     combination: Combination | None = None
     """The image together with a reader's findings; None where the image has no probability."""
     is_by_findings: bool = False
-    """True: the combined probability decided; False: that of the image alone."""
+    """True: the combined probability decided; False: that of the pictures alone."""
+    is_by_fusion: bool = False
+    """True: `probability` is the fusion's, or would be; False: the image model's."""
 
     @property
     def deciding_probability(self) -> float | None:

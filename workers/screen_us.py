@@ -55,6 +55,7 @@ def screen_us(bench: Bench, run: Run) -> None:
         thresholds=run.thresholds,
         findings=findings,
         combination=None if malignancy is None else combine_findings(malignancy, findings.values, models.nomogram),
+        is_by_fusion=models.fusion is not None,
     )
     began = time.monotonic()
     results = _encode(bench, run, run_key, screened, verdict, lesion, cam, models=models, started_at=started_at)
@@ -150,7 +151,7 @@ def _record(lesion: Lesion | None, verdict: UltrasoundVerdict) -> LesionLine:
     line = LesionLine(answer=verdict.answer, probability=verdict.probability, reason=verdict.reason)
     if lesion is None:
         return line
-    line = replace(line, **_record_findings(verdict))
+    line = replace(line, is_by_fusion=verdict.is_by_fusion, **_record_findings(verdict))
     return replace(
         line,
         sop_instance_uid=lesion.frame.sop_instance_uid,

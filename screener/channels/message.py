@@ -14,9 +14,11 @@ from screener.channels.letter import Letter, Link, Part, render_text
 from screener.decide import covered_in_part
 from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
+from screener.us_study import FUSION, name_judge
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
 NO_PAROTID_TUMOR = "The ultrasound model learned from lesions of the breast and the thyroid: from no parotid tumor."
+BY_FUSION = f"by {FUSION}, not by the image model alone"
 _COUNTED = "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's."
 IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber")
 
@@ -213,6 +215,7 @@ def _lesion_lines(lesion: LesionLine) -> list[str]:
     diameter = "not calibrated" if size is None else f"{size:.0f} mm"
     return [
         f"Ultrasound lesion: {lesion.answer}, probability of malignancy {lesion.deciding_probability:.2f}",
+        *([f"  {BY_FUSION}"] if lesion.is_by_fusion else []),
         *_combination_lines(lesion),
         f"  longest diameter: {diameter}",
     ]
@@ -223,12 +226,12 @@ def _combination_lines(lesion: LesionLine) -> list[str]:
     if not lesion.findings_reason:
         return []
     lines = textwrap.wrap(lesion.findings_reason, 98)
+    judge = name_judge(is_by_fusion=lesion.is_by_fusion)
     if lesion.is_by_findings:
-        lines.insert(0, f"by the image and a reader's findings; by the image alone: {lesion.probability:.2f}")
+        lines.insert(0, f"by {judge} and a reader's findings; by {judge} alone: {lesion.probability:.2f}")
     elif lesion.combined_probability is not None:
-        lines.insert(
-            0, f"by the image alone; with a reader's findings, which decided nothing: {lesion.combined_probability:.2f}"
-        )
+        combined = f"{lesion.combined_probability:.2f}"
+        lines.insert(0, f"by {judge} alone; with a reader's findings, which decided nothing: {combined}")
     return [f"  {line}" for line in lines]
 
 

@@ -150,6 +150,7 @@ def _describe_notice(notice: OwedNotice, message: Message) -> dict[str, Any]:
         described["lesion"] = {
             "answer": str(notice.lesion.answer),
             "probability_of_malignancy": notice.lesion.deciding_probability,
+            "is_by_fusion": notice.lesion.is_by_fusion,
             "longest_diameter_mm": notice.lesion.longest_diameter_mm,
         }
     else:

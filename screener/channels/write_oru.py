@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydicom import Dataset
 
 from screener.channels.letter import Link
-from screener.channels.message import NO_PAROTID_TUMOR, RESEARCH_USE, summarize
+from screener.channels.message import BY_FUSION, NO_PAROTID_TUMOR, RESEARCH_USE, summarize
 from screener.notice_settings import Hl7Receiver
 from screener.store.values import LesionLine, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
@@ -154,7 +154,10 @@ def _observe(notice: OwedNotice, links: Sequence[Link]) -> Iterator[Observation]
     """Say what was found: first for a person, then coded."""
     sentence = summarize(notice)
     text = [f"Parotid screener, study {notice.study_id}: {sentence}.", f"{notice.why}." if notice.why else ""]
-    text += [NO_PAROTID_TUMOR if notice.lesion is not None else "", RESEARCH_USE]
+    if notice.lesion is not None:
+        is_by_fusion = notice.lesion.is_by_fusion and notice.lesion.probability is not None
+        text += [f"Probability {BY_FUSION}." if is_by_fusion else "", NO_PAROTID_TUMOR]
+    text += [RESEARCH_USE]
     text += [f"{link.label}: {link.url}" for link in links]
     yield Observation(kind="TX", code=IMPRESSIONS, value="~".join(escape(line) for line in text if line))
     yield Observation(kind="HD", code=STUDY_INSTANCE_UID, value=f"^{notice.study_instance_uid}^ISO")

@@ -233,6 +233,9 @@ lesions = sa.Table(
     sa.Column("mean_probability", sa.Float, comment="of the segmenter within the lesion; null without one"),
     sa.Column("combined_probability", sa.Float, comment="with a reader's findings; null where one is missing"),
     sa.Column("is_by_findings", sa.Boolean, nullable=False, comment="true: the combined probability decided"),
+    sa.Column(
+        "is_by_fusion", sa.Boolean, nullable=False, comment="true: the probability is the fusion's; false: the image's"
+    ),
     sa.Column("findings", sa.JSON, nullable=False, comment="us_study.Finding to true or false; none that is not known"),
     sa.Column("findings_reason", sa.Text, nullable=False, comment="where they come from, and what they come to"),
     comment="ultrasound: what a run found, one row also where it found nothing",

@@ -151,7 +151,7 @@ class LesionLine:
 
     answer: Answer
     probability: float | None
-    """Of malignancy by the image alone, calibrated, 0 to 1."""
+    """Of malignancy by the pictures alone, calibrated, 0 to 1."""
     reason: str
     sop_instance_uid: str = ""
     """Of the image that stands for the study; empty without a lesion."""
@@ -163,7 +163,9 @@ class LesionLine:
     combined_probability: float | None = None
     """Of malignancy by the image and a reader's findings; None where one of them is missing."""
     is_by_findings: bool = False
-    """True: the combined probability decided; False: that of the image alone."""
+    """True: the combined probability decided; False: that of the pictures alone."""
+    is_by_fusion: bool = False
+    """True: `probability` is the fusion's, of radiomics, deep features and image model; False: the image model's."""
     findings: Mapping[str, bool] = field(default_factory=dict)
     """What the reader says: us_study.Finding to present or absent; none that is not known."""
     findings_reason: str = ""

@@ -20,6 +20,7 @@ from screener.journey import Queue
 from screener.store import StudyReport
 from screener.store.values import RunReport
 from screener.study import Candidate, Presence, Side
+from screener.us_study import FUSION
 from screener.web.enter_findings import ask_findings
 from screener.web.gate import RefusedError
 from screener.web.say_answers import say_gland, say_lesion
@@ -104,6 +105,7 @@ def show_case(request: Request, study_id: int) -> Response:
         "models": list_models(site.config, run) if run is not None else [],
         "are_shipped_models": not site.config.models.folder,
         "no_parotid_tumor": NO_PAROTID_TUMOR,
+        "fusion": FUSION,
         "asked": ask_findings(report, run, site.reader.entries_of(study_id)) if run is not None else None,
         "has_key_image": _has_key_image(run),
         "has_stack": run is not None and run.queue == Queue.CT and any(series.is_chosen for series in run.series),

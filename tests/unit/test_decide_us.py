@@ -1,12 +1,14 @@
 """The ultrasound answer follows from numbers and thresholds alone."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from screener.decide_us import decide_ultrasound
 from screener.study import Thresholds
-from screener.us_study import Answer
+from screener.us_study import Answer, Combination, Finding
 
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="r1", min_malignancy=0.6)
 
@@ -47,3 +49,33 @@ def test_a_higher_threshold_never_flags_more(malignancy: float, one: float, othe
         for threshold in (low, high)
     ]
     assert flagged[0] >= flagged[1]
+
+
+@pytest.mark.parametrize(
+    ("use", "findings", "said"),
+    [
+        ("report", 3, "0.45 by the fusion of radiomics, deep features and image model, below"),
+        ("decide", 2, "0.45 by the fusion of radiomics, deep features and image model alone, for findings are missing"),
+        ("decide", 3, "image model and a reader's findings (0.45 by the fusion alone)"),
+    ],
+)
+def test_a_probability_of_the_fusion_is_told_as_such(use: str, findings: int, said: str) -> None:
+    missing = () if findings == 3 else (Finding.POSTERIOR_ENHANCEMENT,)
+    combination = Combination(
+        probability=None if missing else 0.58, lowest=0.4, highest=0.6, missing=missing, reason="Together."
+    )
+    verdicts = [
+        decide_ultrasound(
+            frames=2,
+            has_lesion=True,
+            malignancy=0.45,
+            thresholds=replace(THRESHOLDS, us_findings=use),
+            combination=combination,
+            is_by_fusion=is_by_fusion,
+        )
+        for is_by_fusion in (True, False)
+    ]
+    assert [verdict.is_by_fusion for verdict in verdicts] == [True, False]
+    assert said in verdicts[0].reason
+    assert "the image alone" not in verdicts[0].reason
+    assert "fusion" not in verdicts[1].reason

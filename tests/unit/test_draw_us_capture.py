@@ -99,3 +99,36 @@ def test_the_caption_says_answer_probability_size_and_what_it_is_not(study: UsSt
 )
 def test_no_probability_is_told_as_certainty(probability: float, told: str):
     assert tell_percent(probability) == told
+
+
+def test_an_empty_map_is_said_to_be_empty_and_another_is_not(study: UsStudy, monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    titles: list[str] = []
+    monkeypatch.setattr(
+        "workers.results.draw_us_capture.compose_panels", lambda _, lines: told.extend(text for text, _ in lines)
+    )
+    monkeypatch.setattr("workers.results.draw_us_capture._draw_panel", lambda *given: titles.append(given[-1]))
+    lesion = lesion_of(study)
+    sentence = "nothing in the picture spoke for malignancy"
+    for empty in (np.zeros(lesion.mask.shape, np.float32), np.full(lesion.mask.shape, np.nan, np.float32)):
+        draw_us_capture(lesion, BENIGN, empty)
+        assert sentence in " ".join(told)
+        assert titles == ["Lesion", f"Grad-CAM: {sentence}"]
+        told.clear()
+        titles.clear()
+    draw_us_capture(lesion, MALIGNANT, study.cam)
+    assert sentence not in " ".join(told)
+    assert titles == ["Lesion", "Grad-CAM"]
+
+
+def test_where_the_fusion_answers_the_map_is_said_to_be_one_part_of_it(study: UsStudy, monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    monkeypatch.setattr(
+        "workers.results.draw_us_capture.compose_panels", lambda _, lines: told.extend(text for text, _ in lines)
+    )
+    draw_us_capture(lesion_of(study), replace(MALIGNANT, is_by_fusion=True), study.cam)
+    assert "malignant, probability of malignancy 83 %, by the fusion." in told[0]
+    assert "the image model alone, not the fusion that answered" in " ".join(told)
+    told.clear()
+    draw_us_capture(lesion_of(study), MALIGNANT, study.cam)
+    assert "fusion" not in " ".join(told)

@@ -1,19 +1,25 @@
 """Where the settings let the fusion decide, its probability counts, and what it cannot measure is not assessed."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 
 pytest.importorskip("mirp")
 pytest.importorskip("skimage")
 
+from screener.channels.message import compose_message
+from screener.channels.webhook import _describe_notice
+from screener.channels.write_oru import _observe
 from screener.config import ConfigError, check_bundles, make_config
+from screener.explain import describe_study
 from screener.outcomes import NeedsPerson
-from screener.us_study import Answer
-from tests.unit.test_screen_us import Clinic, a_lesion, models_with
+from screener.us_study import FUSION, Answer, Finding
+from tests.unit.test_screen_us import START, Clinic, a_lesion, models_with
 from workers.bench import load_ultrasound_models
 from workers.models.fusion_machine import (
     COMPONENT,
@@ -25,6 +31,7 @@ from workers.models.fusion_machine import (
     Standard,
     build_backbone,
 )
+from workers.results.encode_us_sr import BY_FUSION
 from workers.us import fuse_features as module
 from workers.us.fuse_features import fuse_features
 
@@ -94,8 +101,14 @@ def open_clinic(tmp_path):
 def test_the_fused_probability_decides_where_there_is_a_fusion(open_clinic, monkeypatch) -> None:
     monkeypatch.setattr(module, "measure_radiomics", quick_radiomics)
     models = replace(models_with(2.0), fusion=a_machine((IMAGE, "shape_solidity"), [1.0, -4.0]))
-    lesion = open_clinic(models).screen().runs[0].lesion
+    clinic = open_clinic(models)
+    report = clinic.screen()
+    lesion = report.runs[0].lesion
     assert lesion.answer is Answer.BENIGN
+    assert lesion.is_by_fusion
+    assert f"by {FUSION}, below the threshold" in lesion.reason
+    assert f"by {FUSION}, below the threshold" in describe_study(report)
+    assert BY_FUSION in comments_of(pydicom.dcmread(clinic.result(report, "sr")))
     assert lesion.probability == pytest.approx(1 / (1 + np.exp(3.6 - 2.0)), abs=0.01)
 
 
@@ -105,7 +118,43 @@ def test_a_study_whose_radiomics_cannot_be_measured_is_not_assessable(open_clini
     assert run.lesion.answer is Answer.NOT_ASSESSABLE
     assert run.lesion.probability is None
     assert not run.is_flagged
-    assert "could not be classified" in run.lesion.reason
+    assert f"could not be classified: {FUSION} could not measure it" in run.lesion.reason
+    assert run.lesion.is_by_fusion
+
+
+def test_a_notice_of_the_fusion_names_it_on_every_channel_and_one_of_the_image_does_not(
+    open_clinic, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "measure_radiomics", quick_radiomics)
+    clinic = open_clinic(replace(models_with(2.0), fusion=a_machine((IMAGE, "shape_solidity"), [1.0, 4.0])))
+    report = clinic.screen()
+    assert report.runs[0].is_flagged
+    (notice,) = clinic.store.owed_notices(START + timedelta(hours=1))
+    alone = replace(notice, lesion=replace(notice.lesion, is_by_fusion=False))
+    for told, is_named in ((notice, True), (alone, False)):
+        text = compose_message(told).text
+        assert (f"  by {FUSION}, not by the image model alone" in text) == is_named
+        assert max(map(len, text.splitlines())) <= 100
+        observed = " ".join(one.value for one in _observe(told, []))
+        assert (FUSION in observed) == is_named
+        assert _describe_notice(told, compose_message(told))["lesion"]["is_by_fusion"] is is_named
+
+
+def test_beside_a_readers_findings_the_fusion_is_named_in_place_of_the_image(open_clinic, monkeypatch) -> None:
+    monkeypatch.setattr(module, "measure_radiomics", quick_radiomics)
+    clinic = open_clinic(replace(models_with(2.0), fusion=a_machine((IMAGE, "shape_solidity"), [1.0, -1.0])))
+    known = {Finding.IRREGULAR_SHAPE: True, Finding.POORLY_DEFINED_MARGIN: True, Finding.POSTERIOR_ENHANCEMENT: False}
+    assert clinic.store.enter_findings(1, known, entered_by="dr.gray", now=START)
+    report = clinic.screen()
+    assert "by the fusion and a reader's findings" in describe_study(report)
+    comments = comments_of(pydicom.dcmread(clinic.result(report, "sr")))
+    assert "The fusion alone decided; a reader's findings decided nothing." in comments
+    assert "by the image" not in describe_study(report)
+
+
+def comments_of(sr: pydicom.Dataset) -> list[str]:
+    """Every text of a structured report."""
+    return [str(element.value) for element in sr.iterall() if element.keyword == "TextValue"]
 
 
 def test_a_fusion_beside_another_classifier_than_its_own_is_refused() -> None:

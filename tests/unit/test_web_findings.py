@@ -84,14 +84,14 @@ def test_the_page_says_that_a_new_run_follows_and_what_stands(client: TestClient
     token = gate.enter(client, store, Role.RADIOLOGIST)
     before = client.get(f"/studies/{lesion}").text
     assert "Nobody has entered findings." in before
-    assert before.count("leave: not known") == len(FINDING_WORDS)
+    assert before.count("now: not known") == len(FINDING_WORDS)
     assert WILL_DECIDE not in before
     assert post(client, token, lesion, **IRREGULAR) == 303
     after = client.get(f"/studies/{lesion}").text
     assert WILL_DECIDE in after
     assert "<strong>radiologist</strong> entered: irregular shape yes, poorly defined margin not known" in after
-    assert "leave: irregular, entered" in after
-    assert "leave: nobody can tell, entered" in after
+    assert "now: irregular, entered" in after
+    assert "now: nobody can tell, entered" in after
 
 
 @pytest.mark.parametrize(("ending", "said"), [(Ending.FAILED, HAS_FAILED), (None, "")])

@@ -22,6 +22,7 @@ _MAP_SHARE = 0.6
 """How much of a pixel is color where the map is 1."""
 _MAP_STOPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MAP_COLORS = ((0, 0, 40), (87, 16, 160), (200, 50, 90), (249, 142, 9), (252, 255, 164))  # dark to bright: no red-green
+_NOTHING_SPOKE = "nothing in the picture spoke for malignancy"
 _OUTLINE_COLOR = (0, 230, 255)
 """Of the lesion on the map, whose own colors hold the amber of the other panel."""
 
@@ -30,12 +31,29 @@ def draw_us_capture(lesion: Lesion, verdict: UltrasoundVerdict, cam: NDArray[np.
     """Draw the lesion on its frame, and `cam` over the same frame where there is one; RGB.
 
     `cam` is the class activation map, 0 to 1, (rows, columns) of the frame's gray. Nothing but the frame's own
-    box is drawn, and no identity of the patient is written.
+    box is drawn, and no identity of the patient is written. A map that is 0 all over is said to be empty, for it
+    looks like the frame alone.
     """
     panels = [_draw_panel(lesion, _to_rgb(lesion.frame.gray), MASS_COLOR, "Lesion")]
     if cam is not None:
-        panels.append(_draw_panel(lesion, _lay_map(lesion.frame.gray, cam), _OUTLINE_COLOR, "Grad-CAM"))
-    return compose_panels(panels, _caption_lines(lesion, verdict, has_map=cam is not None))
+        title = f"Grad-CAM: {_NOTHING_SPOKE}" if _is_empty(cam) else "Grad-CAM"
+        panels.append(_draw_panel(lesion, _lay_map(lesion.frame.gray, cam), _OUTLINE_COLOR, title))
+    return compose_panels(panels, _caption_lines(lesion, verdict, _describe_map(cam, verdict)))
+
+
+def _is_empty(cam: NDArray[np.float32]) -> bool:
+    """True: no place of the frame has a color, as where everything spoke against malignancy."""
+    return not bool((np.nan_to_num(cam) > 0).any())
+
+
+def _describe_map(cam: NDArray[np.float32] | None, verdict: UltrasoundVerdict) -> str:
+    """Say what the right panel shows, and of which model; empty without one."""
+    if cam is None:
+        return ""
+    model = "the image model alone, not the fusion that answered" if verdict.is_by_fusion else "the classifier"
+    if _is_empty(cam):
+        return f"Right, outline in blue: the map of {model} (Grad-CAM) is empty: {_NOTHING_SPOKE}."
+    return f"Right, outline in blue: what spoke for malignancy to {model} (Grad-CAM, dark to bright)."
 
 
 def _to_rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -69,22 +87,21 @@ def _draw_panel(lesion: Lesion, picture: NDArray[np.uint8], color: Rgb, title: s
     return drawn
 
 
-def _caption_lines(lesion: Lesion, verdict: UltrasoundVerdict, *, has_map: bool) -> list[tuple[str, Rgb]]:
+def _caption_lines(lesion: Lesion, verdict: UltrasoundVerdict, map_sentence: str) -> list[tuple[str, Rgb]]:
     """Say the answer, its probability and the size in words; no identity of the patient."""
     answer = f"Answer of the models: {verdict.answer.value}"
     if verdict.deciding_probability is not None:
         answer += f", probability of malignancy {tell_percent(verdict.deciding_probability)}"
     if verdict.is_by_findings:
         answer += " with a reader's findings"
+    if verdict.is_by_fusion and verdict.deciding_probability is not None:
+        answer += ", by the fusion"
     diameter_mm = lesion.longest_diameter_mm
     size = NOT_CALIBRATED if diameter_mm is None else f"Longest diameter {diameter_mm:.1f} mm in this frame."
-    legend = "Amber: outline of the lesion."
-    if has_map:
-        legend += " Right: what weighed in the classifier's answer (Grad-CAM, dark to bright), outline in blue."
     return [
         (f"{answer}.", MASS_COLOR if verdict.is_flagged else TEXT_COLOR),
         (size, TEXT_COLOR),
-        (legend, FAINT_COLOR),
+        (f"Amber: outline of the lesion. {map_sentence}".strip(), FAINT_COLOR),
         (LEARNED_FROM, TEXT_COLOR),
         (f"{RESEARCH_USE}.", TEXT_COLOR),
     ]

@@ -32,7 +32,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UltrasoundImageStorage
 
-from screener.us_study import Answer, Lesion, UltrasoundVerdict
+from screener.us_study import FUSION, Answer, Lesion, UltrasoundVerdict, name_judge
 from workers.results.encode_sr import (
     CODING_SCHEME,
     CONFIG_REVISION,
@@ -72,10 +72,9 @@ ANSWERS = {
     Answer.NOT_ASSESSABLE: NOT_ASSESSABLE,
 }
 PROBABILITY_OF_CANCER = codes.cid6048.ProbabilityOfCancer
-"""By the image alone, whatever decides."""
+"""By the pictures alone, whatever decides: the image model's or, where the report says so, the fusion's."""
 COMBINED_PROBABILITY = Code("COMB_PROBABILITY", CODING_SCHEME, "Probability of malignancy, image and reader's findings")
-BY_IMAGE = "The image alone decided; a reader's findings decided nothing."
-BY_FINDINGS = "The image and the reader's findings decided together, as the settings ask."
+BY_FUSION = f"The probability of malignancy is that of {FUSION}, not of the image model alone."
 _PIXELS = Code("{pixels}", "UCUM", "pixels")
 _CONTAINS = RelationshipTypeValues.CONTAINS
 
@@ -167,16 +166,24 @@ def _report_lesion(screening: UltrasoundScreening, lesion: Lesion, algorithm: Al
     )
     if lesion.longest_diameter_mm is None:
         _add_text(group, codes.DCM.Comment, NOT_CALIBRATED)
-    for sentence in tell_combination(verdict):
+    for sentence in (*tell_fusion(verdict), *tell_combination(verdict)):
         _add_text(group, codes.DCM.Comment, sentence)
     return group
+
+
+def tell_fusion(verdict: UltrasoundVerdict) -> list[str]:
+    """Say whose the probability is where it is not the image model's alone."""
+    return [BY_FUSION] if verdict.is_by_fusion and verdict.probability is not None else []
 
 
 def tell_combination(verdict: UltrasoundVerdict) -> list[str]:
     """Say what a reader found, what it comes to with the image, and which of both decided; nothing where none asked."""
     if verdict.combination is None:
         return []
-    deciding = BY_FINDINGS if verdict.is_by_findings else BY_IMAGE
+    judge = name_judge(is_by_fusion=verdict.is_by_fusion).capitalize()
+    deciding = f"{judge} alone decided; a reader's findings decided nothing."
+    if verdict.is_by_findings:
+        deciding = f"{judge} and the reader's findings decided together, as the settings ask."
     return [*([verdict.findings.reason] if verdict.findings else []), verdict.combination.reason, deciding]
 
 
