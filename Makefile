@@ -16,7 +16,7 @@ STUDY ?=
 TEST_PROGRAMS := Orthanc storescu dciodvfy redis-server chromium git openssl
 TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium git openssl
 
-.PHONY: help demo run test lint check-peers clean
+.PHONY: help demo run test lint audit screenshots check-peers clean
 
 help: ## Print this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,6 +34,12 @@ lint: .venv/.ready-to-test ## Check style, types and imports.
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+
+audit: .venv/.ready-to-audit ## Look for faults of security in the code and in the pinned packages (asks an advisory service).
+	@.venv/bin/python deploy/audit/audit.py
+
+screenshots: .venv/.ready-to-test ## Take the README's pictures of the pages anew, with synthetic patients.
+	@.venv/bin/python tests/benchmarks/screenshots.py
 
 check-peers:
 	@missing=; for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
@@ -61,3 +67,7 @@ clean: ## Remove the virtual environment, the caches and what the demo left; rec
 	@echo "Installing the daemon, the workers, the training and the test tools (the first time takes minutes)"
 	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[daemon,worker,web,fusion,train,dev]' -c constraints.txt
 	@touch $@ .venv/.ready-to-run
+
+.venv/.ready-to-audit: .venv/.ready-to-test
+	@.venv/bin/pip install -qq --disable-pip-version-check -e '.[audit]' -c constraints.txt
+	@touch $@
