@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -56,6 +57,7 @@ def make_site(config: Config, store: Store, clock: Callable[[], datetime]) -> Fa
     app.add_exception_handler(CannotShowError, _show_refusal)
     app.add_exception_handler(HTTPException, _show_refusal)
     app.add_exception_handler(RequestValidationError, _show_refusal)
+    app.add_exception_handler(DataError, _show_refusal)  # PostgreSQL takes no NUL in a text and no number beyond bigint
     app.add_exception_handler(Exception, _show_error)
     app.add_middleware(SafeHeaders)
     return app
