@@ -7,7 +7,6 @@ from typing import Final
 
 from screener.command_parts import UsageError, add_command, open_database
 from screener.explain import tell_local
-from screener.export_feedback import describe_export, export_feedback
 from screener.outcomes import NeedsPerson
 from screener.performance import SILENT_AFTER, describe_performance, measure_performance
 from screener.store import Store
@@ -46,6 +45,9 @@ def _performance(options: argparse.Namespace) -> int:
 
 
 def _export_feedback(options: argparse.Namespace) -> int:
+    # Here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py).
+    from screener.export_feedback import describe_export, export_feedback
+
     config, store = open_database(options)
     try:
         exported = export_feedback(store, config.storage_folder, options.folder)
