@@ -8,11 +8,12 @@ import pytest
 
 from screener.study import Side
 from tests.conftest import PATIENT
+from tests.peers.browser import open_browser
+from tests.peers.browser import sign_in as enter
 from tests.peers.hospital import wait_until
-from tests.peers.reading_room import PASSWORD, ReadingRoom, a_patient, open_reading_room
-from tests.peers.require import require
+from tests.peers.reading_room import ReadingRoom, a_patient, open_reading_room
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
 SECONDS = 60
 
@@ -34,10 +35,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingRoom]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=require("chromium"), args=["--no-sandbox"])
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -53,12 +52,7 @@ def sign_in(room: ReadingRoom, browser, tmp_path: Path) -> Iterator[Callable[...
         page.set_default_timeout(SECONDS * 1000)
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(room.address + path)
-        page.fill("[name=name]", name)
-        page.fill("[name=password]", PASSWORD)
-        page.click("button.main")
-        page.wait_for_selector(".who")
-        page.wait_for_load_state("load")  # its scripts have begun to listen
+        enter(page, room, name, path)
         return page
 
     yield sign_in

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,10 @@ from screener.config import Config, load_config
 from screener.decide import decide
 from screener.dispatch import dispatch_study
 from screener.journey import Queue
+from screener.link_secret import load_link_secret
 from screener.phantom import Phantom, make_phantom
+from screener.phantom_us import UltrasoundPhantom
+from screener.sign_links import Claim, digest_address, sign_claim
 from screener.store import Kind, ReceivedInstance, Result, Run, Screening, Store, open_store
 from screener.store.web_accounts import Role
 from screener.study import Mass, Parotid, SeriesChoice, Side, Thresholds, Volume
@@ -27,8 +30,10 @@ from tests.conformance.studies import identify
 from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port, is_open
 from tests.peers.values import a_candidate
+from workers.bench import Bench
 from workers.results.draw_key_image import draw_key_image
 from workers.results.encode_seg import encode_seg
+from workers.screen_us import screen_us
 
 PASSWORD = "correct horse battery staple"
 PEOPLE = {"rita": Role.READER, "rachel": Role.RADIOLOGIST, "adam": Role.ADMINISTRATOR}
@@ -92,7 +97,7 @@ class ReadingRoom:
         assert run is not None
         return run
 
-    def screen(self, phantom: Phantom, now: datetime) -> int:
+    def screen(self, phantom: Phantom, now: datetime, recipients: Sequence[tuple[str, str]] = ()) -> int:
         """Receive and screen a phantom as if the networks had found its truth; the study's number."""
         study_id = self.receive(phantom.datasets, now)
         run = self.claim(now + timedelta(seconds=5))
@@ -108,9 +113,29 @@ class ReadingRoom:
         self.store.record_series(run, [choice], "key")
         screening = self._screening(phantom, run, study_id)
         self.store.finish_run(
-            run, screening, destinations=[], recipients=[], seconds=3.0, now=now + timedelta(seconds=9)
+            run, screening, destinations=[], recipients=recipients, seconds=3.0, now=now + timedelta(seconds=9)
         )
         return study_id
+
+    def screen_ultrasound(self, phantom: UltrasoundPhantom, now: datetime) -> int:
+        """Receive an ultrasound phantom and screen it with the networks that ship; the study's number."""
+        study_id = self.receive(phantom.datasets, now)
+        end = now + timedelta(seconds=5)
+        run = self.claim(end, Queue.US)
+        screen_us(Bench(config=self.config, store=self.store, archive=self.archive, clock=lambda: end), run)
+        return study_id
+
+    def link_of(self, study_id: int) -> str:
+        """The path behind a mail's button for the study's first notice, good for a day."""
+        notice = self.store.notice_stories(study_id=study_id)[0]
+        claim = Claim(
+            notice_id=notice.notice_id,
+            study_id=study_id,
+            finding=notice.finding_key,
+            recipient=digest_address(notice.channel, notice.recipient),
+            expires_at=datetime.now(UTC) + timedelta(days=1),
+        )
+        return f"/acknowledge?token={sign_claim(load_link_secret(self.config.storage_folder), claim)}"
 
     def _screening(self, phantom: Phantom, run: Run, study_id: int) -> Screening:
         volume = volume_of(phantom)
