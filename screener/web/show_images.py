@@ -1,6 +1,7 @@
 """The pictures of a case: the key image as it was kept, the stack, its outlines, and the planes through a mass."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from threading import Lock
 from typing import Annotated, Final, Literal
 
@@ -9,41 +10,43 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from screener.store.values import RunReport
 from screener.web.draw_slices import draw_outline, draw_planes, draw_slice
-from screener.web.gate import RefusedError
+from screener.web.gate import RefusedError, digest_token
 from screener.web.read_stack import CannotShowError, Stack
 from screener.web.show_case import read_report
 from screener.web.visit import Visit, visit_of
 
-_KEEP_FOR: Final = {"Cache-Control": "private, max-age=600"}
-"""A person scrolls back and forth; the browser forgets it when the person leaves."""
+_KEEP_FOR: Final = {"Cache-Control": "private, max-age=600", "Vary": "Cookie"}
+"""A person scrolls back and forth; signing out empties the browser's cache, and another session's cookie misses it."""
 _PLANES_KEPT: Final = 16
 
 Window = Annotated[str, Query(pattern="^(soft|bone|wide)$")]
+ShownRun = Annotated[int | None, Query()]
+"""The run whose decision the page shows. Its pictures are kept by the browser; without one they are not."""
 _planes: OrderedDict[tuple[object, ...], tuple[bytes, bytes]] = OrderedDict()
 _planes_lock = Lock()
-_noted: OrderedDict[tuple[int, int], None] = OrderedDict()
-"""(session, study) whose images the audit trail tells already; a process that starts anew tells them again."""
+_noted: OrderedDict[tuple[str, int], None] = OrderedDict()
+"""(digest of a session's secret, study) whose images the audit trail tells already; a new process tells them again."""
 _NOTED_KEPT: Final = 10_000
 
 
-def show_key_image(request: Request, study_id: int) -> Response:
+def show_key_image(request: Request, study_id: int, run: ShownRun = None) -> Response:
     """The picture that the workers drew with the decision in force."""
     visit = visit_of(request)
-    run = _decided(visit, study_id)
-    path = visit.site.reader.result_file(study_id, run.number, "key_image", visit.site.config.storage_folder)
+    decided = _decided(visit, study_id, run)
+    path = visit.site.reader.result_file(study_id, decided.number, "key_image", visit.site.config.storage_folder)
     if path is None or not path.is_file():
         raise RefusedError(404, "The picture is not kept any more.")
-    return FileResponse(path, media_type="image/png", headers=_KEEP_FOR)
+    return FileResponse(path, media_type="image/png", headers=_keep(run))
 
 
-def show_stack(request: Request, study_id: int) -> Response:
+def show_stack(request: Request, study_id: int, run: ShownRun = None) -> Response:
     """How many slices there are, which have an outline, and where the largest mass lies, as JSON."""
     visit = visit_of(request)
-    run = _decided(visit, study_id)
-    stack = _read_stack(visit, study_id, run)
+    decided = _decided(visit, study_id, run)
+    stack = _read_stack(visit, study_id, decided)
     outlined = [z for z in range(len(stack.slices)) if stack.regions_of(z)]
     masses = [z for z in outlined if any(region.is_mass for region in stack.regions_of(z))]
-    start, _, _ = _center(stack, run)
+    start, _, _ = _center(stack, decided)
     labels = sorted({region.label for regions in stack.regions.values() for region in regions})
     return JSONResponse(
         {
@@ -56,57 +59,72 @@ def show_stack(request: Request, study_id: int) -> Response:
             "masses": masses,
             "labels": labels,
         },
-        headers=_KEEP_FOR,
+        headers=_keep(run),
     )
 
 
-def show_slice(request: Request, study_id: int, number: int, window: Window = "soft") -> Response:
+def show_slice(request: Request, study_id: int, number: int, window: Window = "soft", run: ShownRun = None) -> Response:
     """One axial slice, counted from the feet from 0."""
     visit = visit_of(request)
-    stack = _read_stack(visit, study_id, _decided(visit, study_id))
+    stack = _read_stack(visit, study_id, _decided(visit, study_id, run))
     _check(stack, number)
-    return _png(draw_slice(stack, number, window))
+    return _png(draw_slice(stack, number, window), run)
 
 
-def show_outline(request: Request, study_id: int, number: int) -> Response:
+def show_outline(request: Request, study_id: int, number: int, run: ShownRun = None) -> Response:
     """The outlines of a slice on nothing."""
     visit = visit_of(request)
-    stack = _read_stack(visit, study_id, _decided(visit, study_id))
+    stack = _read_stack(visit, study_id, _decided(visit, study_id, run))
     _check(stack, number)
-    return _png(draw_outline(stack, number))
+    return _png(draw_outline(stack, number), run)
 
 
 def show_plane(
-    request: Request, study_id: int, plane: Literal["coronal", "sagittal"], window: Window = "soft"
+    request: Request,
+    study_id: int,
+    plane: Literal["coronal", "sagittal"],
+    window: Window = "soft",
+    run: ShownRun = None,
 ) -> Response:
     """The plane through the middle of the largest mass, else of the stack."""
     visit = visit_of(request)
-    run = _decided(visit, study_id)
-    key = (study_id, run.number, window)
+    decided = _decided(visit, study_id, run)
+    key = (*_identify(study_id, decided), window)
     with _planes_lock:
         drawn = _planes.get(key)
     if drawn is None:
-        stack = _read_stack(visit, study_id, run)
-        drawn = draw_planes(stack, _center(stack, run), window)
+        stack = _read_stack(visit, study_id, decided)
+        drawn = draw_planes(stack, _center(stack, decided), window)
         with _planes_lock:
             _planes[key] = drawn
             while len(_planes) > _PLANES_KEPT:
                 _planes.popitem(last=False)
-    return _png(drawn[0 if plane == "coronal" else 1])
+    return _png(drawn[0 if plane == "coronal" else 1], run)
 
 
-def _decided(visit: Visit, study_id: int) -> RunReport:
-    """The run whose decision is in force; the first picture of it that a session asks for is written down."""
+def _decided(visit: Visit, study_id: int, shown: int | None) -> RunReport:
+    """The run whose decision is in force; the first picture of it that a session asks for is written down.
+
+    Refused where the page shows the decision of another: pictures of one run never stand under the answer of another.
+    """
     _note(visit, study_id)
     report = read_report(visit, study_id)
     decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
     if not decided:
         raise RefusedError(404, "Nothing has been decided of this study: there is nothing to show yet.")
+    if shown is not None and shown != decided[-1].number:
+        raise RefusedError(409, "A later run has decided since this page was loaded: load it again.")
     return decided[-1]
 
 
+def _identify(study_id: int, run: RunReport) -> tuple[object, ...]:
+    """Name a run by the UIDs of what it screened and made too: a database may give a study's number out again."""
+    chosen = (series.series_instance_uid for series in run.series if series.is_chosen)
+    return (study_id, run.number, *chosen, *(result.sop_instance_uid for result in run.results))
+
+
 def _note(visit: Visit, study_id: int) -> None:
-    key = (visit.session.session_id if visit.session is not None else 0, study_id)
+    key = (digest_token(visit.token), study_id)  # a database may give a session's number out again
     with _planes_lock:
         is_new = key not in _noted
         _noted[key] = None
@@ -142,5 +160,10 @@ def _check(stack: Stack, number: int) -> None:
         raise RefusedError(404, f"There are {len(stack.slices)} slices.")
 
 
-def _png(content: bytes) -> Response:
-    return Response(content, media_type="image/png", headers=_KEEP_FOR)
+def _png(content: bytes, run: int | None) -> Response:
+    return Response(content, media_type="image/png", headers=_keep(run))
+
+
+def _keep(run: int | None) -> Mapping[str, str]:
+    """How long a picture may be kept: one whose address does not tell its run may show another's the next moment."""
+    return {} if run is None else _KEEP_FOR

@@ -64,6 +64,7 @@ def do_sign_out(request: Request) -> Response:
         visit.site.store.end_session(visit.session.session_id)
         visit.audit("signed out")
     answer = RedirectResponse("/sign-in", status_code=303)
+    answer.headers["Clear-Site-Data"] = '"cache"'  # browsers that know it forget the pictures
     answer.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
     return answer
 

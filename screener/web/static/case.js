@@ -7,6 +7,7 @@ if (viewer) {
   const AHEAD = 4;
   const PIXELS_PER_SLICE = 8;
   const base = `/studies/${viewer.dataset.study}`;
+  const run = `run=${viewer.dataset.run}`; // the server refuses pictures of another run than the page shows
   const stage = document.getElementById("stage");
   const note = document.getElementById("stage-note");
   const slice = document.getElementById("slice");
@@ -20,8 +21,8 @@ if (viewer) {
   let now = 0;
   let outlined = new Set();
 
-  const sliceAddress = (z) => `${base}/slices/${z}.png?window=${windows.value}`;
-  const outlineAddress = (z) => `${base}/outlines/${z}.png`;
+  const sliceAddress = (z) => `${base}/slices/${z}.png?window=${windows.value}&${run}`;
+  const outlineAddress = (z) => `${base}/outlines/${z}.png?${run}`;
 
   function fetchAhead(step) {
     for (let z = now + step, left = AHEAD; left > 0 && z >= 0 && z < stack.slices; z += step, left -= 1) {
@@ -50,7 +51,7 @@ if (viewer) {
   async function begin() {
     let answer;
     try {
-      answer = await fetch(`${base}/stack.json`, { headers: { Accept: "application/json" } });
+      answer = await fetch(`${base}/stack.json?${run}`, { headers: { Accept: "application/json" } });
     } catch {
       note.textContent = "The slices cannot be had: the server does not answer.";
       return;
