@@ -23,6 +23,8 @@ from workers.models.networks import build_network
 from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
 from workers.models.weights import bundle_digest
 from workers.training import check_bundle, evaluate, us_evaluate
+from workers.training.statistics.compare_aucs import compare_aucs
+from workers.training.us_evaluation import fill_tables
 from workers.training.us_evaluation.case_result import BENIGN_NOT_ASSESSED, NOT_FOUND, UsResult
 from workers.training.us_evaluation.choose_cases import choose_cases, read_trained_sources
 from workers.training.us_evaluation.compute_figures import summarize
@@ -33,6 +35,7 @@ from workers.training.us_split_cases import Part, find_part
 from workers.training.write_bundle import write_bundle
 
 REAL_LOAD_MODELS = us_evaluate.load_models
+FIND_TRAINED_SOURCES = us_evaluate.find_trained_sources
 THRESHOLDS = us_evaluate.make_thresholds(0.5)
 SHAPE = (100, 140)
 SIDE_PX = 64
@@ -205,6 +208,42 @@ def test_a_certain_probability_that_was_wrong_is_still_json():
     assert summary["sources"]["ours"]["calibration"]["cases"] == 20
 
 
+def test_where_a_fusion_decides_it_is_judged_beside_the_image_model_on_the_same_outlines():
+    scores = [("malignant", 0.9, 0.6), ("malignant", 0.8, 0.3), ("malignant", 0.7, 0.7), ("malignant", 0.65, 0.5),
+              ("benign", 0.2, 0.4), ("benign", 0.3, 0.2), ("benign", 0.1, 0.55), ("benign", 0.4, 0.1)]  # fmt: skip
+    results = [
+        a_result(f"c{n}", label, Answer.BENIGN, fused, image_probability=image)
+        for n, (label, fused, image) in enumerate(scores)
+    ]
+    unmeasured = a_result("x", "malignant", Answer.NOT_ASSESSABLE, None, image_probability=0.95)
+    summary = summarize([*results, unmeasured], THRESHOLDS, {"ours": "all"}, is_by_fusion=True)
+    found = summary["sources"]["ours"]["fusion_less_image"]
+    assert found["auc_fusion"] == summary["sources"]["ours"]["auc_exam"] == pytest.approx(16 / 20)  # the last is missed
+    assert found["auc_image"] == pytest.approx((4 + 2 + 4 + 3 + 4) / 20)
+    assert found["difference"] == pytest.approx(-1 / 20)
+    assert (
+        found["p"]
+        == compare_aucs(
+            [label == "malignant" for label, _, _ in scores] + [True],
+            [image for _, _, image in scores] + [0.95],
+            [fused for _, fused, _ in scores] + [NOT_FOUND],
+        ).p
+    )
+    assert (found["not_measured"], found["count"]) == (1, [5, 9])
+    assert summary["decides"] == "fusion"
+    (table,) = [fill_tables.headline("ours", figures) for figures in summary["sources"].values()]
+    row = next(row for row in table.rows if row[0] == "AUC, fusion less image model")
+    assert row[1].startswith("-0.050 (DeLong p ")
+    json.dumps(summary, allow_nan=False)
+
+
+def test_where_the_image_model_decides_nothing_is_said_of_a_fusion():
+    summary = summary_of(a_result("a", "malignant", Answer.MALIGNANT, 0.9), a_result("b"))
+    assert summary["decides"] == "image"
+    assert summary["sources"]["ours"]["fusion_less_image"] is None
+    assert "fusion" not in str(fill_tables.headline("ours", summary["sources"]["ours"]).rows)
+
+
 # Which cases
 
 
@@ -242,6 +281,16 @@ def test_a_bundle_that_does_not_say_what_it_learned_from_is_told_so(tmp_path):
     assert read_trained_sources(tmp_path / "none") is None
     assert read_trained_sources(write_metadata(tmp_path / "a")) is None
     assert "does not say" in choose_cases(many_rows("busi"), None, None).sentence
+
+
+def test_a_fusion_learned_from_the_sources_whose_lesions_it_counts(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"lesions": {"ours": {"benign": 3}}}))
+    assert read_trained_sources(tmp_path) == {"ours"}
+    args = us_evaluate._make_parser().parse_args(["x", "--report", "r", "--decides", "fusion"])
+    assert {"busi", "ddti"} <= FIND_TRAINED_SOURCES(args)
+    assert args.fusion == "us_fusion"
+    assert us_evaluate._make_parser().parse_args(["x", "--report", "r"]).decides == "image"
 
 
 def test_what_a_bundle_started_from_counts_as_learned_from(tmp_path):
@@ -306,6 +355,28 @@ def test_an_exact_outline_is_a_dice_near_one_and_the_probability_is_the_products
     assert result.outline_probability == pytest.approx(0.9)
     assert result.whole_probability is None
     assert result.seconds > 0
+
+
+def test_a_fusion_decides_with_the_image_models_probability_kept_beside(tmp_path, monkeypatch):
+    fuse_features = pytest.importorskip("workers.us.fuse_features")
+    save_case(tmp_path, "m", *draw_lesion(is_malignant=True))
+    fusion = StandIn("us_fusion", digest="2" * 64)
+    models = replace(MODELS, fusion=fusion)
+    heard = []
+    monkeypatch.setattr(fuse_features, "fuse_features", lambda _, image, machine: heard.append((image, machine)) or 0.3)
+    row = a_row("m", "malignant", folder=tmp_path)
+    result = screen_case(row, models, THRESHOLDS).result
+    assert (result.answer, result.probability, result.outline_probability) == (Answer.BENIGN, 0.3, 0.3)
+    assert result.image_probability == pytest.approx(0.9)
+    assert heard == [(pytest.approx(0.9), fusion)] * 2
+    assert "by the fusion" in result.reason
+    assert models.digests["us_fusion"] == "2" * 64
+    monkeypatch.setattr(fuse_features, "fuse_features", lambda *_: None)
+    result = screen_case(row, models, THRESHOLDS).result
+    assert (result.answer, result.score, result.image_score) == (
+        Answer.NOT_ASSESSABLE, NOT_FOUND, pytest.approx(0.9),
+    )  # fmt: skip
+    assert result.outline_probability is None
 
 
 def test_a_lesion_elsewhere_is_no_hit_and_has_no_dice(tmp_path):

@@ -16,7 +16,7 @@ FIGURES: Final = (
     "gland_dice_median", "centre_error_mm_median", "centre_error_mm_p95", "crop_holds_95", "thresholds", "data",
 )  # fmt: skip
 """What is taken from a CT evaluation's `summary.json`, by its names there."""
-US_FIGURES: Final = ("exams", "patients", "part", "sources", "thresholds", "data", "bundles")
+US_FIGURES: Final = ("exams", "patients", "part", "sources", "thresholds", "data", "bundles", "decides")
 """The same for ultrasound, where every figure is of one source; they rest on both bundles, which are named."""
 US_SOURCE_FIGURES: Final = (
     "part", "organs", "exams", "patients", "lesions", "outlined", "positives", "negatives", "dice_median", "dice_mean",

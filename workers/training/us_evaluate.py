@@ -10,6 +10,7 @@ import argparse
 import csv
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from screener.outcomes import NeedsPerson, Outcome
 from screener.study import DEFAULT_MIN_MALIGNANCY, Thresholds
 from workers.models.bundle_files import BUNDLES_DIR
 from workers.models.device import choose_device
+from workers.models.fusion_machine import load_fusion
 from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
 from workers.models.us_weights import load_us_bundle
 from workers.training.us_evaluation.case_result import UsResult
@@ -27,6 +29,7 @@ from workers.training.us_evaluation.screen_case import Screened, UsModels, scree
 from workers.training.us_evaluation.write_report import write_report
 from workers.training.us_read_cases import INDEX, CaseRow, list_rows
 from workers.training.us_split_cases import Part
+from workers.us.measure_radiomics import RADIOMICS_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ HEADLINE: Final = (
     "part", "exams", "positives", "negatives", "dice_median", "dice_mean", "lesions_found", "auc_exam", "auc_outlined",
     "sensitivity", "specificity", "ppv", "npv", "calibration_error",
 )  # fmt: skip
+FUSION: Final = "fusion"
 TOLD_EVERY: Final = 50
 """Cases between two lines of the log."""
 
@@ -71,10 +75,14 @@ def _judge(args: argparse.Namespace) -> int:
         choice=choice,
         data=args.cases.resolve().name,
         passed_over=_count_lines(args.cases) - len(rows),
+        is_by_fusion=models.fusion is not None,
     )
     for source, figures in summary["sources"].items():
         for name in HEADLINE:
             logger.info("%-12s %-20s %s", source, name, figures[name])
+        if figures["fusion_less_image"] is not None:
+            told = figures["fusion_less_image"]
+            logger.info("%-12s fusion_less_image    %+.3f p %.2g", source, told["difference"], told["p"])
         for row in figures["without_tumor"]:
             words = (row["kind"], row["machine"] or "all", row["exams"], row["counts"], row["whole_picture"])
             logger.info("%-12s %s, %s: %d pictures %s forced %s", source, *words)
@@ -83,19 +91,25 @@ def _judge(args: argparse.Namespace) -> int:
 
 
 def load_models(args: argparse.Namespace) -> UsModels:
-    """Load both bundles. Raises NeedsPerson."""
+    """Load the bundles, the fusion where it decides. Raises NeedsPerson, also where they do not belong together."""
     torch.set_num_threads(args.threads)
     device, _ = choose_device(args.device)
-    return UsModels(
+    models = UsModels(
         segmenter=load_us_bundle(args.segmenter, device, args.models, kind=LESION_SEGMENTER),
         classifier=load_us_bundle(args.classifier, device, args.models, kind=LESION_CLASSIFIER),
     )
+    if args.decides != FUSION:
+        return models
+    fusion = load_fusion(args.fusion, RADIOMICS_VERSION, args.models)
+    fusion.must_fit(models.classifier)
+    return replace(models, fusion=fusion)
 
 
 def find_trained_sources(args: argparse.Namespace) -> set[str] | None:
-    """Return the sources that either bundle learned from; None where one does not say."""
+    """Return the sources that any of the bundles learned from; None where one does not say."""
     folder = args.models or BUNDLES_DIR
-    told = [read_trained_sources(folder / name) for name in (args.segmenter, args.classifier)]
+    names = [args.segmenter, args.classifier, *([args.fusion] if args.decides == FUSION else [])]
+    told = [read_trained_sources(folder / name) for name in names]
     return None if any(sources is None for sources in told) else set().union(*(one for one in told if one))
 
 
@@ -135,6 +149,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--models", "--bundles", type=Path, help="folder of bundles; the shipped ones otherwise")
     add("--segmenter", default=LESION_SEGMENTER, help="name of a bundle; default %(default)s")
     add("--classifier", default=LESION_CLASSIFIER, help="name of a bundle; default %(default)s")
+    add("--decides", choices=["image", FUSION], default="image", help="as models.us_decides; default %(default)s")
+    add("--fusion", default="us_fusion", help="name of a bundle, asked where it decides; default %(default)s")
     add("--min-malignancy", type=_share, default=DEFAULT_MIN_MALIGNANCY, help="threshold; default %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--threads", type=int, default=2, help="of the networks; default %(default)s")

@@ -30,7 +30,9 @@ class UsResult:
     reason: str
     """The product's sentence, or why the case could not be screened."""
     probability: float | None = None
-    """Calibrated, of malignancy, of the lesion that the product outlined; None without one."""
+    """Calibrated, of malignancy, of the lesion that the product outlined, by what decides; None without one."""
+    image_probability: float | None = None
+    """The image model's of the same outline, whatever decides; None without a lesion."""
     is_outlined: bool = False
     """Whether the truth holds a usable outline."""
     outline_problem: str = ""
@@ -40,7 +42,7 @@ class UsResult:
     is_hit: bool | None = None
     """Whether the product's lesion is the outlined one; None without a usable outline."""
     outline_probability: float | None = None
-    """What the classifier says of the outlined lesion."""
+    """What decides says of the outlined lesion; None where it has no answer."""
     whole_probability: float | None = None
     """What the classifier says of the whole picture; for pictures without a lesion only."""
     lesion_share: float | None = None
@@ -81,3 +83,8 @@ class UsResult:
         if self.probability is not None:
             return self.probability
         return NOT_FOUND if self.is_assessed or self.is_malignant else BENIGN_NOT_ASSESSED
+
+    @property
+    def image_score(self) -> float:
+        """What the case would be ranked by if the image model decided."""
+        return self.score if self.image_probability is None else self.image_probability

@@ -36,6 +36,8 @@ def read_trained_sources(folder: Path) -> set[str] | None:
     except (OSError, ValueError, TypeError):
         return None
     training = metadata.get("training")
+    if isinstance(metadata.get("lesions"), Mapping):  # a fusion counts them by source
+        training = {"sources": list(metadata["lesions"])}
     if not isinstance(training, Mapping) or not isinstance(training.get("sources"), list):
         return None
     told = f"{training.get('start_data_source') or ''} {metadata.get('data_source') or ''}"

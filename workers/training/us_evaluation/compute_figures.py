@@ -25,7 +25,9 @@ RULES: Final = {
     "a lesion that was not found has 0",
     "auc_exam": "the probability that the product gives, on its own outline; where it finds no lesion the lowest score",
     "auc_found": "over the lesions alone that the product found, in the sense above",
-    "auc_outlined": "over the outlined lesions, the classifier on the true outline; auc_automatic is the product there",
+    "auc_outlined": "over the outlined lesions, what decides on the true outline; auc_automatic is the product there",
+    "fusion_less_image": "where a fusion decides: its AUC less the image model's on the same automatic outlines, over "
+    "all rated lesions; one that the fusion cannot measure counts against it, and not against the image model",
     "malignant_not_assessed": "missed, with the lowest score",
     "benign_not_assessed": "a false alarm, with the highest score",
     "ppv": "in this mixture of cases, and npv likewise",
@@ -36,8 +38,10 @@ RULES: Final = {
 """What the figures' names stand for."""
 
 
-def summarize(results: Results, thresholds: Thresholds, parts: dict[str, str]) -> Figures:
-    """Return the figures; null where one cannot be computed."""
+def summarize(
+    results: Results, thresholds: Thresholds, parts: dict[str, str], *, is_by_fusion: bool = False
+) -> Figures:
+    """Return the figures; null where one cannot be computed. `is_by_fusion`: a fusion decides, not the classifier."""
     sources = sorted({result.row.source for result in results})
     by_source = {source: [result for result in results if result.row.source == source] for source in sources}
     return {
@@ -45,6 +49,7 @@ def summarize(results: Results, thresholds: Thresholds, parts: dict[str, str]) -
         "patients": len({(result.row.source, result.row.group) for result in results}),
         "sources": {
             source: summarize_source(members, parts[source], thresholds.min_malignancy)
+            | {"fusion_less_image": compare_fusion(members) if is_by_fusion else None}
             for source, members in by_source.items()
         },
         "seconds_per_case_median": median([result.seconds for result in results if result.seconds is not None]),
@@ -59,6 +64,7 @@ def summarize(results: Results, thresholds: Thresholds, parts: dict[str, str]) -
         ],
         "rules": RULES,
         "thresholds": {"min_malignancy": thresholds.min_malignancy},
+        "decides": "fusion" if is_by_fusion else "image",
     }
 
 
@@ -168,13 +174,35 @@ def _auc(results: Results, score: Callable[[UsResult], float]) -> float | None:
 
 def _compare_outlines(outlined: Results) -> Figures | None:
     """Return DeLong's test of the true outline against the automatic one, and the interval over resampled groups."""
-    truth = truths_of(outlined)
-    automatic, true = [result.score for result in outlined], [_outline_score(result) for result in outlined]
+    return _compare(outlined, lambda result: result.score, _outline_score)
+
+
+def compare_fusion(results: Results) -> Figures | None:
+    """Return DeLong's test of the fusion against the image model over the rated lesions, with both AUCs."""
+    rated = [result for result in results if result.is_rated]
+    compared = _compare(rated, lambda result: result.image_score, lambda result: result.score)
+    if compared is None:
+        return None
+    return compared | {
+        "auc_image": _auc(rated, lambda result: result.image_score),
+        "auc_image_interval_95": _delong(rated, lambda result: result.image_score),
+        "auc_fusion": _auc(rated, lambda result: result.score),
+        "not_measured": sum(result.probability is None and result.image_probability is not None for result in rated),
+        "count": [sum(truths_of(rated)), len(rated)],
+    }
+
+
+def _compare(
+    results: Results, first: Callable[[UsResult], float], second: Callable[[UsResult], float]
+) -> Figures | None:
+    """Return DeLong's test of the second score against the first, and the interval over resampled groups."""
+    truth = truths_of(results)
+    before, after = [first(result) for result in results], [second(result) for result in results]
     try:
-        compared = compare_aucs(truth, automatic, true)
+        compared = compare_aucs(truth, before, after)
     except ValueError:  # too few cases of a kind, or no variance: no test exists
         return None
-    drawn = auc_difference_interval(groups_of(outlined), truth, automatic, true)
+    drawn = auc_difference_interval(groups_of(results), truth, before, after)
     return {
         "difference": compared.difference,
         "interval_95": list(compared.interval_95),

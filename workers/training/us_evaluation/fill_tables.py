@@ -75,7 +75,22 @@ def _ranking_rows(figures: Figures) -> list[Row]:
             ("AUC, true less automatic outline", words, interval(compared["interval_95"]),
              kinds(figures["auc_outlined_count"]), DASH)
         )  # fmt: skip
-    return rows
+    return rows + _fusion_rows(figures)
+
+
+def _fusion_rows(figures: Figures) -> list[Row]:
+    """Return the fusion beside the image model, where a fusion decides."""
+    found = figures["fusion_less_image"]
+    if found is None:
+        return []
+    count = f"{found['count'][0]} of {found['count'][1]} malignant"
+    words = f"{found['difference']:+.3f} (DeLong p {found['p']:.2g})"
+    return [
+        ("AUC, image model alone", number(found["auc_image"]), interval(found["auc_image_interval_95"]), count, DASH),
+        ("AUC, fusion less image model", words, interval(found["interval_95"]), count, DASH),
+        ("The same, its groups resampled", DASH, interval(found["interval_95_resampled"]), count, DASH),
+        ("Lesions that the fusion could not measure", str(found["not_measured"]), DASH, count, DASH),
+    ]
 
 
 def _call_rows(figures: Figures) -> list[Row]:

@@ -1,7 +1,7 @@
 """Take one ultrasound case through the product's own stages, and measure the answer against the truth."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from screener.decide_us import decide_ultrasound
 from screener.outcomes import Outcome
 from screener.study import Thresholds
 from screener.us_study import Answer, Box, Frame, Lesion, UltrasoundVerdict
+from workers.models.fusion_machine import FusionMachine
 from workers.models.us_weights import UsNetwork
 from workers.training.evaluation.judge_case import HIT_SHARE
 from workers.training.us_evaluation.case_result import UsResult, has_lesion
@@ -30,11 +31,14 @@ class UsModels:
 
     segmenter: UsNetwork
     classifier: UsNetwork
+    fusion: FusionMachine | None = None
+    """Where it decides; None where the classifier does."""
 
     @property
     def digests(self) -> dict[str, str]:
         """What identifies each bundle."""
-        return {bundle.name: bundle.digest for bundle in (self.segmenter, self.classifier)}
+        networks = {bundle.name: bundle.digest for bundle in (self.segmenter, self.classifier)}
+        return networks if self.fusion is None else networks | {self.fusion.name: self.fusion.digest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +58,10 @@ def screen_case(row: CaseRow, models: UsModels, thresholds: Thresholds) -> Scree
         frames = read_frames_of(row)
         outline, problem = _read_truth(row, frames[0].picture_shape)
         started = time.perf_counter()
-        lesion, verdict = ask_product(frames, models, thresholds)
+        lesion, verdict, image_probability = ask_product(frames, models, thresholds)
         seconds = time.perf_counter() - started
-        return _compare(row, frames, lesion, verdict, outline, problem, seconds, models)
+        screened = _compare(row, frames, lesion, verdict, outline, problem, seconds, models)
+        return replace(screened, result=replace(screened.result, image_probability=image_probability))
     except Outcome as outcome:
         result = UsResult(row=row, answer=Answer.NOT_ASSESSABLE, reason=outcome.reason)
         return Screened(result=result, gray=None, outlines={})
@@ -94,14 +99,28 @@ def _read_dicom(path: Path, *, has_outline: bool) -> tuple[Frame, ...]:
 
 def ask_product(
     frames: tuple[Frame, ...], models: UsModels, thresholds: Thresholds
-) -> tuple[Lesion | None, UltrasoundVerdict]:
-    """Return the lesion and the verdict, by the stages that the daemon uses."""
+) -> tuple[Lesion | None, UltrasoundVerdict, float | None]:
+    """Return the lesion, the verdict and the image model's own probability, by the stages that the daemon uses."""
     lesion = segment_lesion(frames, models.segmenter, models.segmenter.side_px)
-    probability = None if lesion is None else classify_lesion(lesion, models.classifier)
+    image_probability = None if lesion is None else classify_lesion(lesion, models.classifier)
     verdict = decide_ultrasound(
-        frames=len(frames), has_lesion=lesion is not None, malignancy=probability, thresholds=thresholds
+        frames=len(frames),
+        has_lesion=lesion is not None,
+        malignancy=None if lesion is None else rate_lesion(lesion, image_probability, models),
+        thresholds=thresholds,
+        is_by_fusion=models.fusion is not None,
     )
-    return lesion, verdict
+    return lesion, verdict, image_probability
+
+
+def rate_lesion(lesion: Lesion, image_probability: float | None, models: UsModels) -> float | None:
+    """Return the probability that decides: the fusion's where there is one, None where it cannot measure the lesion."""
+    if models.fusion is None or image_probability is None:
+        return image_probability
+    # Imported here, for radiomics bring packages that only a fusion needs.
+    from workers.us.fuse_features import fuse_features
+
+    return fuse_features(lesion, image_probability, models.fusion)
 
 
 def _read_truth(row: CaseRow, picture_shape: tuple[int, int]) -> tuple[Bools | None, str]:
@@ -160,16 +179,21 @@ def is_hit(found: Bools, truth: Bools) -> bool:
 
 
 def rate_outline(outline: Bools, frames: tuple[Frame, ...], models: UsModels) -> float | None:
-    """Return what the classifier says of the largest outlined piece; None where no frame shows any of it."""
+    """Return what decides says of the largest outlined piece; None where no frame shows any, or it has no answer."""
     frame = _choose_frame(frames, outline)
     mask = keep_largest(_cut(outline, frame.box))
-    return rate_mask(frame, mask, models) if mask.any() else None
+    if not mask.any():
+        return None
+    return rate_lesion(_as_lesion(frame, mask), rate_mask(frame, mask, models), models)
 
 
 def rate_mask(frame: Frame, mask: Bools, models: UsModels) -> float:
     """Return what the classifier says of `mask` (rows, columns) on the frame, as if the segmenter had made it."""
-    lesion = Lesion(frame=frame, mask=mask, mean_probability=1.0, area_px=int(mask.sum()), longest_diameter_mm=None)
-    return classify_lesion(lesion, models.classifier)
+    return classify_lesion(_as_lesion(frame, mask), models.classifier)
+
+
+def _as_lesion(frame: Frame, mask: Bools) -> Lesion:
+    return Lesion(frame=frame, mask=mask, mean_probability=1.0, area_px=int(mask.sum()), longest_diameter_mm=None)
 
 
 def _choose_frame(frames: tuple[Frame, ...], outline: Bools | None) -> Frame:

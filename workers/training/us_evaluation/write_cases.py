@@ -9,9 +9,9 @@ from workers.training.evaluation.compute_figures import WARNING
 from workers.training.us_evaluation.case_result import UsResult
 
 COLUMNS: Final = (
-    "name", "source", "organ", "machine", "group", "truth", "answer", "flagged", "assessed", "probability", "score",
-    "outline_probability", "whole_probability", "outlined", "dice", "found", "lesion_share", "longest_diameter_mm",
-    "seconds", "reason",
+    "name", "source", "organ", "machine", "group", "truth", "answer", "flagged", "assessed", "probability",
+    "image_probability", "score", "outline_probability", "whole_probability", "outlined", "dice", "found",
+    "lesion_share", "longest_diameter_mm", "seconds", "reason",
 )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def _describe(result: UsResult) -> dict[str, Any]:
         "flagged": result.is_called,
         "assessed": result.is_assessed,
         "probability": result.probability,
+        "image_probability": result.image_probability,
         "score": result.score,
         "outline_probability": result.outline_probability,
         "whole_probability": result.whole_probability,

@@ -50,13 +50,15 @@ def write_report(
     choice: Choice,
     data: str,
     passed_over: int,
+    is_by_fusion: bool = False,
 ) -> Figures:
     """Write everything into `folder` and return the summary.
 
-    `data` names the folder of cases; `passed_over` rows of its index could not be used.
+    `data` names the folder of cases; `passed_over` rows of its index could not be used. `is_by_fusion`: a fusion
+    decided, not the classifier.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    summary = summarize(results, thresholds, choice.parts)
+    summary = summarize(results, thresholds, choice.parts, is_by_fusion=is_by_fusion)
     about_data = describe_data(data, summary, choice, passed_over)
     summary |= {
         "part": describe_parts(choice.parts),
