@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from screener.channels.letter import Letter, Link, Part, render_text
 from screener.decide import covered_in_part
+from screener.read_header import NOT_READABLE
 from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
 from screener.us_study import FUSION, name_judge
@@ -277,9 +277,9 @@ def read_patient(notice: OwedNotice, storage_folder: Path | None) -> Mapping[str
     path = (storage_folder or Path()) / notice.example_path
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTITY_KEYWORDS))
-    except (OSError, InvalidDicomError):
+        return {keyword: _one_line(str(ds.get(keyword) or "")) for keyword in IDENTITY_KEYWORDS}
+    except NOT_READABLE:
         return None
-    return {keyword: _one_line(str(ds.get(keyword) or "")) for keyword in IDENTITY_KEYWORDS}
 
 
 def _patient_lines(patient: Mapping[str, str] | None) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from threading import Lock
 from typing import Any, Final
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+
+from screener.read_header import NOT_READABLE
 
 _KEYWORDS: Final = (
     "AccessionNumber",
@@ -94,7 +95,7 @@ def _read_key(path: Path) -> bytes:
 def _read(path: Path) -> Patient | None:
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-    except (OSError, InvalidDicomError, EOFError, ValueError, KeyError, AttributeError):
+    except NOT_READABLE:
         return None
     values = {keyword: _text(ds, keyword) for keyword in _KEYWORDS}
     return Patient(
@@ -114,7 +115,7 @@ def _text(ds: pydicom.Dataset, keyword: str) -> str:
     try:
         value: Any = ds.get(keyword, "")
         return " ".join(str(value).split())
-    except (ValueError, TypeError, LookupError, NotImplementedError):
+    except NOT_READABLE:
         return ""
 
 

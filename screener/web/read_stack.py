@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import AllTransferSyntaxes
 
+from screener.read_header import NOT_READABLE
 from screener.store.web_case import Picture
 
 _KEYWORDS: Final = (
@@ -38,8 +38,6 @@ _KEYWORDS: Final = (
     "SOPInstanceUID",
 )
 _KEPT_IN_MEMORY: Final = 8
-UNREADABLE: Final = (OSError, InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError)
-"""What pydicom raises of a file that breaks its rules."""
 
 
 class CannotShowError(Exception):
@@ -154,7 +152,7 @@ def read_pixels(path: Path, frame: int) -> NDArray[Any]:
         raise CannotShowError(
             f"The images are compressed ({name}), and the pages have no decoder for that: see them in the PACS."
         ) from None
-    except UNREADABLE:
+    except NOT_READABLE:
         raise CannotShowError("The image cannot be read: see it in the PACS.") from None
 
 
@@ -169,7 +167,7 @@ def _name_syntax(path: Path) -> str:
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
         return str(pydicom.uid.UID(meta.TransferSyntaxUID).name)
-    except UNREADABLE:
+    except NOT_READABLE:
         return "in an unknown way"
 
 
@@ -179,7 +177,7 @@ def _read_stack(pictures: Sequence[Picture], segmentation: Path | None) -> Stack
         try:
             ds = pydicom.dcmread(picture.path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
             found += _list_slices(ds, picture.path)
-        except UNREADABLE:
+        except NOT_READABLE:
             continue
     if not found:
         raise CannotShowError("The images of this study are not here any more, or say not where they lie.")
@@ -242,7 +240,7 @@ def _read_regions(path: Path) -> dict[tuple[str, int], tuple[Region, ...]]:
         masks = pixel_array(seg)
         labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in seg.SegmentSequence}
         groups = seg.PerFrameFunctionalGroupsSequence
-    except (*UNREADABLE, RuntimeError, NotImplementedError):
+    except (*NOT_READABLE, RuntimeError):
         return {}
     masks = masks.reshape(-1, *masks.shape[-2:])  # (frame, row, column)
     regions: dict[tuple[str, int], tuple[Region, ...]] = {}

@@ -1,0 +1,55 @@
+"""Who a patient is, read from files as they come: a spoiled one is "not readable", and hinders no other."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from screener.channels import message
+from screener.store import Store, open_store
+from screener.web.know_patients import know_new_patients
+from screener.web.read_patient import PatientReader
+from tests.peers.values import an_instance
+from tests.unit.test_notify import owed
+from tests.unit.test_store import START
+
+SPOILED = [struct.error("unpack requires 4 bytes"), zlib.error("bad data"), RecursionError(), NotImplementedError()]
+
+
+@pytest.fixture(params=SPOILED, ids=lambda error: type(error).__name__)
+def spoiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is one that makes the parser raise this."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise request.param
+
+    monkeypatch.setattr(pydicom, "dcmread", fail)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+
+
+@pytest.mark.usefixtures("spoiled")
+def test_a_spoiled_file_names_nobody_and_the_list_goes_on(tmp_path: Path, store: Store) -> None:
+    reader = PatientReader(tmp_path)
+    assert reader.read("1.dcm") is None
+    store.record_instance(an_instance(1), START)
+    assert know_new_patients(store, store, reader) == 1
+    assert know_new_patients(store, store, reader) == 0
+
+
+@pytest.mark.usefixtures("spoiled")
+def test_a_spoiled_file_never_keeps_a_notice_back(tmp_path: Path) -> None:
+    assert message.read_patient(owed(), tmp_path) is None
+
+
+def test_a_deflated_file_that_was_cut_is_not_readable(tmp_path: Path) -> None:
+    meta = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
+    length = b"\x02\x00\x00\x00UL\x04\x00" + struct.pack("<I", len(meta))
+    (tmp_path / "1.dcm").write_bytes(b"\0" * 128 + b"DICM" + length + meta + b"no deflated data at all")
+    assert PatientReader(tmp_path).read("1.dcm") is None
+    assert message.read_patient(owed(), tmp_path) is None
