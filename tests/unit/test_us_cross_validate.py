@@ -97,6 +97,26 @@ def test_the_line_gives_the_true_log_odds_back():
     assert intercept == pytest.approx(0.7, abs=0.1)
 
 
+def test_scores_that_rank_the_wrong_way_are_refused():
+    turned = [replace(score, logit=-score.logit) for score in draw_scores(1.0, 0.0)]
+    with pytest.raises(NeedsPerson, match="rank malignant lesions no higher"):
+        us_calibrate.fit_line(turned)
+
+
+def test_other_folds_and_other_cases_begin_anew(data, tmp_path):
+    """A network of five folds has seen lesions that a fold of three rates; so may one of other cases."""
+    words = ["--data", str(data), "--out", str(tmp_path / "cv"), "--scores", str(tmp_path / "scores.csv"), *FEW]
+    us_cross_validate.main([*words, "--folds", "3"])
+    three = {folder.name for folder in (tmp_path / "cv").iterdir()}
+    us_cross_validate.main([*words, "--folds", "2"])
+    both = {folder.name for folder in (tmp_path / "cv").iterdir()}
+    assert len(three) == 3
+    assert len(both) == 5
+    other = write_folder(tmp_path / "other", 60)
+    us_cross_validate.main([*words, "--folds", "2", "--data", str(other)])
+    assert len(list((tmp_path / "cv").iterdir())) == 7
+
+
 def test_the_line_is_judged_on_folds_that_it_does_not_know():
     assert us_calibrate.judge_line(draw_scores(0.4, 0.7, 4000)) < 0.03
     spoiled = [replace(score, logit=-score.logit) if score.fold == 1 else score for score in draw_scores(1, 0, 4000)]

@@ -33,7 +33,7 @@ def fit_line(scores: Sequence[Score]) -> tuple[float, float]:
 
     Raises NeedsPerson (`no_cases`) where fewer than LEAST_OF_A_KIND of either
     kind are there, or no line fits: the scores tell the kinds apart without
-    fail, or are all alike.
+    fail, are all alike, or rank the wrong way.
     """
     malignant = sum(score.is_malignant for score in scores)
     if min(malignant, len(scores) - malignant) < LEAST_OF_A_KIND:
@@ -44,6 +44,11 @@ def fit_line(scores: Sequence[Score]) -> tuple[float, float]:
     except ValueError as problem:
         raise NeedsPerson(f"The scores cannot be calibrated: {problem}", code="no_cases") from problem
     intercept, slope = (coefficient.value for coefficient in fit.coefficients)
+    if slope <= 0:
+        raise NeedsPerson(
+            "The scores rank malignant lesions no higher than benign ones: no line makes that a probability.",
+            code="no_cases",
+        )
     return slope, intercept
 
 

@@ -46,20 +46,24 @@ class Score:
     """Log odds of malignancy, not calibrated."""
 
 
-def rate_fold(cases: Sequence[UsCase], fold: int, options: argparse.Namespace) -> list[Score]:
-    """Train without the cases of `fold` and rate its lesions; goes on from the fold's checkpoint."""
+def rate_fold(cases: Sequence[UsCase], fold: int, options: argparse.Namespace, digest: str) -> list[Score]:
+    """Train without the cases of `fold` and rate its lesions; goes on from the fold's checkpoint.
+
+    The checkpoint is found by the cases' `digest` and the number of folds: one of other cases or other folds may
+    have learned from the lesions that it would rate here.
+    """
     held = [case for case in cases if _fold_of(case, options.folds) == fold and is_rated(case)]
     if not held:
         return []
     urns = sort_for_classifier([case for case in cases if _fold_of(case, options.folds) != fold])
-    folder = options.out / f"fold_{fold}"
+    folder = options.out / f"{digest[:12]}_{fold}_of_{options.folds}"
     own = argparse.Namespace(**vars(options) | {"checkpoint": folder / "classifier.ckpt", "out": folder / "bundle"})
     fit(
         LESION_CLASSIFIER,
         lambda rng: draw_for_classifier(urns, rng, side_px=options.side, healthy_share=options.healthy_share),
         cross_entropy(options.smoothing),
         own,
-        cases=f"all but fold {fold} of {options.folds}",
+        cases=f"{digest} but fold {fold} of {options.folds}",
     )
     network, _ = load_network(own.out)
     probabilities = answer_all(network.eval(), [view_for_classifier(case, options.side) for case in held])
@@ -114,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     loaded = load_cases(options.data)
     cases = [*loaded.train, *loaded.validation]
-    scores = [score for fold in range(1, options.folds + 1) for score in rate_fold(cases, fold, options)]
+    scores = [score for fold in range(1, options.folds + 1) for score in rate_fold(cases, fold, options, loaded.digest)]
     write_scores(options.scores, scores)
     for source in sorted({score.source for score in scores}):
         print(_say_auc(source, [score for score in scores if score.source == source]))
