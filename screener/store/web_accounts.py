@@ -118,8 +118,13 @@ class Accounts(Base):
                 )
             )
 
-    def find_session(self, token_sha256: str, now: datetime, idle: timedelta) -> Session | None:
-        """The session of a cookie; None where it has ended, was idle for too long, or its account is disabled."""
+    def find_session(
+        self, token_sha256: str, now: datetime, idle: timedelta, *, is_used: bool = True
+    ) -> Session | None:
+        """The session of a cookie; None where it has ended, was idle for too long, or its account is disabled.
+
+        `is_used`: a person asks, and the session is idle no more; False: their page asks by itself.
+        """
         joined = sa.join(w.sessions, w.accounts, w.accounts.c.id == w.sessions.c.account_id)
         query = (
             sa.select(w.accounts, w.sessions.c.id.label("session_id"), w.sessions.c.seen_at, w.sessions.c.ends_at)
@@ -130,7 +135,7 @@ class Accounts(Base):
             row = connection.execute(query).one_or_none()
         if row is None or now >= row.ends_at or now - row.seen_at > idle:
             return None
-        if now - row.seen_at >= SEEN_STEP:
+        if is_used and now - row.seen_at >= SEEN_STEP:
             self._touch(row.session_id, now)
         return Session(session_id=row.session_id, account=_account(row), ends_at=row.ends_at)
 

@@ -39,7 +39,7 @@ class Gate:
     def _let_in(self, request: Request) -> Visit:
         site = site_of(request)
         token = request.cookies.get(COOKIE, "")
-        session = _find_session(site, token)
+        session = _find_session(site, token, is_used=not asks_by_itself(request))
         visit = Visit(
             site=site,
             address=address_of(request),
@@ -80,11 +80,16 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-def _find_session(site: Site, token: str) -> Session | None:
+def asks_by_itself(request: Request) -> bool:
+    """True: the worklist asks for news, whoever may be before it; that keeps nobody signed in."""
+    return request.url.path == "/worklist.json" or request.query_params.get("part") == "rows"
+
+
+def _find_session(site: Site, token: str, *, is_used: bool) -> Session | None:
     if not token:
         return None
     idle = timedelta(minutes=site.config.web.idle_minutes)
-    return site.reader.find_session(digest_token(token), site.clock(), idle)
+    return site.reader.find_session(digest_token(token), site.clock(), idle, is_used=is_used)
 
 
 def _ask_to_sign_in(request: Request) -> RefusedError:

@@ -169,6 +169,24 @@ def test_a_form_from_another_site_is_refused(client: TestClient, store: Store, f
     assert store.acknowledgements_of(flagged) == []
 
 
+def test_a_worklist_that_asks_for_news_by_itself_keeps_nobody_signed_in(
+    client: TestClient, store: Store, clock: Clock
+) -> None:
+    enter(client, store, Role.READER)
+    for _ in range(3):
+        clock.now += timedelta(minutes=10)
+        assert client.get("/worklist.json").status_code == client.get("/?part=rows").status_code == 200
+    clock.now += timedelta(minutes=1)
+    assert client.get("/worklist.json").status_code == client.get("/").status_code == 401
+
+
+def test_who_does_something_stays_signed_in(client: TestClient, store: Store, clock: Clock) -> None:
+    enter(client, store, Role.READER)
+    for _ in range(3):
+        clock.now += timedelta(minutes=25)
+        assert client.get("/").status_code == 200
+
+
 # What is done
 
 
