@@ -24,6 +24,7 @@ def make_linker(url: str, secret: bytes, days: float) -> Linker:
             study_id=notice.study_id,
             finding=notice.finding_key,
             recipient=digest_address(notice.channel, notice.recipient),
+            owed_since=notice.owed_since,
             expires_at=notice.owed_since + timedelta(days=days),
         )
         return f"{url.rstrip('/')}{PATH}?{PARAMETER}={sign_claim(secret, claim)}"

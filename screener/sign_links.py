@@ -1,7 +1,7 @@
 """Signed links by which a mail's reader acknowledges a finding: pure, the secret and the time are arguments.
 
 A link carries our own numbers only: which notice, of which study, for which
-recipient (as a digest), until when. Whoever holds the link may acknowledge, as
+recipient (as a digest), owed since when, until when. Whoever holds the link may acknowledge, as
 whoever holds the mail may read it; nothing else can be done with it.
 """
 
@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-_PURPOSE = b"acknowledge 1\n"
+_PURPOSE = b"acknowledge 2\n"
 """Signed with every claim: the same secret may sign something else one day."""
 LONGEST = 1000
 """Characters of a token; a longer one is not looked at."""
@@ -33,6 +33,8 @@ class Claim:
     """The notice's finding key."""
     recipient: str
     """What `digest_address` gives."""
+    owed_since: datetime
+    """To the second: where a database gives the numbers of forgotten studies out again, the link fits no other's."""
     expires_at: datetime
     """To the second."""
 
@@ -42,9 +44,15 @@ def digest_address(channel: str, recipient: str) -> str:
     return hashlib.sha256(f"{channel}\n{recipient}".encode()).hexdigest()[:16]
 
 
+def is_owed_since(claim: Claim, owed_since: datetime) -> bool:
+    """True: the claim is of a notice that became owed in that second."""
+    return int(claim.owed_since.timestamp()) == int(owed_since.timestamp())
+
+
 def sign_claim(secret: bytes, claim: Claim) -> str:
     """Give the token, in characters that need no escaping in a URL."""
-    said = [claim.notice_id, claim.study_id, claim.finding, claim.recipient, int(claim.expires_at.timestamp())]
+    times = (int(instant.timestamp()) for instant in (claim.owed_since, claim.expires_at))
+    said = [claim.notice_id, claim.study_id, claim.finding, claim.recipient, *times]
     body = json.dumps(said, separators=(",", ":")).encode()
     return f"{_encode(body)}.{_encode(_sign(secret, body))}"
 
@@ -60,12 +68,13 @@ def verify_token(secret: bytes, token: str, now: datetime) -> Claim:
         raise LinkError("This link is not complete. Open it as it stands in the mail.") from None
     if not hmac.compare_digest(signature, _sign(secret, body)):
         raise LinkError("This link is not one of ours, or has been changed.")
-    notice_id, study_id, finding, recipient, expires = json.loads(body)
+    notice_id, study_id, finding, recipient, owed, expires = json.loads(body)
     claim = Claim(
         notice_id=notice_id,
         study_id=study_id,
         finding=finding,
         recipient=recipient,
+        owed_since=datetime.fromtimestamp(owed, UTC),
         expires_at=datetime.fromtimestamp(expires, UTC),
     )
     if now >= claim.expires_at:

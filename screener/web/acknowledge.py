@@ -11,7 +11,7 @@ from fastapi import Form, Request
 from starlette.responses import Response
 
 from screener.link_secret import load_link_secret
-from screener.sign_links import LinkError, digest_address, verify_token
+from screener.sign_links import LinkError, digest_address, is_owed_since, verify_token
 from screener.store.values import NoticeStory
 from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
@@ -61,7 +61,8 @@ def _read(visit: Visit, token: str) -> _Named:
         raise RefusedError(403, str(error)) from None
     for notice in site.reader.notice_stories(study_id=claim.study_id):
         told = (notice.notice_id, notice.finding_key, digest_address(notice.channel, notice.recipient))
-        if told == (claim.notice_id, claim.finding, claim.recipient):
+        is_same = is_owed_since(claim, notice.owed_since)
+        if is_same and told == (claim.notice_id, claim.finding, claim.recipient):
             return _Named(token, notice)
     raise RefusedError(404, "The study that this link is about is no longer kept here.")
 

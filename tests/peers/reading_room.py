@@ -133,6 +133,7 @@ class ReadingRoom:
             study_id=study_id,
             finding=notice.finding_key,
             recipient=digest_address(notice.channel, notice.recipient),
+            owed_since=notice.owed_since,
             expires_at=datetime.now(UTC) + timedelta(days=1),
         )
         return f"/acknowledge?token={sign_claim(load_link_secret(self.config.storage_folder), claim)}"

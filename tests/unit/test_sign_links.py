@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from screener.config import ConfigError
 from screener.link_secret import FILE_NAME, load_link_secret
-from screener.sign_links import Claim, LinkError, digest_address, sign_claim, verify_token
+from screener.sign_links import Claim, LinkError, digest_address, is_owed_since, sign_claim, verify_token
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 SECRET = b"s" * 32
@@ -21,6 +21,7 @@ CLAIM = Claim(
     study_id=12,
     finding="left+right#1@3",
     recipient=digest_address("email", "ent@hospital.example"),
+    owed_since=NOW,
     expires_at=NOW + timedelta(days=14),
 )
 
@@ -40,6 +41,12 @@ def test_a_link_works_until_its_last_second() -> None:
     assert verify_token(SECRET, token, CLAIM.expires_at - timedelta(seconds=1)) == CLAIM
     with pytest.raises(LinkError, match="expired"):
         verify_token(SECRET, token, CLAIM.expires_at)
+
+
+def test_a_link_fits_the_notice_that_became_owed_then_and_no_later_one() -> None:
+    claim = verify_token(SECRET, sign_claim(SECRET, replace(CLAIM, owed_since=NOW + timedelta(microseconds=9))), NOW)
+    assert is_owed_since(claim, NOW + timedelta(microseconds=9))
+    assert not is_owed_since(claim, NOW + timedelta(seconds=2))
 
 
 def test_a_link_of_another_secret_is_refused() -> None:

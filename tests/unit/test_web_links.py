@@ -1,0 +1,51 @@
+"""The page behind the link in a mail: whose finding it acknowledges, and whose never."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from screener.config import make_config
+from screener.link_notices import make_linker
+from screener.link_secret import load_link_secret
+from screener.store import Store
+from screener.store import tables as t
+from tests.unit import test_web_gate as gate
+from tests.unit.test_store import START
+from tests.unit.test_web_gate import NOW
+
+clock, empty, store, client, flagged = gate.clock, gate.empty, gate.store, gate.client, gate.flagged
+
+
+def token_of(store: Store, folder: Path) -> str:
+    """The token that a mail about the first notice carries."""
+    (notice,) = store.owed_notices(START + timedelta(days=1))
+    secret = load_link_secret(make_config({}, base=folder, environment={}).storage_folder)
+    return make_linker("https://screener.test", secret, days=1000)(notice).partition("token=")[2]
+
+
+def give_numbers_out_again(store: Store, now: datetime) -> None:
+    """As where the newest study was forgotten, and the next one got its numbers: SQLite gives them out again."""
+    with store.engine.begin() as connection:
+        connection.execute(t.notices.update().values(owed_since=now))
+
+
+def test_the_link_of_a_notice_acknowledges_its_finding(
+    client: TestClient, store: Store, tmp_path: Path, flagged: int
+) -> None:
+    token = token_of(store, tmp_path)
+    assert client.get(f"/acknowledge?token={token}").status_code == 200
+    assert store.acknowledgements_of(flagged) == []
+    assert client.post("/acknowledge", data={"token": token}).status_code == 200
+    (standing,) = store.acknowledgements_of(flagged)
+    assert (standing.by, standing.at) == ("ent@hospital.test", NOW)
+
+
+def test_a_link_never_acknowledges_what_got_its_numbers_afterwards(
+    client: TestClient, store: Store, tmp_path: Path, flagged: int
+) -> None:
+    token = token_of(store, tmp_path)
+    give_numbers_out_again(store, NOW - timedelta(hours=1))
+    assert client.get(f"/acknowledge?token={token}").status_code == 404
+    assert client.post("/acknowledge", data={"token": token}).status_code == 404
+    assert store.acknowledgements_of(flagged) == []
