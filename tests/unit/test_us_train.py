@@ -15,7 +15,7 @@ from workers.models.weights import bundle_digest, read_weights
 from workers.training.check_bundle import check_bundle
 from workers.training.fit import supervise
 from workers.training.keep_checkpoint import Best
-from workers.training.us_describe_bundle import NO_PAROTID_TUMOR, describe_us_data
+from workers.training.us_describe_bundle import NO_PAROTID_TUMOR, NOT_CALIBRATED, describe_us_data
 from workers.training.us_judge_networks import judge_classifier, judge_segmenter, overlap
 from workers.training.us_load_cases import load_cases
 from workers.training.us_split_cases import Part, find_part
@@ -282,3 +282,16 @@ def test_a_fixed_training_learns_from_all_but_the_test_part_and_ships_its_last_s
     said = json.loads((bundle / "configs" / "metadata.json").read_text())["training"]
     assert said["trained_on"] == ["train", "validation"]
     assert "best_step" not in said
+
+
+def test_a_classifier_is_called_calibrated_only_where_it_is_itself():
+    line = {"source": "busi", "lesions": 294, "malignant": 100, "error": 0.04}
+    shipped = describe_us_data({"sources": ["busi"], "calibration": line}, LESION_CLASSIFIER)
+    assert "calibrated by 294" in shipped
+    own = describe_us_data({"sources": ["ours"], "start": "shipped", "start_data_source": shipped}, LESION_CLASSIFIER)
+    assert "calibrated by" not in own
+    assert NOT_CALIBRATED in own
+    assert "breast" in own
+    again = describe_us_data({"sources": ["ours"], "start": "own", "start_data_source": own, "calibration": line})
+    assert NOT_CALIBRATED not in again
+    assert NOT_CALIBRATED not in describe_us_data({"sources": ["busi"]}, LESION_SEGMENTER)

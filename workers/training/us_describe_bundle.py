@@ -1,5 +1,6 @@
 """Say of an ultrasound bundle what it is, what goes in and comes out, and what it learned from."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,10 @@ PUBLISHED: Final = {
 
 _MOBILENET: Final = "Sandler et al. 2018, MobileNetV2: inverted residuals and linear bottlenecks, CVPR"
 PRETRAINED: Final = "Its backbone started from weights that learned on photographs (ImageNet)."
+
+NOT_CALIBRATED: Final = "Its probabilities are not calibrated."
+_CALIBRATED: Final = re.compile(r" Its probabilities are calibrated by .*? on the line of the others\.")
+"""As `_say_calibration` writes it."""
 
 _SEGMENTER: Final[dict[str, Any]] = {
     "name": "Ultrasound lesion segmenter",
@@ -84,8 +89,11 @@ def describe_us(name: str, side_px: int) -> dict[str, Any]:
     }
 
 
-def describe_us_data(training: Mapping[str, Any] | None) -> str:
-    """Return the sources of a training's cases and, where it started from a bundle, those of that bundle."""
+def describe_us_data(training: Mapping[str, Any] | None, name: str = "") -> str:
+    """Return the sources of a training's cases and, where it started from a bundle, those of that bundle.
+
+    Of a classifier (by `name`) it says whether it is calibrated; how its start was is not true of it any more.
+    """
     training = training or {}
     sources: Sequence[str] = training.get("sources", ())
     words = "; ".join(PUBLISHED.get(source, f"cases of the source {source}") for source in sources) or NOT_RECORDED
@@ -95,9 +103,12 @@ def describe_us_data(training: Mapping[str, Any] | None) -> str:
         words = f"{words} {PRETRAINED}"
     if training.get("calibration"):
         words = f"{words} {_say_calibration(training['calibration'])}"
+    elif name == LESION_CLASSIFIER:
+        words = f"{words} {NOT_CALIBRATED}"
     if not training.get("start"):
         return words
-    before = training.get("start_data_source") or "unknown data"
+    before = _CALIBRATED.sub("", training.get("start_data_source") or "unknown data")
+    before = before.replace(f" {NOT_CALIBRATED}", "")
     return f"{words} - it started from the weights of {training['start']}, which were trained on: {before}"
 
 

@@ -182,7 +182,7 @@ def describe(
         "authors": "The parotid screener",
         "copyright": "Apache-2.0",
         "intended_use": INTENDED_USE,
-        "data_source": describe_training_data(training) if side_px is None else describe_us_data(training),
+        "data_source": describe_training_data(training) if side_px is None else describe_us_data(training, name),
         "kind": KINDS[name],
         "training": dict(training or {}),
         "references": about.pop("references"),
