@@ -58,6 +58,7 @@ def make_site(config: Config, store: Store, clock: Callable[[], datetime]) -> Fa
     app.add_exception_handler(HTTPException, _show_refusal)
     app.add_exception_handler(RequestValidationError, _show_refusal)
     app.add_exception_handler(DataError, _show_refusal)  # PostgreSQL takes no NUL in a text and no number beyond bigint
+    app.add_exception_handler(OverflowError, _show_refusal)  # nor does SQLite take such a number
     app.add_exception_handler(Exception, _show_error)
     app.add_middleware(SafeHeaders)
     return app

@@ -28,6 +28,7 @@ from tests.peers.reading_room import ReadingRoom, open_reading_room
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "screenshots"
 MAX_BYTES = 150_000
 COLORS = 128
+TIMEOUT_SECONDS = 180
 DESKTOP, PHONE = (1280, 860), (390, 844)
 FLAGGED, ULTRASOUND = 2, 3
 SHOTS = {
@@ -65,6 +66,7 @@ def shoot(browser: Any, room: ReadingRoom, path: str, size: tuple[int, int], hea
     """Give what a radiologist's window shows of a page, as PNG."""
     window = browser.new_context(viewport={"width": size[0], "height": size[1]})
     page = window.new_page()
+    page.set_default_timeout(TIMEOUT_SECONDS * 1000)
     sign_in(page, room, "rachel", path)
     page.wait_for_load_state("networkidle")
     if heading:
