@@ -40,7 +40,7 @@ audit = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", Instant, nullable=False, index=True),
-    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("account", sa.String(255), nullable=False, comment="its name, or whom a notice with a link went to"),
     sa.Column("address", sa.String(64), nullable=False, comment="where the request came from"),
     sa.Column("action", sa.String(32), nullable=False),
     sa.Column("study_id", sa.Integer, index=True, comment="outlives the study, hence no reference"),

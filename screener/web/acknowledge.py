@@ -17,6 +17,8 @@ from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
 
 HOW: Final = "mail"
+MAX_BY_CHARACTERS: Final = 255
+"""As the columns are wide: a mail address has 254 at most."""
 TEMPLATE: Final = "acknowledge.html"
 
 
@@ -31,7 +33,8 @@ class _Named:
     def by(self) -> str:
         """Who acknowledges by it: a mail address, or the name of another channel's destination."""
         notice = self.notice
-        return notice.recipient if notice.channel == "email" else f"{notice.channel} {notice.recipient}"
+        by = notice.recipient if notice.channel == "email" else f"{notice.channel} {notice.recipient}"
+        return by[:MAX_BY_CHARACTERS]
 
 
 def show_acknowledge(request: Request, token: str = "") -> Response:

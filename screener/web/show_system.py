@@ -51,7 +51,7 @@ def show_system(request: Request) -> Response:
 
 def show_audit(
     request: Request,
-    account: Annotated[str, Query(max_length=64)] = "",
+    account: Annotated[str, Query(max_length=255)] = "",
     study: Annotated[str, Query(pattern="^[0-9]{0,9}$")] = "",
     before: Annotated[str, Query(pattern="^[0-9]{0,18}$")] = "",
 ) -> Response:
