@@ -1,6 +1,6 @@
 """Accounts, sessions, failed sign-ins and the audit trail: digests of secrets only, never a secret."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -148,11 +148,27 @@ class Accounts(Base):
         with self._begin() as connection:
             connection.execute(w.sessions.delete().where(w.sessions.c.id == session_id))
 
-    def sign_in_failed(self, keys: Sequence[str], now: datetime, kept: timedelta) -> None:
-        """Count a failed sign-in for each of `keys`, and forget those that are older than `kept`."""
+    def begin_sign_in(self, limits: Mapping[str, int], now: datetime, kept: timedelta) -> list[int]:
+        """Count an attempt as failed under each key of `limits` before its password is looked at; gives the rows' ids.
+
+        None are given, and nothing is counted, where a key has its number of
+        failures already. It counts first and looks then, so that attempts at
+        the same time see each other. What is older than `kept` is forgotten.
+        """
+        table = w.failed_sign_ins
         with self._begin() as connection:
-            connection.execute(w.failed_sign_ins.delete().where(w.failed_sign_ins.c.at < now - kept))
-            connection.execute(w.failed_sign_ins.insert(), [{"key": key, "at": now} for key in keys])
+            connection.execute(table.delete().where(table.c.at < now - kept))
+            added = [connection.execute(table.insert().values(key=key, at=now)).inserted_primary_key for key in limits]
+        rows = [row[0] for row in added if row is not None]
+        if all(self.failed_sign_ins(key, now - kept) <= limit for key, limit in limits.items()):
+            return rows
+        self.sign_in_succeeded(rows)
+        return []
+
+    def sign_in_succeeded(self, rows: Sequence[int]) -> None:
+        """Take back what `begin_sign_in` counted."""
+        with self._begin() as connection:
+            connection.execute(w.failed_sign_ins.delete().where(w.failed_sign_ins.c.id.in_(rows)))
 
     def failed_sign_ins(self, key: str, since: datetime) -> int:
         """How often a sign-in failed under this key."""

@@ -1,5 +1,7 @@
 """Passwords: kept as argon2id digests only."""
 
+from threading import BoundedSemaphore
+
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -7,6 +9,10 @@ MIN_CHARACTERS = 12
 MAX_CHARACTERS = 256
 """So that nobody keeps the machine busy with a very long one."""
 
+AT_ONCE = 2
+"""So many are hashed at the same time, 64 MiB each: whoever reaches the port must not exhaust the memory."""
+
+_places = BoundedSemaphore(AT_ONCE)
 _hasher = PasswordHasher()  # RFC 9106: argon2id with the library's parameters
 _NOBODY = _hasher.hash("nobody's password")
 
@@ -27,7 +33,8 @@ def is_password(password: str, password_hash: str | None) -> bool:
     if len(password) > MAX_CHARACTERS:
         return False
     try:
-        _hasher.verify(password_hash or _NOBODY, password)
+        with _places:
+            _hasher.verify(password_hash or _NOBODY, password)
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None

@@ -13,6 +13,7 @@ import uvicorn
 from screener.config import Config, ConfigError
 from screener.store import Store
 from screener.tls import make_web_tls
+from screener.web.hurry_connections import HurriedConnection
 from screener.web.know_patients import know_patients
 from screener.web.read_stack import leave_out_gdcm
 from screener.web.site import make_site
@@ -66,7 +67,7 @@ def _make_settings(app: object, config: Config) -> uvicorn.Config:
         timeout_graceful_shutdown=STOP_SECONDS,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=HurriedConnection,
         loop="asyncio",
     )
     settings.load()

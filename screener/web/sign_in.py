@@ -34,20 +34,19 @@ def do_sign_in(
     """Begin a session, or say that it was not the right name and password, and never which of them."""
     visit = visit_of(request)
     site, now = visit.site, visit.site.clock()
-    keys = _digest(f"account {name}"), _digest(f"address {visit.address}")
-    since = now - timedelta(minutes=site.config.web.failure_minutes)
-    limits = site.config.web.max_failures, site.config.web.max_failures * _ADDRESS_SHARE
-    failures = [site.reader.failed_sign_ins(key, since) for key in keys]
-    if any(count >= limit for count, limit in zip(failures, limits, strict=True)):
-        visit.audit("sign-in refused", detail="too many failures")
-        minutes = f"{site.config.web.failure_minutes:g}"
-        return _again(visit, next, f"Too many failures: wait {minutes} minutes, then try again.", status=429)
+    window = timedelta(minutes=site.config.web.failure_minutes)
+    most = site.config.web.max_failures
+    limits = {_digest(f"account {name}"): most, _digest(f"address {visit.address}"): most * _ADDRESS_SHARE}
+    over = [key for key, limit in limits.items() if site.reader.failed_sign_ins(key, now - window) >= limit]
+    attempt = [] if over else site.store.begin_sign_in(limits, now, window)
+    if not attempt:
+        return _refuse(visit, next, over[-1] if over else "")
     account = site.reader.find_account(name) if len(name) <= MAX_NAME_CHARACTERS else None
     is_right = is_password(password[: MAX_CHARACTERS + 1], account.password_hash if account is not None else None)
     if account is None or account.is_disabled or not is_right:
-        site.store.sign_in_failed(keys, now, timedelta(minutes=site.config.web.failure_minutes))
         visit.audit("sign-in failed", account=account.name if account is not None else "")
         return _again(visit, next, "That is not the name and the password of an account.", status=401)
+    site.store.sign_in_succeeded(attempt)
     token = secrets.token_urlsafe(32)
     ends_at = now + timedelta(hours=site.config.web.session_hours)
     site.store.begin_session(account.account_id, digest_token(token), now, ends_at)
@@ -67,6 +66,14 @@ def do_sign_out(request: Request) -> Response:
     answer.headers["Clear-Site-Data"] = '"cache"'  # browsers that know it forget the pictures
     answer.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
     return answer
+
+
+def _refuse(visit: Visit, next_path: str, key: str) -> Response:
+    """Say that there were too many failures; the trail tells it once per key and window: each line costs a write."""
+    minutes = visit.site.config.web.failure_minutes
+    if visit.site.refusals.is_first(key, visit.site.clock(), timedelta(minutes=minutes)):
+        visit.audit("sign-in refused", detail="too many failures")
+    return _again(visit, next_path, f"Too many failures: wait {minutes:g} minutes, then try again.", status=429)
 
 
 def _again(visit: Visit, next_path: str, sentence: str, *, status: int) -> Response:

@@ -1,7 +1,7 @@
 """What the pages are made from, and what every handler knows of a request."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from screener.store.web_accounts import Role, Session
 from screener.web.csrf import csrf_token
 from screener.web.read_patient import PatientReader
 from screener.web.read_stack import StackReader
+from screener.web.refusals import Refusals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Site:
     pages: Environment
     patients: PatientReader
     stacks: StackReader
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
