@@ -24,6 +24,10 @@ def name_judge(*, is_by_fusion: bool) -> str:
     return "the fusion" if is_by_fusion else "the image"
 
 
+GLAND_NOT_CHECKED = "Whether the picture shows a parotid gland, and of which side, was not checked."
+"""Told wherever an answer on ultrasound is."""
+
+
 class Answer(StrEnum):
     """What the ultrasound queue says of a study."""
 

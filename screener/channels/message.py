@@ -14,7 +14,7 @@ from screener.decide import covered_in_part
 from screener.read_header import NOT_READABLE
 from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
-from screener.us_study import FUSION, name_judge
+from screener.us_study import FUSION, GLAND_NOT_CHECKED, name_judge
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
 NO_PAROTID_TUMOR = "The ultrasound model learned from lesions of the breast and the thyroid: from no parotid tumor."
@@ -104,7 +104,7 @@ def compose_message(
         parts=_parts(notice),
         links=links,
         closing=(
-            (NO_PAROTID_TUMOR if notice.lesion else _COUNTED,),
+            (NO_PAROTID_TUMOR, GLAND_NOT_CHECKED) if notice.lesion else (_COUNTED,),
             (
                 f"What to do: look at study {study}. The segmentation and the report go to the PACS.",
                 f"What was done and why: screener explain {study}",
@@ -152,7 +152,7 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
         is_list=True,
         closing=(
             *([(_COUNTED,)] if any(notice.lesion is None for notice in flagged) else []),
-            *([(NO_PAROTID_TUMOR,)] if any(notice.lesion for notice in flagged) else []),
+            *([(NO_PAROTID_TUMOR, GLAND_NOT_CHECKED)] if any(notice.lesion for notice in flagged) else []),
             (
                 "What to do: look at these studies. The segmentation and the report of each go to the PACS.",
                 "What was done and why: screener explain NUMBER",

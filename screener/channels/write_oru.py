@@ -17,7 +17,7 @@ from screener.channels.message import BY_FUSION, NO_PAROTID_TUMOR, RESEARCH_USE,
 from screener.notice_settings import Hl7Receiver
 from screener.store.values import LesionLine, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
-from screener.us_study import Answer
+from screener.us_study import GLAND_NOT_CHECKED, Answer
 
 
 class Coded(NamedTuple):
@@ -156,7 +156,7 @@ def _observe(notice: OwedNotice, links: Sequence[Link]) -> Iterator[Observation]
     text = [f"Parotid screener, study {notice.study_id}: {sentence}.", f"{notice.why}." if notice.why else ""]
     if notice.lesion is not None:
         is_by_fusion = notice.lesion.is_by_fusion and notice.lesion.probability is not None
-        text += [f"Probability {BY_FUSION}." if is_by_fusion else "", NO_PAROTID_TUMOR]
+        text += [f"Probability {BY_FUSION}." if is_by_fusion else "", NO_PAROTID_TUMOR, GLAND_NOT_CHECKED]
     text += [RESEARCH_USE]
     text += [f"{link.label}: {link.url}" for link in links]
     yield Observation(kind="TX", code=IMPRESSIONS, value="~".join(escape(line) for line in text if line))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from screener.us_study import Lesion
+from screener.us_study import GLAND_NOT_CHECKED, Lesion
 from tests.conformance.us_studies import BENIGN, MALIGNANT, UsStudy, make_us_study
 from workers.results.draw_panels import MASS_COLOR
 from workers.results.draw_us_capture import _OUTLINE_COLOR, draw_us_capture, tell_percent
@@ -85,7 +85,7 @@ def test_the_caption_says_answer_probability_size_and_what_it_is_not(study: UsSt
     lesion = lesion_of(study)
     draw_us_capture(lesion, MALIGNANT, study.cam)
     whole = " ".join(told)
-    for text in ("malignant, probability of malignancy 83 %", "5.0 mm", LEARNED_FROM, "Research use", "Grad-CAM"):
+    for text in ("malignant, probability of malignancy 83 %", "5.0 mm", GLAND_NOT_CHECKED, LEARNED_FROM, "Research use", "Grad-CAM"):
         assert text in whole
     told.clear()
     draw_us_capture(replace(lesion, longest_diameter_mm=None), BENIGN, None)

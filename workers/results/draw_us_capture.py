@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from screener.us_study import Lesion, UltrasoundVerdict
+from screener.us_study import GLAND_NOT_CHECKED, Lesion, UltrasoundVerdict
 from workers.results.draw_panels import (
     FAINT_COLOR,
     MASS_COLOR,
@@ -102,6 +102,7 @@ def _caption_lines(lesion: Lesion, verdict: UltrasoundVerdict, map_sentence: str
         (f"{answer}.", MASS_COLOR if verdict.is_flagged else TEXT_COLOR),
         (size, TEXT_COLOR),
         (f"Amber: outline of the lesion. {map_sentence}".strip(), FAINT_COLOR),
+        (GLAND_NOT_CHECKED, TEXT_COLOR),
         (LEARNED_FROM, TEXT_COLOR),
         (f"{RESEARCH_USE}.", TEXT_COLOR),
     ]

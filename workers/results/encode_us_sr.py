@@ -32,7 +32,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UltrasoundImageStorage
 
-from screener.us_study import FUSION, Answer, Lesion, UltrasoundVerdict, name_judge
+from screener.us_study import FUSION, GLAND_NOT_CHECKED, Answer, Lesion, UltrasoundVerdict, name_judge
 from workers.results.encode_sr import (
     CODING_SCHEME,
     CONFIG_REVISION,
@@ -47,7 +47,6 @@ from workers.results.identity import RESEARCH_USE, derive_uid, describe_instance
 from workers.results.list_images import SOURCE
 from workers.results.trace_outline import trace_outline
 from workers.results.us_screening import (
-    GLAND_NOT_CHECKED,
     LEARNED_FROM,
     NOT_CALIBRATED,
     SERIES_DESCRIPTION,

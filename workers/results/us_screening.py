@@ -29,7 +29,6 @@ LEARNED_FROM = (
     "The models learned from breast and thyroid lesions and from parotid glands without tumor; "
     "no image of a parotid tumor was available."
 )
-GLAND_NOT_CHECKED = "Whether the picture shows a parotid gland, and of which side, was not checked."
 NOT_CALIBRATED = "No diameter in millimeters: the picture is not calibrated."
 TRACKING_ID = "Lesion"
 # JPEG 2000 is left out: under its general syntax an image may be lossless.
