@@ -47,4 +47,4 @@ def name_next_step(settings: Notices, name: str) -> tuple[list[Recipient], str]:
         )
         for address in following.addresses
     ]
-    return recipients, f"{why}: rule {following.name} tells {len(recipients)} address(es)"
+    return recipients, f"{why}: rule {following.name}"

@@ -88,8 +88,8 @@ def match_rules(notices: Notices, found: Found, origin: Origin, local: datetime)
     """Name every address of the settings, each once, with the rule that tells it of this finding.
 
     `local` is the local time of the decision. An address that several rules
-    tell is told by the first that says at once, else by the first. One that
-    no rule tells is there with `takes` false, for it may have heard of the
+    tell is told at once where one says so, and of those by the one that passes
+    it on soonest, else by the first. One that no rule tells is there with `takes` false, for it may have heard of the
     study before.
     """
     told: dict[Address, Recipient] = {}
@@ -97,12 +97,18 @@ def match_rules(notices: Notices, found: Found, origin: Origin, local: datetime)
         for recipient in _tell(notices, found, origin, local):
             address = Address(recipient.channel, recipient.recipient)
             earlier = told.get(address)
-            if earlier is None or (earlier.is_in_digest and not recipient.is_in_digest):
+            if earlier is None or _haste(recipient) < _haste(earlier):
                 told[address] = recipient
     return [
         told.get(address, Recipient(*address, why="an earlier notice of this study went here", takes=False))
         for address in notices.all_addresses
     ]
+
+
+def _haste(recipient: Recipient) -> tuple[bool, float]:
+    """Sort those at once first, and of those the one that escalates soonest."""
+    seconds = recipient.escalate_seconds
+    return recipient.is_in_digest, float("inf") if seconds is None else seconds
 
 
 def judge_rules(notices: Notices, found: Found, origin: Origin, local: datetime) -> list[Judgment]:

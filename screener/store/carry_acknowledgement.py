@@ -4,15 +4,17 @@ import sqlalchemy as sa
 
 from screener.store import review_tables as r
 from screener.store import tables as t
+from screener.store.same_finding import is_same_finding
 from screener.store.values import Run
 
 HOW = "earlier run"
 
 
 def carry_acknowledgement(connection: sa.Connection, run: Run, finding: str) -> None:
-    """Let the acknowledgement of the decision before hold for this one, where it flags the same places.
+    """Let the acknowledgement of the decision before hold for this one, where it flags the same masses.
 
-    Not where a person asked for the new run, nor where a run in between found otherwise: then it is news.
+    Not where a person asked for the new run, nor where a run in between found otherwise: then it is news. The
+    masses are held against those that the person saw, so that many small steps never carry it to a large change.
     """
     if not finding:
         return
@@ -23,7 +25,15 @@ def carry_acknowledgement(connection: sa.Connection, run: Run, finding: str) -> 
         .order_by(t.runs.c.number.desc())
         .limit(1)
     ).one_or_none()
-    if before is None or before.finding != finding or before.reprocess_number != run.reprocess_number:
+    if before is None or before.run_id is None or before.reprocess_number != run.reprocess_number:
+        return
+    seen = connection.execute(
+        sa.select(r.acknowledgements.c.run_id)
+        .where(r.acknowledgements.c.study_id == run.study_id, r.acknowledgements.c.how != HOW)
+        .order_by(r.acknowledgements.c.run_id.desc())
+        .limit(1)
+    ).scalar()
+    if not all(is_same_finding(connection, earlier, run.run_id) for earlier in (before.run_id, seen or before.run_id)):
         return
     connection.execute(
         r.acknowledgements.insert().values(

@@ -11,14 +11,15 @@ from screener.match_rules import Recipient
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, Base, add_step, lock_study
-from screener.store.owe import WITHDRAWN, owe_notices
-from screener.store.told import flagged_places, told_places
+from screener.store.owe import WITHDRAWN, owe_notices, told_places
+from screener.store.same_finding import is_same_finding
+from screener.store.told import flagged_places
 from screener.store.values import NoticeStory
 
 ESCALATED = "escalated"
 
 NextStep = Callable[[str], tuple[Sequence[Recipient], str]]
-"""Given the name of a rule: whom its next step tells, and the sentence that says so (also where it is nobody)."""
+"""Given the name of a rule: whom its next step tells, and why, up to the verb; a whole sentence where it is nobody."""
 
 
 class Escalations(Base):
@@ -44,13 +45,18 @@ class Escalations(Base):
                 return False
             # One step for all that the rule told of it, however many addresses it has.
             same = [getattr(t.notices.c, name) == getattr(row, name) for name in ("study_id", "rule", "finding_key")]
-            connection.execute(t.notices.update().where(*same).values(escalate_at=None, escalate_seconds=None))
+            connection.execute(t.notices.update().where(*same).values(escalate_at=None))
             run = _run_in_force(connection, row)
-            if run is None or acknowledgement_for(connection, row) is not None:
+            if run is None or _is_acknowledged(connection, run.id):
                 return False
+            connection.execute(t.notices.update().where(*same).values(escalate_seconds=None))  # it is taken now
             recipients, sentence = next_step(row.rule)
-            places = told_places(row.finding_key).split("+")
+            places = flagged_places(connection, run.id).split("+")
             owed = owe_notices(connection, run, places, recipients, now, escalates_id=row.id)
+            if recipients:
+                sentence += f" tells {owed} address(es)"
+            if owed < len(recipients):
+                sentence += f"; {len(recipients) - owed} heard it by that rule before"
             add_step(connection, study_id=row.study_id, run_id=run.id, at=now, stage=ESCALATED, sentence=sentence)
             if owed:
                 is_done = (t.studies.c.id == row.study_id, t.studies.c.ending == Ending.DONE)
@@ -70,28 +76,30 @@ class Escalations(Base):
 
 
 def _run_in_force(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
-    """The study's newest decided run, where it still flags what the notice has told; None otherwise."""
+    """The study's newest decided run, where it flags anything and the notice told a flag; None otherwise."""
     run = connection.execute(
         t.runs.select()
         .where(t.runs.c.study_id == notice.study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
         .order_by(t.runs.c.number.desc())
         .limit(1)
     ).one_or_none()
-    told = told_places(notice.finding_key)
-    return run if run is not None and told and flagged_places(connection, run.id) == told else None
+    return run if run is not None and run.is_flagged and told_places(notice.finding_key) else None
+
+
+def _is_acknowledged(connection: sa.Connection, run_id: int) -> bool:
+    taken = r.acknowledgements.select().where(r.acknowledgements.c.run_id == run_id)
+    return connection.execute(taken).first() is not None
 
 
 def acknowledgement_for(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
     """Who took note of what a notice tells: of its own run, or since then of another that found the same."""
-    told = told_places(notice.finding_key)
-    same = sa.and_(r.acknowledgements.c.finding == told, r.acknowledgements.c.at >= notice.owed_since)
-    return connection.execute(
+    taken = connection.execute(
         r.acknowledgements.select()
         .where(r.acknowledgements.c.study_id == notice.study_id)
-        .where(sa.or_(r.acknowledgements.c.run_id == notice.run_id, same))
-        .order_by(r.acknowledgements.c.at)
-        .limit(1)
-    ).one_or_none()
+        .where(sa.or_(r.acknowledgements.c.run_id == notice.run_id, r.acknowledgements.c.at >= notice.owed_since))
+        .order_by(r.acknowledgements.c.at, r.acknowledgements.c.id)
+    ).all()
+    return next((row for row in taken if is_same_finding(connection, notice.run_id, row.run_id)), None)
 
 
 def _story(connection: sa.Connection, row: sa.Row[Any]) -> NoticeStory:

@@ -1,5 +1,6 @@
 """What each recipient must still hear of a study is owed, once, however often the study is sent or screened again."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -8,10 +9,13 @@ import sqlalchemy as sa
 
 from screener.match_rules import Recipient
 from screener.store import tables as t
+from screener.store.same_finding import is_same_finding
 from screener.store.values import Hold
 
 WITHDRAWN: Final = "withdrawn"
 """What the finding key of a withdrawal begins with."""
+STEP: Final = "!"
+"""Before the notice that nobody acknowledged, in the key of an escalation to who has heard the finding already."""
 
 
 def owe_notices(
@@ -32,36 +36,108 @@ def owe_notices(
     """
     owed = 0
     for recipient in (Recipient(*several) for several in recipients):
-        finding_key = _key_to_tell(connection, run, flagged, recipient)
+        heard = _heard_last(connection, run.study_id, recipient)
+        dropped = _dropped(connection, run, flagged, recipient) if escalates_id is None else None
+        passes_on = escalates_id if dropped is None else dropped.escalates_id
+        going_on = _go_on(recipient, flagged, heard, dropped)
+        finding_key = _key_to_tell(connection, run, flagged, going_on, heard, dropped, escalates_id)
         if finding_key is None:
             continue
         hold = Hold.NONE
-        if escalates_id is None:
-            hold = Hold.PAST if run.backfill_id is not None else Hold.RULE if recipient.is_in_digest else Hold.NONE
-        _owe(connection, run, recipient, finding_key, hold, escalates_id, now)
+        if passes_on is None:
+            hold = Hold.PAST if run.backfill_id is not None else Hold.RULE if going_on.is_in_digest else Hold.NONE
+        _owe(connection, run, going_on, finding_key, hold, passes_on, now)
+        if dropped is not None and going_on is not recipient and hold is Hold.NONE:  # nobody has more time for it
+            again = (*_for(run.study_id, recipient), t.notices.c.finding_key == finding_key)
+            connection.execute(t.notices.update().where(*again).values(escalate_at=dropped.escalate_at))
         owed += 1
     return owed
 
 
-def _key_to_tell(
+def _dropped(
     connection: sa.Connection, run: sa.Row[Any], flagged: Sequence[str], recipient: Recipient
+) -> sa.Row[Any] | None:
+    """What the recipient was owed of these places until this very run superseded it: an escalation first."""
+    rows = connection.execute(
+        t.notices.select()
+        .where(*_for(run.study_id, recipient), t.notices.c.state == "superseded")
+        .where(t.notices.c.last_error == superseded_by(run.number))
+        .order_by(t.notices.c.escalates_id.is_(None), t.notices.c.id.desc())
+    )
+    return next((row for row in rows if set(told_places(row.finding_key).split("+")) & set(flagged)), None)
+
+
+def _go_on(
+    recipient: Recipient, flagged: Sequence[str], heard: sa.Row[Any] | None, dropped: sa.Row[Any] | None
+) -> Recipient:
+    """Keep the rule and its time for an answer of what was owed or heard, where no rule takes what has become of it.
+
+    An escalation that was on its way stays one, whichever rule takes the finding too.
+    """
+    before = dropped or heard
+    if not flagged or before is None or not told_places(before.finding_key):
+        return recipient
+    if recipient.takes and (dropped is None or dropped.escalates_id is None):
+        return recipient
+    kept = recipient._replace(rule=before.rule, escalate_seconds=before.escalate_seconds)
+    if dropped is None:
+        return kept
+    return kept._replace(why=dropped.why, takes=True, is_in_digest=dropped.hold == Hold.RULE)
+
+
+def _key_to_tell(
+    connection: sa.Connection,
+    run: sa.Row[Any],
+    flagged: Sequence[str],
+    recipient: Recipient,
+    heard: sa.Row[Any] | None,
+    dropped: sa.Row[Any] | None,
+    escalates_id: int | None,
 ) -> str | None:
     """The finding key of what this recipient must hear; None where there is nothing to tell."""
-    heard = _heard_last(connection, run.study_id, recipient)
+    if not (flagged and recipient.takes) and (heard is None or heard.finding_key.startswith(WITHDRAWN)):
+        return None
     finding_key = "+".join(flagged) if flagged else f"{WITHDRAWN} by run {run.number}"
     if flagged and run.reprocess_number:
         finding_key += f"#{run.reprocess_number}"
-    earlier = connection.execute(_of(run.study_id, recipient, finding_key)).one_or_none()
-    # An escalation that was on its way is owed still: the notice that it came from tells no third time.
-    takes = recipient.takes or (earlier is not None and earlier.escalates_id is not None)
-    if not (flagged and takes) and (heard is None or heard.startswith(WITHDRAWN)):
-        return None
     # What a recipient has heard last is not told again; what was heard before something else is.
-    if heard is not None and heard.partition("@")[0] == finding_key:
-        return None
+    if flagged and heard is not None and _tells(connection, heard, run):
+        if dropped is not None and STEP in dropped.finding_key:
+            return str(dropped.finding_key)
+        if escalates_id is None or _has_heard_by_rule(connection, run, recipient):
+            return None
+        return f"{finding_key}{STEP}{escalates_id}"
+    earlier = connection.execute(_of(run.study_id, recipient, finding_key)).one_or_none()
     if earlier is not None and earlier.state == "sent":
         finding_key += f"@{run.number}"
     return finding_key
+
+
+def _tells(connection: sa.Connection, notice: sa.Row[Any], run: sa.Row[Any]) -> bool:
+    """Tell whether a notice has told what `run` finds; what a person asked to look at again is told again."""
+    if not told_places(notice.finding_key):
+        return False
+    asked = sa.select(t.runs.c.reprocess_number).where(t.runs.c.id == notice.run_id)
+    is_asked_alike = connection.execute(asked).scalar() == run.reprocess_number
+    return is_asked_alike and is_same_finding(connection, notice.run_id, run.id)
+
+
+def _has_heard_by_rule(connection: sa.Connection, run: sa.Row[Any], recipient: Recipient) -> bool:
+    """Tell whether the rule of this step has told the recipient already: its own time for an answer runs, or ran."""
+    by_rule = t.notices.select().where(
+        *_for(run.study_id, recipient), t.notices.c.rule == recipient.rule, t.notices.c.state.in_(["sent", "owed"])
+    )
+    return any(_tells(connection, row, run) for row in connection.execute(by_rule).all())
+
+
+def told_places(finding_key: str) -> str:
+    """The sides that a finding key names; empty for a withdrawal."""
+    return "" if finding_key.startswith(WITHDRAWN) else re.split(f"[@#{STEP}]", finding_key)[0]
+
+
+def superseded_by(run_number: int) -> str:
+    """Say in a notice or a delivery why it is owed no more."""
+    return f"superseded by run {run_number}"
 
 
 def _owe(
@@ -100,22 +176,19 @@ def _owe(
     values |= {"is_in_digest": hold is not Hold.NONE, **_reasons(recipient, hold, now)}
     if escalates_id is not None:
         values["escalates_id"] = escalates_id
-    elif not recipient.takes:  # it is an escalation still, and what it says of itself stays true
-        values |= {name: getattr(earlier, name) for name in ("rule", "why", "escalate_seconds", "escalate_at")}
     if hold is Hold.NONE or earlier.state != "owed":
         values["digest_id"] = None
     connection.execute(t.notices.update().where(t.notices.c.id == earlier.id).values(**values))
 
 
-def _heard_last(connection: sa.Connection, study_id: int, recipient: Recipient) -> str | None:
-    """The finding key of what the recipient was told last of the study."""
-    told: str | None = connection.execute(
-        sa.select(t.notices.c.finding_key)
+def _heard_last(connection: sa.Connection, study_id: int, recipient: Recipient) -> sa.Row[Any] | None:
+    """The notice that the recipient was told last of the study."""
+    return connection.execute(
+        t.notices.select()
         .where(*_for(study_id, recipient), t.notices.c.state == "sent")
         .order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())
         .limit(1)
-    ).scalar()
-    return told
+    ).one_or_none()
 
 
 def _of(study_id: int, recipient: Recipient, finding_key: str) -> sa.Select[Any]:
@@ -131,8 +204,11 @@ def _for(study_id: int, recipient: Recipient) -> tuple[sa.ColumnElement[bool], .
 
 
 def _reasons(recipient: Recipient, hold: Hold, now: datetime) -> Mapping[str, Any]:
-    """What a notice keeps of the rule that owes it; one that waits for a digest escalates from when it was told."""
-    seconds = recipient.escalate_seconds
+    """What a notice keeps of the rule that owes it; one that waits for a digest escalates from when it was told.
+
+    Past studies never escalate: their findings are never told one by one.
+    """
+    seconds = None if hold is Hold.PAST else recipient.escalate_seconds
     at = now + timedelta(seconds=seconds) if seconds is not None and hold is Hold.NONE else None
     return {
         "rule": recipient.rule,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base, lock_study
+from screener.store.same_finding import is_same_finding
 from screener.store.told import flagged_places
 
 
@@ -67,6 +68,8 @@ class Reviews(Base):
 
         None where there is no such run, or it flags nothing. A run that was
         superseded can still be acknowledged: the mail about it may be read late.
+        Where the newest run finds the same, and nobody has taken note of that,
+        it is acknowledged too.
         """
         with self._begin() as connection:
             run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one_or_none()
@@ -74,18 +77,13 @@ class Reviews(Base):
                 return None
             lock_study(connection, run.study_id)
             earlier = _acknowledgement(connection, run_id)
-            if earlier is not None:
-                return earlier
-            connection.execute(
-                r.acknowledgements.insert().values(
-                    study_id=run.study_id,
-                    run_id=run_id,
-                    finding=flagged_places(connection, run_id),
-                    by=by,
-                    how=how,
-                    at=now,
-                )
-            )
+            if earlier is None:
+                _insert(connection, run, by=by, how=how, now=now)
+            newest = connection.execute(_decided(run.study_id)).one_or_none() or run
+            is_news = newest.id != run_id and _acknowledgement(connection, newest.id) is None
+            is_asked_alike = newest.reprocess_number == run.reprocess_number
+            if is_news and is_asked_alike and is_same_finding(connection, run_id, newest.id):
+                _insert(connection, newest, by=by, how=how, now=now)
             return _acknowledgement(connection, run_id)
 
     def acknowledgement_of(self, run_id: int) -> Acknowledgement | None:
@@ -122,6 +120,22 @@ class Reviews(Base):
             Review(run_number=row.number, opinion=Opinion(row.kind), by=row.by, text=row.text, at=row.at)
             for row in rows
         ]
+
+
+def _decided(study_id: int) -> sa.Select[Any]:
+    """The study's newest decided run."""
+    return (
+        t.runs.select()
+        .where(t.runs.c.study_id == study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+        .order_by(t.runs.c.number.desc())
+        .limit(1)
+    )
+
+
+def _insert(connection: sa.Connection, run: sa.Row[Any], *, by: str, how: str, now: datetime) -> None:
+    values = {"study_id": run.study_id, "run_id": run.id, "by": by, "how": how, "at": now}
+    finding = flagged_places(connection, run.id)
+    connection.execute(r.acknowledgements.insert().values(finding=finding, **values))
 
 
 def _with_numbers(table: sa.Table) -> sa.Select[Any]:

@@ -1,6 +1,5 @@
 """What was told is marked as told, and set right where a newer run has decided otherwise while it was on its way."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +8,8 @@ import sqlalchemy as sa
 from screener.journey import Ending, Stage
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, add_step, settle
-from screener.store.owe import WITHDRAWN
+from screener.store.owe import WITHDRAWN, told_places
+from screener.store.same_finding import is_same_finding
 from screener.store.ultrasound import LESION
 from screener.store.values import Hold, OwedNotice
 from screener.us_study import Answer
@@ -30,6 +30,7 @@ def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, s
         .where(t.notices.c.id == row.id)
         .values(
             state="sent",
+            run_id=notice.run_id,  # whose figures were told, whatever run owes it meanwhile
             sent_at=_after_all_others(connection, row, now),
             attempts=attempts,
             last_error="",
@@ -38,7 +39,7 @@ def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, s
     )
     add_step(connection, study_id=row.study_id, run_id=notice.run_id, at=now, stage=Stage.NOTIFIED, sentence=sentence)
     if row.state != "owed" or row.run_id != notice.run_id:
-        _owe_correction(connection, row, now)
+        _owe_correction(connection, row, notice.run_id, now)
     settle(connection, row.study_id, now)
 
 
@@ -57,7 +58,7 @@ def _after_all_others(connection: sa.Connection, row: sa.Row[Any], now: datetime
     return now if last is None else max(now, last)
 
 
-def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
+def _owe_correction(connection: sa.Connection, row: sa.Row[Any], told_run_id: int, now: datetime) -> None:
     """Owe the newest run's answer to who has just heard another, unless it is owed to them already."""
     run = connection.execute(
         t.runs.select()
@@ -68,12 +69,16 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) 
     if run is None:
         return
     flagged = flagged_places(connection, run.id)
-    if flagged == told_places(row.finding_key):
+    told = told_places(row.finding_key)
+    if not flagged and not told:
+        return
+    if flagged and told and is_same_finding(connection, told_run_id, run.id):
         return
     is_coming = (*_for_recipient_of(row), t.notices.c.run_id == run.id, t.notices.c.state == "owed")
     if connection.execute(t.notices.select().where(*is_coming)).first() is not None:
         return
     hold = Hold.NONE if run.backfill_id is None else Hold.PAST
+    seconds = row.escalate_seconds if flagged and hold is Hold.NONE else None
     # A key of its own, that begins as this run's would: what it has told before was overtaken on its way.
     asked = f"#{run.reprocess_number}" if run.reprocess_number else ""
     key = f"{flagged}{asked}@{run.number}" if flagged else f"{WITHDRAWN} by run {run.number}"
@@ -94,6 +99,10 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], now: datetime) 
             why="what was told meanwhile was overtaken by a newer run",
             hold=hold,
             waits=hold.sentence,
+            # It is to be answered as soon as what it corrects.
+            escalate_seconds=seconds,
+            escalate_at=None if seconds is None else now + timedelta(seconds=seconds),
+            escalates_id=row.escalates_id if flagged else None,
         )
     )
     is_done = (t.studies.c.id == row.study_id, t.studies.c.ending == Ending.DONE)
@@ -117,8 +126,3 @@ def flagged_places(connection: sa.Connection, run_id: int) -> str:
     if connection.execute(sa.select(t.lesions.c.id).where(*malignant)).first() is not None:
         places.add(LESION)
     return "+".join(sorted(places))
-
-
-def told_places(finding_key: str) -> str:
-    """The sides that a finding key names; empty for a withdrawal."""
-    return "" if finding_key.startswith(WITHDRAWN) else re.split("[@#]", finding_key)[0]
