@@ -190,7 +190,7 @@ def _compare(side: str, volume: float, study_date: Any, earlier: Sequence[Prior]
         return "not found before" if is_assessed else "not assessed before"
     days = (study_date - before.study_date).days if study_date and before.study_date else None
     change = (volume / before.volumes_mm3[side] - 1) * 100
-    return f"{change:+.0f} %" + (f" in {days} days" if days else "")
+    return f"{change:+.0f} %" + (f" in {days} day{'s' if days != 1 else ''}" if days else "")
 
 
 def list_models(config: Config, run: RunReport) -> list[Model]:

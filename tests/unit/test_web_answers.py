@@ -126,7 +126,7 @@ def test_the_worklist_tells_not_assessed_from_nothing_found(reader: TestClient, 
     assert finding_of(reader, screen(store, 2, assessed=())) == "not assessed"
     assert finding_of(reader, screen(store, 3, assessed=(Side.LEFT,))) == f"right: not assessed · left: {NONE}"
     one = screen(store, 4, a_candidate(1, 900, Side.LEFT), assessed=(Side.LEFT,))
-    assert finding_of(reader, one) == "left open right: not assessed"
+    assert finding_of(reader, one) == "left parotid open right: not assessed"
 
 
 def test_the_worklist_tells_what_ultrasound_answered(reader: TestClient, store: Store) -> None:
@@ -166,7 +166,7 @@ def test_earlier_screenings_tell_not_assessed_and_ultrasound_from_nothing_found(
 ) -> None:
     malignant, nothing = screen_ultrasound(store, 1, 0.9), screen(store, 2, assessed=(Side.LEFT,))
     shown = screen(store, 3, a_candidate(1, 900, Side.RIGHT), a_candidate(2, 800, Side.LEFT))
-    assert prior_of(reader, malignant, shown).endswith("ultrasound: lesion called malignant")
+    assert prior_of(reader, malignant, shown).endswith("ultrasound, side not known: lesion called malignant")
     assert prior_of(reader, nothing, shown).endswith(f"not assessed {NONE}")
     assert prior_of(reader, shown, shown).endswith("0.90 ml not assessed before 0.80 ml not found before")
 

@@ -362,13 +362,13 @@ def test_a_session_ends_when_idle_and_at_its_end(client: TestClient, clock: Cloc
     client.post("/sign-in", data={"name": "reader", "password": PASSWORD})
     for _ in range(20):
         clock.now += timedelta(minutes=29)
-        assert client.get("/worklist.json").status_code == 200
+        assert client.get("/system").status_code == 200
     clock.now += timedelta(minutes=31)
-    assert client.get("/worklist.json").status_code == 401
+    assert client.get("/system").status_code == 401
     client.post("/sign-in", data={"name": "reader", "password": PASSWORD})
     for _ in range(21):
         clock.now += timedelta(minutes=29)
-        status = client.get("/worklist.json").status_code
+        status = client.get("/system").status_code
     assert status == 401  # after ten hours, however busy
 
 
