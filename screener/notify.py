@@ -7,10 +7,12 @@ at all. What fails is tried again for as long as it is owed.
 
 import logging
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from screener.channels import hl7
 from screener.channels.message import Channel, Linker, compose_digest, compose_message, no_link
 from screener.delays import next_delay
 from screener.hold_notices import find_hold, is_quiet
@@ -58,6 +60,9 @@ class DigestOutbox(Protocol):
     def owed_digest(self, digest_id: int) -> OwedDigest | None:
         """One of them as it is now; None where it is not owed any more."""
 
+    def digest_told(self, digest: OwedDigest, notice: OwedNotice, now: datetime) -> None:
+        """Mark one notice of a digest that its channel has taken."""
+
     def digest_sent(self, digest: OwedDigest, now: datetime) -> None:
         """Mark a digest that its channel has taken, and what it told."""
 
@@ -78,13 +83,18 @@ def send_owed_notices(
 
     A failure is stored with its sentence and concerns its own notice only. One
     that a person must mend is tried again after the longest delay, and stays
-    in sight in `screener explain` as long as it is owed. May be called at any
+    in sight in `screener explain` as long as it is owed. An address that cannot
+    be reached is tried once in a call: its other notices stay due. May be called at any
     time, by one caller at a time. A bug leaves as it is, its notice put back:
     the next call goes on with the others.
     """
     by_name = {channel.name: channel for channel in channels}
     taken = 0
+    silent: set[tuple[str, str]] = set()
     for listed in store.owed_notices(now, timedelta(seconds=settings.max_retry_seconds)):
+        address = (listed.channel, listed.recipient)
+        if address in silent:  # due still: one that waits for a silent receiver keeps nobody else waiting
+            continue
         notice = store.owed_notice(listed.notice_id)  # again: the mails before it may have taken minutes
         if notice is None:
             continue
@@ -96,6 +106,7 @@ def send_owed_notices(
         except TryAgain as outcome:
             delay = next_delay(attempt, settings.retry_seconds, settings.max_retry_seconds)
             _put_back(store, notice, outcome.reason, delay, now)
+            silent.add(address)
         except NeedsPerson as outcome:
             _put_back(store, notice, outcome.reason, timedelta(seconds=settings.max_retry_seconds), now)
         except Exception as error:  # a bug: the job's edge logs it, and the next round goes on with the others
@@ -128,7 +139,8 @@ def send_owed_digests(
 
     What backfills found, what a rule wants gathered, and what was above a
     person's daily limit. What fails is tried again, as a notice is, and at
-    any hour but the recipient's quiet ones.
+    any hour but the recipient's quiet ones. A bug leaves as it is, its digest
+    put back: the next call goes on with the others.
     """
     local = now.astimezone()
     if local.time() >= digest_at:
@@ -141,13 +153,20 @@ def send_owed_digests(
         if digest is None or (person is not None and is_quiet(person, local)):
             continue
         try:
-            _send_digest(digest, by_name.get(digest.channel), settings, acknowledge)
+            if digest.channel == hl7.CHANNEL:
+                _send_each(store, digest, by_name.get(digest.channel), settings, acknowledge, now)
+            else:
+                _send_digest(digest, by_name.get(digest.channel), settings, acknowledge)
         except (TryAgain, NeedsPerson) as outcome:
             delay = next_delay(digest.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
             if isinstance(outcome, NeedsPerson):
                 delay = timedelta(seconds=settings.max_retry_seconds)
             log.warning("digest=%d again in %.0f s: %s", digest.digest_id, delay.total_seconds(), outcome.reason)
             store.digest_failed(digest, outcome.reason, now + delay)
+        except Exception as error:  # a bug: the job's edge logs it, and the next round goes on with the others
+            reason = f"unexpected {type(error).__name__}; the log has the place"
+            store.digest_failed(digest, reason, now + timedelta(seconds=settings.max_retry_seconds))
+            raise
         else:
             store.digest_sent(digest, now)
             taken += 1
@@ -183,6 +202,30 @@ def _send_digest(digest: OwedDigest, channel: Channel | None, settings: Notices,
     if channel is None:
         raise NeedsPerson(_no_channel(digest.channel), code="no_channel")
     channel.send(compose_digest(digest, link=settings.link, acknowledge=acknowledge), digest.recipient)
+
+
+def _send_each(
+    store: DigestOutbox,
+    digest: OwedDigest,
+    channel: Channel | None,
+    settings: Notices,
+    acknowledge: Linker,
+    now: datetime,
+) -> None:
+    """Send and mark each study's message of a digest for itself: one that is refused holds back no other.
+
+    Raises the first refusal once all others are out, and at once what may heal.
+    """
+    refusal: NeedsPerson | None = None
+    for notice in digest.notices:
+        try:
+            _send_digest(replace(digest, notices=(notice,)), channel, settings, acknowledge)
+        except NeedsPerson as outcome:
+            refusal = refusal or outcome
+        else:
+            store.digest_told(digest, notice, now)
+    if refusal is not None:
+        raise refusal
 
 
 def _no_channel(name: str) -> str:

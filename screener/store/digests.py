@@ -10,7 +10,7 @@ from screener.store import tables as t
 from screener.store.base import Base, lock_study
 from screener.store.outbox import is_due, notice_of
 from screener.store.told import mark_told
-from screener.store.values import Hold, OwedDigest
+from screener.store.values import Hold, OwedDigest, OwedNotice
 
 
 class Digests(Base):
@@ -76,13 +76,17 @@ class Digests(Base):
             row = connection.execute(p.digests.select().where(*still)).one_or_none()
             return None if row is None else _digest(connection, row)
 
+    def digest_told(self, digest: OwedDigest, notice: OwedNotice, now: datetime) -> None:
+        """Mark one notice of a digest that its channel has taken."""
+        sentence = f"told in digest {digest.digest_id}; {digest.channel} to {digest.recipient} was taken"
+        with self._begin() as connection:
+            lock_study(connection, notice.study_id)
+            mark_told(connection, notice, attempts=digest.attempts + 1, sentence=sentence, now=now)
+
     def digest_sent(self, digest: OwedDigest, now: datetime) -> None:
         """Mark a digest that its channel has taken, and each notice that it told."""
-        sentence = f"told in digest {digest.digest_id}; {digest.channel} to {digest.recipient} was taken"
         for notice in digest.notices:
-            with self._begin() as connection:
-                lock_study(connection, notice.study_id)
-                mark_told(connection, notice, attempts=digest.attempts + 1, sentence=sentence, now=now)
+            self.digest_told(digest, notice, now)
         with self._begin() as connection:
             left = (t.notices.c.digest_id == digest.digest_id, t.notices.c.state == "owed")
             connection.execute(t.notices.update().where(*left).values(digest_id=None))  # tomorrow's digest tells them

@@ -211,8 +211,7 @@ class Outbox(Base):
             values: dict[str, object] = {"hold": hold, "waits": sentence, "not_before": not_before}
             if hold is Hold.LIMIT:
                 values |= {"is_in_digest": True, "digest_id": None}
-            else:
-                values["escalate_at"] = None  # nobody has been told: the time for an answer begins later
+            values["escalate_at"] = None  # nobody has been told: the time for an answer begins later
             connection.execute(t.notices.update().where(t.notices.c.id == notice_id).values(values))
             if row.hold != hold:
                 told = f"{row.channel} to {row.recipient} waits: {sentence}"
