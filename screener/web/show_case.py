@@ -20,7 +20,7 @@ from screener.journey import Queue
 from screener.store import StudyReport
 from screener.store.values import RunReport
 from screener.study import Candidate, Presence, Side
-from screener.us_study import FUSION
+from screener.us_study import FUSION, GLAND_NOT_CHECKED
 from screener.web.enter_findings import ask_findings
 from screener.web.gate import RefusedError
 from screener.web.say_answers import say_gland, say_lesion
@@ -104,7 +104,7 @@ def show_case(request: Request, study_id: int) -> Response:
         "priors": list_priors(visit, study_id),
         "models": list_models(site.config, run) if run is not None else [],
         "are_shipped_models": not site.config.models.folder,
-        "no_parotid_tumor": NO_PAROTID_TUMOR,
+        "no_parotid_tumor": f"{NO_PAROTID_TUMOR} {GLAND_NOT_CHECKED}",
         "fusion": FUSION,
         "asked": ask_findings(report, run, site.reader.entries_of(study_id)) if run is not None else None,
         "has_key_image": _has_key_image(run),
