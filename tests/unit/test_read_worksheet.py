@@ -1,5 +1,6 @@
 """What ultrasound worksheets say of a lesion, in codes and in words, and when nobody can tell."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ from workers.us.read_worksheet import (
 
 SHAPED, MARGIN = Finding.IRREGULAR_SHAPE, Finding.POORLY_DEFINED_MARGIN
 ENHANCEMENT, NODES = Finding.POSTERIOR_ENHANCEMENT, Finding.SUSPICIOUS_LYMPH_NODES
+LATERALITY = ("272741003", "SCT", "Laterality")
+PRESENCE, ABSENT = words("Presence"), ("2667000", "SCT", "Absent")
 WHOLE = (code_item(SHAPE, IRREGULAR), code_item(MARGINS, CIRCUMSCRIBED), code_item(ACOUSTIC, ENHANCED))
 
 
@@ -97,6 +100,26 @@ def test_the_old_names_of_the_codes_mean_the_same(tmp_path: Path) -> None:
         ("Lymph nodes", "reactive", NODES, False),
         ("Lymph nodes", "present", NODES, None),
         ("Suspicious lymph nodes", "Yes", NODES, True),
+        ("Posterior features", "lack of enhancement", ENHANCEMENT, None),
+        ("Posterior features", "absence of posterior enhancement", ENHANCEMENT, None),
+        ("Posterior features", "reduced enhancement", ENHANCEMENT, None),
+        ("Posterior features", "enhancement (-)", ENHANCEMENT, None),
+        ("Posterior features", "unchanged", ENHANCEMENT, None),
+        ("Through transmission", "increased through-transmission", ENHANCEMENT, True),
+        ("Margins", "partially circumscribed", MARGIN, None),
+        ("Margins", "hardly circumscribed", MARGIN, None),
+        ("Margins", "less well-defined", MARGIN, None),
+        ("Margins", "un-sharp", MARGIN, None),
+        ("Margins", "The margins are indistinct and spiculated.", MARGIN, True),
+        ("Lymph nodes", "absence of suspicious nodes", NODES, None),
+        ("Lymph nodes", "free of metastases", NODES, None),
+        ("Lymph nodes", "suspicious features absent", NODES, None),
+        ("Lymph nodes", "metastasis unlikely", NODES, None),
+        ("Lymph nodes", "cannot exclude metastasis", NODES, None),
+        ("Lymph nodes", "no suspicious cervical lymph nodes seen", NODES, False),
+        ("Shape", "irregular?", SHAPED, None),
+        ("Shape", "margin irregular", SHAPED, None),
+        ("Shape", "oval, gently lobulated", SHAPED, None),
     ],
 )
 @pytest.mark.parametrize("as_text", [False, True])
@@ -148,13 +171,126 @@ def test_what_is_said_of_another_organ_is_not_of_our_lesion(tmp_path: Path) -> N
     assert read(tmp_path, thyroid, node, parotid).values == {SHAPED: False}
 
 
-def test_worksheets_that_differ_leave_it_open_unless_one_replaces_the_other(tmp_path: Path) -> None:
+def read_each(folder: Path, *sheets: Sequence[Dataset]) -> ReadFindings:
+    """Read worksheets of which each holds one group of these items."""
+    return read_worksheets([write_worksheet(folder, make_worksheet(container(GROUP, *items))) for items in sheets])
+
+
+def test_worksheets_of_lesions_that_may_differ_are_not_put_together(tmp_path: Path) -> None:
+    shaped, margin = code_item(SHAPE, IRREGULAR), code_item(MARGINS, INDISTINCT)
+    one, two = text_item(TRACKING_ID, "1"), text_item(TRACKING_ID, "2")
+    left, right = (code_item(LATERALITY, words(side)) for side in ("Left", "Right"))
+    here, there = (code_item(SITE, words(f"{side} parotid gland")) for side in ("Left", "Right"))
+    for sheets in (
+        [(shaped,), (margin,)],
+        [(shaped, one), (margin,)],
+        [(shaped, one), (margin, two)],
+        [(shaped, one, left), (margin, one, right)],
+        [(shaped, one, here), (margin, one, there)],
+        [(shaped,), (code_item(FINDING, MASS),)],
+    ):
+        found = read_each(tmp_path, *sheets)
+        assert (found.values, found.reason) == ({}, SEVERAL), sheets
+
+
+def test_worksheets_that_track_the_same_lesion_are_put_together(tmp_path: Path) -> None:
+    one, nodes = text_item(TRACKING_ID, "1"), code_item(LYMPHADENOPATHY, NO)
+    first, second = (code_item(SHAPE, IRREGULAR), one), (code_item(MARGINS, INDISTINCT), one)
+    assert read_each(tmp_path, first, second, (nodes,)).values == {SHAPED: True, MARGIN: True, NODES: False}
+    assert read_each(tmp_path, first, (code_item(SHAPE, OVAL), one)).values == {}
+
+
+def test_a_worksheet_that_replaces_another_stands_alone(tmp_path: Path) -> None:
     first = make_worksheet(code_item(SHAPE, IRREGULAR), code_item(MARGINS, INDISTINCT))
-    second = make_worksheet(code_item(SHAPE, OVAL))
-    both = [write_worksheet(tmp_path, ds) for ds in (first, second)]
-    assert read_worksheets(both).values == {MARGIN: True}
+    both = [write_worksheet(tmp_path, first)]
     amended = make_worksheet(code_item(SHAPE, OVAL), replaces=[first.SOPInstanceUID])
     assert read_worksheets([both[0], write_worksheet(tmp_path, amended)]).values == {SHAPED: False}
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        ("121068", "DCM", "Previous Findings"),
+        ("121060", "DCM", "History"),
+        *(words(text) for text in ("Submandibular gland", "Liver", "Carotid artery plaque", "Neck mass", "Baseline")),
+    ],
+)
+def test_what_stands_under_a_heading_that_is_not_of_our_lesion_is_passed_over(
+    tmp_path: Path, heading: tuple[str, str, str]
+) -> None:
+    assert read(tmp_path, container(heading, *WHOLE)).reason == NOTHING_SAID
+    ours = container(heading, container(GROUP, *WHOLE, code_item(SITE, PAROTID)))
+    assert bool(read(tmp_path, ours).values) is (heading[2] == "Neck mass")
+    titled = make_worksheet(*WHOLE)
+    titled.ConceptNameCodeSequence[0].CodeMeaning = f"{heading[2]} Ultrasound Report"
+    assert read_worksheets([write_worksheet(tmp_path, titled)]).reason == NOTHING_SAID
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        "Lymph node of neck",
+        "Thyroid gland, neck",
+        "Submandibular salivary gland",
+        "Neck",
+        "Lymph node of parotid gland",
+    ],
+)
+def test_a_site_must_be_the_parotid_gland(tmp_path: Path, site: str) -> None:
+    named = code_item(SITE, words(site))
+    for items in (
+        [container(GROUP, *WHOLE, named)],
+        [code_item(SHAPE, IRREGULAR, named)],
+        [code_item(FINDING, ENHANCED, named)],
+        [*WHOLE, named],
+    ):
+        assert read(tmp_path, *items).reason == NOTHING_SAID
+    assert read(tmp_path, code_item(SHAPE, IRREGULAR, code_item(SITE, PAROTID))).values == {SHAPED: True}
+
+
+def test_a_group_whose_finding_is_no_lesion_is_passed_over(tmp_path: Path) -> None:
+    node = container(GROUP, code_item(FINDING, words("Lymph node")), code_item(SHAPE, OVAL))
+    assert read(tmp_path, node).reason == NOTHING_SAID
+
+
+def test_lymph_nodes_of_elsewhere_or_earlier_are_passed_over(tmp_path: Path) -> None:
+    nodes = code_item(LYMPHADENOPATHY, YES)
+    for heading in ("Previous findings", "Axilla", "Thyroid", "Liver"):
+        assert read(tmp_path, container(words(heading), nodes)).reason == NOTHING_SAID
+    assert read(tmp_path, code_item(LYMPHADENOPATHY, YES, code_item(SITE, words("Groin")))).reason == NOTHING_SAID
+    assert read(tmp_path, container(words("Cervical lymph nodes"), nodes)).values == {NODES: True}
+
+
+@pytest.mark.parametrize(
+    ("value", "children", "values"),
+    [
+        (ENHANCED, [code_item(PRESENCE, ABSENT)], {ENHANCEMENT: False}),
+        (LYMPHADENOPATHY, [text_item(PRESENCE, "absent")], {NODES: False}),
+        (ENHANCED, [code_item(PRESENCE, YES), code_item(SITE, PAROTID)], {ENHANCEMENT: True}),
+        (ENHANCED, [code_item(words("Certainty"), words("Possible"))], {}),
+        (ENHANCED, [text_item(words("Comment"), "none")], {}),
+        (ENHANCED, [code_item(words("Biopsied"), NO)], {}),
+        (ENHANCED, [code_item(PRESENCE, YES), code_item(PRESENCE, ABSENT)], {}),
+        (SHADOWED, [code_item(PRESENCE, ABSENT)], {}),
+        (INDISTINCT, [code_item(PRESENCE, ABSENT)], {}),
+    ],
+)
+def test_what_qualifies_a_finding_counts(
+    tmp_path: Path, value: tuple[str, str, str], children: list[Dataset], values: dict[Finding, bool]
+) -> None:
+    assert read(tmp_path, code_item(FINDING, value, *children)).values == values
+
+
+def test_a_feature_of_what_is_absent_is_not_known(tmp_path: Path) -> None:
+    absent = code_item(PRESENCE, ABSENT)
+    for items in (
+        [code_item(SHAPE, IRREGULAR, absent)],
+        [container(GROUP, code_item(FINDING, ENHANCED), absent)],
+        [code_item(FINDING, MASS, absent, *WHOLE)],
+    ):
+        found = read(tmp_path, *items)
+        assert found.values == {}
+        assert "not understood" in found.reason
 
 
 def test_our_own_reports_and_other_documents_are_no_worksheets(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 A worksheet is a structured report that came with the study and is not ours. Its content items are read by the codes
 of their names, else by the words (workers/us/worksheet_terms.py). What it says must be of one lesion: where it
-describes several, nobody can tell which of them is the one outlined, and its findings are not known. No text of a
+describes several, nobody can tell which of them is the one outlined, and its findings are not known. So it is of
+several worksheets, unless a tracking identifier in each says that they speak of the same lesion. What stands under a
+heading that is not known is passed over: it may be of another organ, or of an earlier examination. No text of a
 worksheet is ever quoted: it may hold the patient's name.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,14 +24,22 @@ from workers.results.identity import is_ours
 from workers.us.worksheet_terms import (
     ELSEWHERE,
     FINDING_NAMES,
+    HEADING_WORDS,
     HERE,
     LESIONS,
+    NODE_HEADING_WORDS,
     OTHER_NODES,
+    PRESENCE_WORDS,
+    SIDE_WORDS,
+    SIDES,
     SITE_WORDS,
     SITES,
     TRACKING,
+    WIDER,
     Feature,
     find_feature,
+    is_plain,
+    judge_presence,
     judge_value,
 )
 
@@ -39,7 +50,7 @@ _NOT_OF_A_LESION: Final = (Finding.SUSPICIOUS_LYMPH_NODES,)
 NO_WORKSHEET: Final = "No worksheet came with the study."
 NOTHING_SAID: Final = "The structured reports of the study say nothing of the lesion that is understood here."
 UNREADABLE: Final = "A structured report of the study cannot be read."
-SEVERAL: Final = "A worksheet describes several lesions; which of them is the one outlined cannot be told."
+SEVERAL: Final = "Worksheets describe several lesions, or may do so; which of them is the one outlined cannot be told."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +64,15 @@ class _Item:
     """The items that hold it, from the root on."""
     site: str
     """Words of the site that its own children name; empty where they name none."""
+    subject: str
+    """Words of the coded findings among its children that are no feature of a lesion; empty where there are none."""
+    presence: frozenset[bool | None]
+    """Whether it is there, as its own children say; None where one of them qualifies it in a way not understood."""
 
     @property
     def heading(self) -> str:
         """Its words, for an item that holds others."""
-        return f"{self.name.meaning} {self.text}".lower()
+        return f"{self.name.meaning} {self.text} {self.subject}".lower()
 
 
 @dataclass(slots=True)
@@ -70,12 +85,14 @@ class _Said:
     """Items that hold what is said of a lesion; each stands for one."""
     masses: set[int] = field(default_factory=set)
     tracked: set[tuple[str, str]] = field(default_factory=set)
+    sites: set[str] = field(default_factory=set)
+    """Words of the sites of what is said of a lesion."""
+    sides: set[str] = field(default_factory=set)
 
     @property
-    def has_several(self) -> bool:
-        """Whether more than one lesion is described."""
-        trackings = [[text for value, text in self.tracked if value == code.value] for code in TRACKING]
-        return max(len(self.lesions), len(self.masses), *map(len, trackings)) > 1
+    def is_of_lesion(self) -> bool:
+        """Whether anything is said of a lesion."""
+        return bool(self.lesions or self.masses)
 
 
 def read_worksheets(documents: Sequence[Instance]) -> ReadFindings:
@@ -89,7 +106,7 @@ def read_worksheets(documents: Sequence[Instance]) -> ReadFindings:
         return ReadFindings(values={}, reason=told[0] if told else NO_WORKSHEET)
     read = [_read_content(sheet) for sheet in sheets]
     answers = _gather(read)
-    if any(said.has_several for said in read):
+    if _has_several([said for said in read if said.is_of_lesion]):
         told.append(SEVERAL)
         answers = {finding: said for finding, said in answers.items() if finding in _NOT_OF_A_LESION}
     values = {finding: _agree(answers[finding]) for finding in Finding if finding in answers}
@@ -125,6 +142,18 @@ def _gather(read: Sequence[_Said]) -> dict[Finding, set[bool | None]]:
         for finding, one in said.answers.items():
             answers.setdefault(finding, set()).update(one)
     return answers
+
+
+def _has_several(read: Sequence[_Said]) -> bool:
+    """Whether the worksheets that speak of a lesion describe more than one, or do not say that theirs is the same."""
+    if not read:
+        return False
+    tracked = set().union(*(said.tracked for said in read))
+    places = (set().union(*(said.sites for said in read)), set().union(*(said.sides for said in read)))
+    trackings = ({text for value, text in tracked if value == code.value} for code in TRACKING)
+    counts = [len(found) for said in read for found in (said.lesions, said.masses)]
+    is_same = len(read) == 1 or bool(set.intersection(*(said.tracked for said in read)))
+    return not is_same or max(*counts, *map(len, places), *map(len, trackings)) > 1
 
 
 def _agree(answers: set[bool | None]) -> bool | None:
@@ -171,32 +200,68 @@ def _read_content(ds: Dataset) -> _Said:
             continue
         feature = find_feature(item.name, item.value)
         is_other = _is_elsewhere(item)
-        if item.name in TRACKING and item.text and not is_other:
-            said.tracked.add((item.name.value, item.text))
-        if item.name in FINDING_NAMES and item.value is not None and item.value in LESIONS and not is_other:
-            said.masses.add(id(item))
+        if not is_other:
+            _note_lesion(said, item)
         if feature is not None:
             _take(said, feature, item, is_other=is_other)
     return said
 
 
+def _note_lesion(said: _Said, item: _Item) -> None:
+    """Note what tells lesions apart: their number, identifiers and sides."""
+    if item.name in TRACKING and item.text:
+        said.tracked.add((item.name.value, item.text))
+    if item.name in FINDING_NAMES and item.value is not None and item.value in LESIONS:
+        said.masses.add(id(item))
+    if _is_named(item.name, SIDES, SIDE_WORDS) and item.text:
+        said.sides.add(item.text.lower())
+
+
 def _take(said: _Said, feature: Feature, item: _Item, *, is_other: bool) -> None:
     """Note what an item says of a feature; what is said of another organ is not of our lesion."""
     if feature.finding in _NOT_OF_A_LESION:
-        is_other = any(OTHER_NODES.search(f"{one.heading} {one.site}") for one in (*item.above[1:], item))
+        is_other = _is_of_other_nodes(item)
     if is_other or (item.value is None and not item.text):  # a heading says nothing
         return
-    said.answers.setdefault(feature.finding, set()).add(judge_value(feature, item.name, item.value, item.text))
+    answer = judge_value(feature, item.name, item.value, item.text)
+    said.answers.setdefault(feature.finding, set()).add(_qualify(answer, feature, item))
     if feature.finding not in _NOT_OF_A_LESION:
         said.lesions.add(id(item.above[-1]))
+        said.sites.update(_list_sites(item)[-1:])
+
+
+def _qualify(answer: bool | None, feature: Feature, item: _Item) -> bool | None:
+    """Return the answer as the item's own children, and those of the items that hold it, let it stand."""
+    if any(False in one.presence for one in item.above):
+        return None
+    if item.presence <= {True}:
+        return answer
+    is_whole = item.name in FINDING_NAMES and item.value is not None and item.value in feature.questions
+    return False if is_whole and item.presence == {False} else None
+
+
+def _list_sites(item: _Item) -> list[str]:
+    """List the sites of what holds the item, from the root on, and its own."""
+    return [one.site for one in (*item.above, item) if one.site]
 
 
 def _is_elsewhere(item: _Item) -> bool:
-    """Tell whether the item stands under the heading, or beside the site, of another organ."""
-    sites = [one.site for one in item.above[1:] if one.site]
+    """Tell whether what holds the item, or its site, may be of another organ or of an earlier examination."""
+    sites, headings = _list_sites(item), [one.heading for one in item.above]
+    places = " ".join([*sites, *headings])
     if sites and not HERE.search(sites[-1]):
         return True
-    return any(ELSEWHERE.search(one.heading) for one in item.above[1:])
+    if ELSEWHERE.search(places) or (WIDER.search(places) and not HERE.search(places)):
+        return True
+    return not all(is_plain(heading, HEADING_WORDS) for heading in headings)
+
+
+def _is_of_other_nodes(item: _Item) -> bool:
+    """Tell whether the item may be of lymph nodes that are not of the neck, or of an earlier examination."""
+    places = [*_list_sites(item), *(one.heading for one in item.above)]
+    if OTHER_NODES.search(" ".join([*places, item.heading])):
+        return True
+    return not all(is_plain(place, NODE_HEADING_WORDS) for place in places)
 
 
 def _walk(ds: Dataset) -> list[_Item]:
@@ -214,6 +279,8 @@ def _walk(ds: Dataset) -> list[_Item]:
             text=_read_text(content),
             above=above,
             site=" ".join(_read_text(child) for child in children if _is_site(child)).lower(),
+            subject=" ".join(_read_text(child) for child in children if _is_subject(child)),
+            presence=frozenset(answer for child in children for answer in _read_presence(child)),
         )
         found.append(item)
         waiting += [(child, (*above, item)) for child in reversed(children)]
@@ -222,7 +289,36 @@ def _walk(ds: Dataset) -> list[_Item]:
 
 def _is_site(content: Dataset) -> bool:
     name = _read_code(content, "ConceptNameCodeSequence")
-    return name is not None and (name in SITES or SITE_WORDS.fullmatch(name.meaning.lower().strip()) is not None)
+    return name is not None and _is_named(name, SITES, SITE_WORDS)
+
+
+def _is_named(name: Code, codes: tuple[Code, ...], words: re.Pattern[str]) -> bool:
+    return name in codes or words.fullmatch(name.meaning.lower().strip()) is not None
+
+
+def _is_subject(content: Dataset) -> bool:
+    """Tell whether a content item is a coded finding that is neither a feature nor a lesion, as an organ or a node."""
+    name, value = (_read_code(content, keyword) for keyword in ("ConceptNameCodeSequence", "ConceptCodeSequence"))
+    if name is None or value is None or name not in FINDING_NAMES:
+        return False
+    return value not in LESIONS and find_feature(name, value) is None
+
+
+def _read_presence(content: Dataset) -> Iterator[bool | None]:
+    """Yield what a content item says of the presence of the one that holds it; None where that is not understood.
+
+    Sites, sides, identifiers and what else has neither code nor text, as measurements and pictures, say nothing of it.
+    """
+    name = _read_code(content, "ConceptNameCodeSequence") or Code("", "", "")
+    value, text = _read_code(content, "ConceptCodeSequence"), str(content.get("TextValue") or "")
+    if value is None and not text:
+        return
+    if _is_named(name, SITES, SITE_WORDS) or _is_named(name, SIDES, SIDE_WORDS) or name in TRACKING:
+        return
+    if PRESENCE_WORDS.fullmatch(name.meaning.lower().strip()):
+        yield judge_presence(value, value.meaning if value is not None else text)
+    elif find_feature(name, value) is None:
+        yield None
 
 
 def _read_text(content: Dataset) -> str:
