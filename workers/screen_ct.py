@@ -136,7 +136,7 @@ def _encode(
         [mass for mass in masses if mass.candidate.number in above],
         verdict,
         identity=models.identity,
-        run_key=run_key,
+        run_key=bench.store.name_results(run, run_key),
         started_at=started_at,
         thresholds=run.thresholds,
         run_number=run.number,

@@ -138,7 +138,7 @@ def _encode(
         lesion,
         cam=cam,
         identity=models.identity,
-        run_key=run_key,
+        run_key=bench.store.name_results(run, run_key),
         started_at=started_at,
         thresholds={name: thresholds[name] for name in ("min_malignancy", "us_findings", "config_revision")},
         run_number=run.number,

@@ -145,6 +145,23 @@ class Runs(Base):
             )
             return connection.execute(same.order_by(t.runs.c.number.desc()).limit(1)).scalar()
 
+    def name_results(self, run: Run, run_key: str) -> str:
+        """Give what the UIDs of a run's results are derived from, alike in every attempt of the run.
+
+        It is the run's key, unless an earlier run of the study that was screened had the same and has been superseded
+        since: what is encoded then has other bytes, and a PACS that keeps the first object of a UID would drop them.
+        """
+        twins = sa.select(t.runs.c.id).where(
+            t.runs.c.study_id == run.study_id,
+            t.runs.c.run_key == run_key,
+            t.runs.c.number < run.number,
+            t.runs.c.state == "superseded",
+            t.runs.c.ending == Ending.DONE,
+        )
+        with self._begin() as connection:
+            has_twin = connection.execute(twins.limit(1)).first() is not None
+        return f"{run_key} run {run.number}" if has_twin else run_key
+
     def finish_run(
         self,
         run: Run,
