@@ -85,7 +85,8 @@ def test_the_caption_says_answer_probability_size_and_what_it_is_not(study: UsSt
     lesion = lesion_of(study)
     draw_us_capture(lesion, MALIGNANT, study.cam)
     whole = " ".join(told)
-    for text in ("malignant, probability of malignancy 83 %", "5.0 mm", GLAND_NOT_CHECKED, LEARNED_FROM, "Research use", "Grad-CAM"):
+    words = ("malignant, probability of malignancy 83 %", "5.0 mm", GLAND_NOT_CHECKED, LEARNED_FROM, "Research use")
+    for text in (*words, "Grad-CAM"):
         assert text in whole
     told.clear()
     draw_us_capture(replace(lesion, longest_diameter_mm=None), BENIGN, None)

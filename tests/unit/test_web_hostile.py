@@ -31,7 +31,7 @@ from tests.unit.test_store_ultrasound import finish as us_finish
 
 schemathesis = pytest.importorskip("schemathesis")
 
-EXAMPLES = 20
+EXAMPLES = 5
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
 TOKEN = "secret of an administrator"
 HEADERS = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
