@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from screener.decide_us import decide_ultrasound
 from screener.journey import Stage
 from screener.match_rules import Found, find_on_ultrasound
 from screener.outcomes import NeedsPerson, SetAside
 from screener.store import Result, Run
+from screener.store.ultrasound import EnteredFindings, merge_entries
 from screener.store.values import LesionLine, UltrasoundOutcome
 from screener.study import Instance
 from screener.us_study import Frame, FrameChoice, Lesion, ReadFindings, UltrasoundVerdict
@@ -21,6 +22,8 @@ from workers.us.nomogram import combine_findings, write_nomogram
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+ON_ANOTHER_PICTURE: Final = "Entered by a person of a lesion on another picture, and so not known of this one"
 
 
 def screen_us(bench: Bench, run: Run) -> None:
@@ -35,18 +38,21 @@ def screen_us(bench: Bench, run: Run) -> None:
         raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
     with stage(bench, run, Stage.SELECTED) as note:
         frames = _select(bench, run, images)
-        findings = _read_findings(bench, run)
+        worksheets = _read_worksheets(bench, run)
+        entries = bench.store.entries_of(run.study_id)
+        findings = _combine_findings(worksheets, entries, None)
         note.sentence = f"{len(frames)} B-mode picture(s). {findings.reason}"
-        screened = _holding(images, frames)
-        read = {"findings": dict(sorted(findings.values.items())), "nomogram": write_nomogram(models.nomogram)}
-        run_key = make_run_key(run, screened, models.identity.device_uid, read)
-        same = bench.store.record_series(run, (), run_key)
-    if same is not None:
-        bench.store.end_run_as(run, same, bench.clock())
-        return
     with stage(bench, run, Stage.SEGMENTED) as note:
         lesion = segment_lesion(frames, models.segmenter, models.segmenter.side_px)
         note.sentence = _describe_lesion(lesion)
+    findings = _combine_findings(worksheets, entries, lesion)  # what was entered may be of another lesion than this
+    screened = _holding(images, frames)
+    read = {"findings": dict(sorted(findings.values.items())), "nomogram": write_nomogram(models.nomogram)}
+    run_key = make_run_key(run, screened, models.identity.device_uid, read)
+    same = bench.store.record_series(run, (), run_key)
+    if same is not None:
+        bench.store.end_run_as(run, same, bench.clock())
+        return
     malignancy, cam = _classify(lesion, models)
     verdict = decide_ultrasound(
         frames=len(frames),
@@ -86,12 +92,32 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[Frame, 
     return frames
 
 
-def _read_findings(bench: Bench, run: Run) -> ReadFindings:
-    """Read what worksheets say of the lesion, and what a person has entered since."""
-    from workers.us.read_worksheet import merge_entered, read_worksheets
+def _read_worksheets(bench: Bench, run: Run) -> ReadFindings:
+    """Read what worksheets say of the lesion."""
+    from workers.us.read_worksheet import read_worksheets
 
     documents = bench.store.documents_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
-    return merge_entered(read_worksheets(documents), bench.store.entered_findings(run.study_id))
+    return read_worksheets(documents)
+
+
+def _combine_findings(
+    worksheets: ReadFindings, entries: Sequence[EnteredFindings], lesion: Lesion | None
+) -> ReadFindings:
+    """Put what persons have entered in place of what the worksheets say.
+
+    What was entered of a lesion on another picture is not known of this one. Without a lesion all entries count.
+    """
+    from workers.us.read_worksheet import merge_entered
+
+    if lesion is None:
+        entered = {finding: value for entry in entries for finding, value in entry.findings.items()}
+        return merge_entered(worksheets, entered)
+    entered, elsewhere = merge_entries(entries, lesion.frame.sop_instance_uid, lesion.frame.frame_number)
+    merged = merge_entered(worksheets, entered)
+    if not elsewhere:
+        return merged
+    values = {finding: value for finding, value in merged.values.items() if finding not in elsewhere}
+    return ReadFindings(values=values, reason=f"{ON_ANOTHER_PICTURE}: {', '.join(elsewhere)}. {merged.reason}")
 
 
 def _holding(images: Sequence[Instance], frames: Sequence[Frame]) -> list[Instance]:

@@ -249,6 +249,13 @@ entered_findings = sa.Table(
     sa.Column("at", Instant, nullable=False),
     sa.Column("entered_by", sa.String(64), nullable=False, comment="the person at the keyboard, never the patient"),
     sa.Column("findings", sa.JSON, nullable=False, comment="us_study.Finding to true, false or null (not known)"),
+    sa.Column(
+        "sop_instance_uid",
+        UID,
+        nullable=False,
+        comment="of the lesion's picture when it was entered; empty where none was outlined",
+    ),
+    sa.Column("frame_number", sa.Integer, nullable=False),
     comment="ultrasound: findings that a person has entered; none is changed, of each finding the newest counts",
 )
 

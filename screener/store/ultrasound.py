@@ -20,6 +20,9 @@ from screener.us_study import Answer, Finding, FrameChoice
 LESION: Final = "lesion"
 """The place of what an ultrasound run flags: the pictures do not say on which side it lies."""
 
+NOT_OF_A_LESION: Final = frozenset({Finding.SUSPICIOUS_LYMPH_NODES})
+"""Findings of the neck, whichever lesion is outlined."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnteredFindings:
@@ -29,6 +32,32 @@ class EnteredFindings:
     entered_by: str
     findings: Mapping[Finding, bool | None]
     """None: not known, also where a worksheet says otherwise."""
+    sop_instance_uid: str = ""
+    """Of the picture with the lesion that the newest run had found; empty where none had."""
+    frame_number: int = 0
+
+    def holds_of(self, finding: Finding, sop_instance_uid: str, frame_number: int) -> bool:
+        """Whether what is said of a finding holds of the lesion on a picture; an entry of no picture holds of any."""
+        is_same = (self.sop_instance_uid, self.frame_number) == (sop_instance_uid, frame_number)
+        return finding in NOT_OF_A_LESION or not self.sop_instance_uid or is_same
+
+
+def merge_entries(
+    entries: Sequence[EnteredFindings], sop_instance_uid: str, frame_number: int
+) -> tuple[dict[Finding, bool | None], list[Finding]]:
+    """Give of each finding the newest entry that holds of the lesion on a picture, and the findings that none does.
+
+    `entries` are in order, oldest first.
+    """
+    merged: dict[Finding, bool | None] = {}
+    for entry in entries:
+        merged |= {
+            finding: value
+            for finding, value in entry.findings.items()
+            if entry.holds_of(finding, sop_instance_uid, frame_number)
+        }
+    entered = {finding for entry in entries for finding in entry.findings}
+    return merged, [finding for finding in Finding if finding in entered - merged.keys()]
 
 
 class Ultrasound(Runs):
@@ -48,8 +77,9 @@ class Ultrasound(Runs):
     ) -> bool:
         """Keep what a person says of the lesion, and ask for a new run; False where no ultrasound image is here.
 
-        What was entered before stays; of each finding the newest counts. A run that would come to the same as one
-        before ends as that.
+        What was entered before stays; of each finding the newest counts. It is kept with the picture of the lesion
+        that the newest run has found, for it holds of no other. A run that would come to the same as one before ends
+        as that.
         """
         with self._begin() as connection:
             study = lock_study(connection, study_id)
@@ -58,7 +88,11 @@ class Ultrasound(Runs):
             stored = {finding.value: value for finding, value in findings.items()}
             connection.execute(
                 t.entered_findings.insert().values(
-                    study_id=study_id, at=now, entered_by=entered_by[:64], findings=stored
+                    study_id=study_id,
+                    at=now,
+                    entered_by=entered_by[:64],
+                    findings=stored,
+                    **_newest_picture(connection, study_id),
                 )
             )
             sentence = f"{entered_by[:64]} entered findings: {', '.join(map(describe_finding, findings.items()))}"
@@ -72,7 +106,16 @@ class Ultrasound(Runs):
         """Every entry of findings for a study, oldest first."""
         with self._begin() as connection:
             rows = _entries(connection, study_id)
-        return [EnteredFindings(at=row.at, entered_by=row.entered_by, findings=_findings(row)) for row in rows]
+        return [
+            EnteredFindings(
+                at=row.at,
+                entered_by=row.entered_by,
+                findings=_findings(row),
+                sop_instance_uid=row.sop_instance_uid,
+                frame_number=row.frame_number,
+            )
+            for row in rows
+        ]
 
     def entered_findings(self, study_id: int) -> dict[Finding, bool | None]:
         """What persons have entered of a study's lesion, of each finding the newest; None: it is not known."""
@@ -113,6 +156,19 @@ class Ultrasound(Runs):
 def _entries(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
     mine = t.entered_findings.select().where(t.entered_findings.c.study_id == study_id)
     return connection.execute(mine.order_by(t.entered_findings.c.id)).all()
+
+
+def _newest_picture(connection: sa.Connection, study_id: int) -> dict[str, Any]:
+    """Name the picture of the lesion that the newest screened run has found; an empty UID where there is none."""
+    newest = (
+        sa.select(t.lesions.c.sop_instance_uid, t.lesions.c.frame_number)
+        .join(t.runs, t.runs.c.id == t.lesions.c.run_id)
+        .where(t.runs.c.study_id == study_id)
+        .order_by(t.runs.c.number.desc())
+        .limit(1)
+    )
+    row = connection.execute(newest).one_or_none()
+    return {"sop_instance_uid": "", "frame_number": 0} if row is None else dict(row._mapping)
 
 
 def _findings(row: sa.Row[Any]) -> dict[Finding, bool | None]:

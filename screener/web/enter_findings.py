@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from screener.finding_words import FINDING_WORDS, read_answers
 from screener.journey import Ending, Stage
-from screener.store.ultrasound import EnteredFindings, describe_finding
+from screener.store.ultrasound import EnteredFindings, describe_finding, merge_entries
 from screener.store.values import RunReport, StudyReport
 from screener.us_study import Finding
 from screener.web.gate import RefusedError
@@ -27,6 +27,7 @@ _ANSWERS: Final = {"poor": "poorly defined", "well": "well defined", "unknown": 
 """Where the word alone would say too little."""
 
 WILL_DECIDE: Final = "Findings were entered after this decision: a new run follows, and this page shows it once it has."
+ELSEWHERE: Final = "not known: entered of a lesion on another picture"
 HAS_FAILED: Final = "Findings were entered after this decision, and the run that followed failed: the story says why."
 
 Word = Annotated[str, Form(max_length=16)]
@@ -96,14 +97,12 @@ def ask_findings(report: StudyReport, run: RunReport, entries: Sequence[EnteredF
     lesion = run.lesion
     if lesion is None or lesion.probability is None:
         return None
-    entered: dict[Finding, bool | None] = {}
-    for entry in entries:
-        entered |= entry.findings
+    entered, elsewhere = merge_entries(entries, lesion.sop_instance_uid, lesion.frame_number)
     questions = [
         Question(
             word=word,
             label=LABELS[word],
-            stands=_tell_standing(word, entered, lesion.findings.get(finding)),
+            stands=ELSEWHERE if finding in elsewhere else _tell_standing(word, entered, lesion.findings.get(finding)),
             answers=tuple((answer, _ANSWERS.get(answer, answer)) for answer in answers),
         )
         for word, (finding, answers) in FINDING_WORDS.items()
