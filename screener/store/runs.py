@@ -23,7 +23,7 @@ from screener.store.base import (
     thresholds_of,
 )
 from screener.store.carry_acknowledgement import carry_acknowledgement
-from screener.store.owe import owe_notices
+from screener.store.owe import owe_notices, superseded_by
 from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
 
@@ -253,7 +253,7 @@ class Runs(Base):
     def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
         """Earlier runs keep their results, but what they still owe is not sent any more."""
         earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
-        end = {"state": "superseded", "last_error": f"superseded by run {run.number}"}
+        end = {"state": "superseded", "last_error": superseded_by(run.number)}
         free = {"owner": None, "lease_until": None, "hinted_at": None}  # whoever has it in hand loses it
         # A notice is "sent" for good; a delivery is owed until it is "delivered".
         for table, states, values in (
