@@ -4,6 +4,7 @@ import random
 
 from screener.journey import Ending
 from screener.phantom import make_phantom
+from screener.us_study import Answer
 from tests.peers.hospital import Hospital
 from tests.unit.us_objects import TISSUE, draw_picture, make_object
 
@@ -62,9 +63,12 @@ def test_reprocess_screens_again_and_keeps_the_first_run(clinic: Hospital) -> No
     assert uids[0].isdisjoint(uids[1])
 
 
-def test_ultrasound_is_set_aside_until_a_model_is_installed(clinic: Hospital) -> None:
+def test_ultrasound_is_screened_by_the_models_that_ship(clinic: Hospital) -> None:
     ds = make_object(draw_picture(TISSUE))
     clinic.scanner.send([ds])
     report = clinic.wait_for_ending(str(ds.StudyInstanceUID))
-    assert report.ending is Ending.SET_ASIDE
-    assert "no ultrasound model installed" in report.reason
+    assert report.ending is Ending.DONE, report.reason
+    (run,) = report.runs
+    assert run.lesion is not None
+    assert run.lesion.answer in {Answer.NO_LESION, Answer.BENIGN, Answer.MALIGNANT}
+    assert "sr" in {result.role for result in run.results}
