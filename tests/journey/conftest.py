@@ -33,7 +33,7 @@ def shared_clinic(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc, cl
     """The embedded default, with Orthanc as PACS: started once, used by every test that leaves it whole."""
     folder = tmp_path_factory.mktemp("clinic")
     destination = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
-    peers = {"listener": {"port": clinic_port}}
+    peers = {"listener": {"port": clinic_port}, "models": {"us_segmenter": "us_lesion_segmenter"}}
     with open_mailbox() as mailbox:
         hospital = Hospital(folder, mailbox, [destination], settings=peers, port=clinic_port)
         with open_hospital(hospital):

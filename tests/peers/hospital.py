@@ -67,6 +67,9 @@ class Hospital:
             "completeness": {"quiet_seconds": 2, "max_wait_seconds": 30},
             "queue": {"lease_seconds": 10, "retry_seconds": 1},
             "results": {"retry_seconds": 1, "max_retry_seconds": 2, "confirm_seconds": 0.2},
+            "models": {
+                "us_segmenter": ""
+            },  # spares each worker for ultrasound its models; a test that wants them says so
             "notices": {"retry_seconds": 1, "max_retry_seconds": 2},
             "notices.email": {"host": "127.0.0.1", "port": self.mailbox.port, "recipients": ["ent@hospital.test"]},
         }
