@@ -98,7 +98,7 @@ def open_ready_hospital(folder: Path, models: dict[str, Any]) -> Iterator[Hospit
     pacs.start()
     destination = {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
     settings: dict[str, dict[str, Any]] = {
-        "models": models,
+        "models": {"us_segmenter": "us_lesion_segmenter"} | models,
         "completeness": {"quiet_seconds": QUIET_SECONDS, "max_wait_seconds": 600},
     }
     try:
