@@ -55,6 +55,7 @@ def test_findings_are_entered_and_the_next_run_shows_what_they_come_to(page, roo
         page.select_option(f"#findings [name={name}]", answer)
     page.click("#findings button")
     page.wait_for_selector("#findings [role=status]")
+    page.wait_for_load_state()
     assert page.inner_text("#findings [role=status]") == WILL_DECIDE
     assert "rachel entered: irregular shape yes, poorly defined margin yes" in page.inner_text("#findings .reviews")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
