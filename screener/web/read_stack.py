@@ -23,6 +23,7 @@ from pydicom.uid import AllTransferSyntaxes
 
 from screener.read_header import NOT_READABLE
 from screener.store.web_case import Picture
+from screener.study import Side
 
 _KEYWORDS: Final = (
     "Columns",
@@ -66,6 +67,8 @@ class Region:
 
     label: str
     is_mass: bool
+    side: Side | None
+    """As the label says; None where it says none."""
     top: int
     left: int
     mask: NDArray[np.bool_]
@@ -260,4 +263,11 @@ def _crop(mask: NDArray[np.bool_], label: str) -> Region | None:
         return None
     top, left = int(rows[0]), int(columns[0])
     part = mask[top : rows[-1] + 1, left : columns[-1] + 1].copy()
-    return Region(label=label, is_mass=label.startswith("Mass"), top=top, left=left, mask=part)
+    is_mass = label.startswith("Mass")
+    return Region(label=label, is_mass=is_mass, side=_read_side(label), top=top, left=left, mask=part)
+
+
+def _read_side(label: str) -> Side | None:
+    """Our own labels name the side, such as "Mass 1, left parotid gland"."""
+    words = label.casefold().replace(",", " ").split()
+    return next((side for side in Side if side.value in words), None)

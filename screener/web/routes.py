@@ -11,7 +11,7 @@ from screener.web.acknowledge import do_acknowledge_link, show_acknowledge
 from screener.web.enter_findings import do_enter_findings
 from screener.web.review_case import do_acknowledge, do_review
 from screener.web.show_case import show_case
-from screener.web.show_images import show_key_image, show_outline, show_plane, show_slice, show_stack
+from screener.web.show_images import show_gland, show_key_image, show_outline, show_plane, show_slice, show_stack
 from screener.web.show_quality import show_quality
 from screener.web.show_system import show_audit, show_system
 from screener.web.show_thresholds import do_change_thresholds, show_thresholds
@@ -45,6 +45,7 @@ ROUTES: Final = (
     Route("GET", "/studies/{study_id}/slices/{number}.png", Role.READER, show_slice),
     Route("GET", "/studies/{study_id}/outlines/{number}.png", Role.READER, show_outline),
     Route("GET", "/studies/{study_id}/planes/{plane}.png", Role.READER, show_plane),
+    Route("GET", "/studies/{study_id}/glands/{side}.png", Role.READER, show_gland),
     Route("POST", "/studies/{study_id}/acknowledge", Role.RADIOLOGIST, do_acknowledge),
     Route("POST", "/studies/{study_id}/review", Role.RADIOLOGIST, do_review),
     Route("POST", "/studies/{study_id}/findings", Role.RADIOLOGIST, do_enter_findings),

@@ -9,6 +9,8 @@ from fastapi import Query, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from screener.store.values import RunReport
+from screener.study import Candidate, Side
+from screener.web.draw_glands import View, draw_gland, find_views
 from screener.web.draw_slices import draw_outline, draw_planes, draw_slice
 from screener.web.gate import RefusedError, digest_token
 from screener.web.read_stack import CannotShowError, Stack
@@ -58,6 +60,7 @@ def show_stack(request: Request, study_id: int, run: ShownRun = None) -> Respons
             "outlined": outlined,
             "masses": masses,
             "labels": labels,
+            "glands": {side.value: view.z for side, view in _find_views(stack, decided).items()},
         },
         headers=_keep(run),
     )
@@ -100,6 +103,17 @@ def show_plane(
             while len(_planes) > _PLANES_KEPT:
                 _planes.popitem(last=False)
     return _png(drawn[0 if plane == "coronal" else 1], run)
+
+
+def show_gland(request: Request, study_id: int, side: Side, window: Window = "soft", run: ShownRun = None) -> Response:
+    """One gland as it is held against the other: the left one is mirrored."""
+    visit = visit_of(request)
+    decided = _decided(visit, study_id, run)
+    stack = _read_stack(visit, study_id, decided)
+    view = _find_views(stack, decided).get(side)
+    if view is None:
+        raise RefusedError(404, f"Nothing is outlined on the {side} side.")
+    return _png(draw_gland(stack, side, view, window), run)
 
 
 def _decided(visit: Visit, study_id: int, shown: int | None) -> RunReport:
@@ -145,11 +159,22 @@ def _read_stack(visit: Visit, study_id: int, run: RunReport) -> Stack:
     return site.stacks.read(pictures, segmentation)
 
 
+def _find_views(stack: Stack, run: RunReport) -> Mapping[Side, View]:
+    """How each outlined gland is shown beside the other: at the height of the largest mass, else in its middle."""
+    largest = _largest_mass(run)
+    return find_views(stack, None if largest is None else (largest.side, stack.index_of(largest.center_mm)[0]))
+
+
+def _largest_mass(run: RunReport) -> Candidate | None:
+    above = [candidate for candidate, is_above in run.candidates if is_above]
+    return max(above, key=lambda candidate: candidate.volume_mm3, default=None)
+
+
 def _center(stack: Stack, run: RunReport) -> tuple[int, int, int]:
     """Slice, row and column in the middle of the largest mass, else of the fullest outline, else of the stack."""
-    above = [candidate for candidate, is_above in run.candidates if is_above]
-    if above:
-        return stack.index_of(max(above, key=lambda candidate: candidate.volume_mm3).center_mm)
+    largest = _largest_mass(run)
+    if largest is not None:
+        return stack.index_of(largest.center_mm)
     middle = len(stack.slices) // 2
     fullest = max(range(len(stack.slices)), key=lambda z: sum(int(r.mask.sum()) for r in stack.regions_of(z)))
     return (fullest if stack.regions_of(fullest) else middle), stack.shape[0] // 2, stack.shape[1] // 2

@@ -108,6 +108,19 @@ def test_a_flagged_case_is_scrolled_and_its_mass_outlined(sign_in) -> None:
     wait_until(lambda: is_drawn(page, "#planes figure:nth-child(2) img"), SECONDS, "the sagittal plane is drawn")
 
 
+def test_both_glands_stand_side_by_side_and_the_mirrored_one_says_so(sign_in) -> None:
+    page = sign_in("rita", "/studies/2")
+    for side, words in (("right", "Right parotid slice"), ("left", "Left parotid, mirrored slice")):
+        picture = f"#glands [data-side={side}]"
+        page.wait_for_selector(f"{picture} img[src]")
+        wait_until(lambda picture=picture: is_drawn(page, f"{picture} img"), SECONDS, "the gland is drawn")
+        assert words in page.inner_text(f"{picture} figcaption")
+    right, left = (page.locator(f"#glands [data-side={side}]").bounding_box() for side in ("right", "left"))
+    assert right["y"] == left["y"]
+    assert right["x"] < left["x"]
+    assert not page.is_visible("#glands-note")
+
+
 def test_the_case_tells_growth_thresholds_story_and_viewer(sign_in, room: ReadingRoom) -> None:
     report = room.store.study_report(2)
     wait_until(lambda: len(room.store.studies_of_same_patient(2)) == 2, SECONDS, "the patient is known")

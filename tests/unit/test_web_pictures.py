@@ -26,6 +26,7 @@ PICTURES = (
     "outlines/0.png",
     "planes/coronal.png",
     "planes/sagittal.png",
+    "glands/right.png",
 )
 
 
@@ -59,7 +60,7 @@ def test_the_page_names_its_run_in_every_address(
     script = client.get("/static/case.js").text
     assert script.count("${run}") == script.count(".png?") + script.count("stack.json?") == 3
     template = (Path(show_images.__file__).parent / "templates" / "case.html").read_text()
-    assert template.count(".png?run={{ run.number }}") == template.count(".png") == 4
+    assert template.count(".png?run={{ run.number }}") == template.count(".png") == 5
     assert 'data-run="{{ run.number }}"' in template
 
 

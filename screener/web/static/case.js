@@ -60,7 +60,7 @@ if (viewer) {
     if (!answer.ok) {
       note.textContent = told.sentence;
       viewer.classList.add("without-images");
-      document.getElementById("planes").hidden = true;
+      for (const part of ["planes", "glands"]) document.getElementById(part).hidden = true;
       return;
     }
     stack = told;
@@ -74,6 +74,24 @@ if (viewer) {
     }
     show(stack.start);
     for (const image of document.querySelectorAll("#planes img")) image.src = image.dataset.src;
+    showGlands();
+  }
+
+  // Both glands, each where the server has found an outline of it; of the others it is said that there is none.
+  function showGlands() {
+    const missing = [];
+    for (const figure of document.querySelectorAll("#glands figure")) {
+      const level = stack.glands[figure.dataset.side];
+      if (level === undefined) { missing.push(figure.dataset.side); continue; }
+      figure.querySelector(".level").textContent = `${level + 1} of ${stack.slices}`;
+      const image = figure.querySelector("img");
+      image.src = image.dataset.src;
+      figure.hidden = false;
+    }
+    const note = document.getElementById("glands-note");
+    note.hidden = !missing.length;
+    note.textContent = `No outline of the ${missing.join(" and the ")} parotid gland: it is not shown beside the other.`;
+    if (missing.length === 2) note.textContent = "No outline of either parotid gland: they are not shown side by side.";
   }
 
   slice.addEventListener("error", async () => {
@@ -81,7 +99,7 @@ if (viewer) {
     if (!answer.ok) note.textContent = (await answer.json()).sentence;
   });
   slice.addEventListener("load", () => { note.textContent = ""; });
-  for (const image of document.querySelectorAll("#planes img")) {
+  for (const image of document.querySelectorAll("#planes img, #glands img")) {
     image.addEventListener("error", () => { image.closest("figure").hidden = true; });
   }
 
