@@ -1,14 +1,16 @@
 """A sender that costs next to nothing: the same slice under ever new UIDs, one association, one answer at a time.
 
-`python -m tests.benchmarks.send_load PORT AE_TITLE COUNT STUDY SIDE` prints the seconds from the first byte of the
-first request to the last answer. It does what a modality does, with TCP_NODELAY, in PDUs as long as the
-receiver takes; but encodes its slice once, so that what is measured is the receiver.
+`python -m tests.benchmarks.send_load PORT AE_TITLE COUNT STUDY SIDE` opens its association, says "ready", waits for a
+line, sends, and prints two instants of the system's monotonic clock: the first byte of the first request and the
+last answer. It does what a modality does, with TCP_NODELAY, in PDUs as long as the receiver takes; but encodes its
+slice once and before it is ready, so that what is measured is the receiver.
 """
 
 import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -24,15 +26,15 @@ UID_LENGTH = 60
 
 
 def main() -> None:
-    """Send, and print the seconds."""
+    """Send, and print when it began and when it was done."""
     port, ae_title, count, study, side = sys.argv[1:]
-    print("ready", flush=True)
-    sys.stdin.readline()  # all senders begin at the same time
-    print(send(int(port), ae_title, int(count), int(study), int(side)), flush=True)
+    print(*send(int(port), ae_title, int(count), int(study), int(side), wait=_wait_for_word), flush=True)
 
 
-def send(port: int, ae_title: str, count: int, study: int, side: int) -> float:
-    """Send `count` slices of one study; the seconds that it took."""
+def send(
+    port: int, ae_title: str, count: int, study: int, side: int, *, wait: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
+    """Send `count` slices of one study once `wait` is over; the instants (s) of first request and last answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = RawPeer(sock)
@@ -41,14 +43,20 @@ def send(port: int, ae_title: str, count: int, study: int, side: int) -> float:
         if kind != ACCEPT:
             raise SystemExit(f"no association with {ae_title}")
         message = Message(side, study, _longest_pdu(answer))
+        wait()
         began = time.monotonic()
         for number in range(count):
             peer.send(message.numbered(number))
             _check_answer(peer)
-        took = time.monotonic() - began
+        ended = time.monotonic()
         peer.send(pdu(5, bytes(4)))
         peer.read_pdu()
-    return took
+    return began, ended
+
+
+def _wait_for_word() -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()  # all senders begin at the same time
 
 
 class Message:

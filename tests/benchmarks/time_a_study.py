@@ -30,10 +30,11 @@ def describe_a_study(folder: Path, side: int) -> None:
     try:
         send(listener.port, "PAROTID", 10, 1, side)  # folders and statements are made once
         with timed_syncs(store.engine.dialect, seconds):
-            took = send(listener.port, "PAROTID", SLICES, 2, side)
+            began, ended = send(listener.port, "PAROTID", SLICES, 2, side)
     finally:
         listener.stop()
         store.engine.dispose()
+    took = ended - began
     shares = ", ".join(f"{what} {100 * spent / took:.0f} %" for what, spent in sorted(seconds.items()))
     waited = 100 * sum(seconds.values()) / took
     print(f"a study of {SLICES} slices: {took:.2f} s ({SLICES / took:.0f} a second), {waited:.0f} % in syncs: {shares}")
