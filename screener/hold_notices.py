@@ -7,6 +7,7 @@ from screener.clock import is_open, parse_window
 from screener.match_rules import DAYS
 from screener.notice_settings import Person
 from screener.store.values import Hold, OwedNotice
+from screener.weigh_reports import Standing
 
 CountTold = Callable[[datetime], int]
 """Other findings that the person was told one by one since then."""
@@ -26,6 +27,12 @@ def find_hold(person: Person, notice: OwedNotice, local: datetime, count_told: C
         if count_told(midnight) >= person.daily_limit:
             return Hold.LIMIT, f"{person.name} was told {person.daily_limit} findings that day, the daily limit"
     return Hold.NONE, ""
+
+
+def is_mentioned(notice: OwedNotice) -> bool:
+    """True: the radiology report mentions beyond doubt all that is told, and nobody was waited for in vain."""
+    is_first = notice.escalates_id is None
+    return is_first and notice.is_flagged and notice.reports.standing is Standing.MENTIONED
 
 
 def is_quiet(person: Person, local: datetime) -> bool:

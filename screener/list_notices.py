@@ -67,7 +67,7 @@ def _describe_state(story: NoticeStory) -> str:
     if story.state == "sent" and story.sent_at is not None:
         return f"told {_moment(story.sent_at)}"
     if story.state == "owed":
-        where = " in the next digest" if story.hold in {Hold.PAST, Hold.RULE, Hold.LIMIT} else ""
+        where = " in the next digest" if story.hold in {Hold.PAST, Hold.RULE, Hold.LIMIT, Hold.REPORTED} else ""
         return f"owed since {_moment(story.owed_since)}{where}"
     return story.state
 

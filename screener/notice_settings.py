@@ -231,6 +231,8 @@ class Notices(Section):
     """Longest wait in seconds between two tries of a notice."""
     acknowledge_days: Positive = 14
     """Days for which the link that acknowledges a finding works."""
+    mentioned_in_report: Literal["now", "digest"] = "now"
+    """When a finding is told that the radiology report mentions beyond doubt: "now" as any other, or "digest"."""
     email: Email = Field(default_factory=Email)
     """Telling people by mail."""
     webhooks: list[Webhook] = Field(default_factory=list)

@@ -15,7 +15,7 @@ from typing import Protocol
 from screener.channels import hl7
 from screener.channels.message import Channel, Linker, compose_digest, compose_message, no_link
 from screener.delays import next_delay
-from screener.hold_notices import find_hold, is_quiet
+from screener.hold_notices import find_hold, is_mentioned, is_quiet
 from screener.notice_settings import Address, Notices
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.store.values import Hold, OwedDigest, OwedNotice
@@ -179,6 +179,9 @@ def _is_held(store: NoticeOutbox, notice: OwedNotice, settings: Notices, now: da
 
     Looked at again after the longest delay at most, so that settings and a clock that change are followed.
     """
+    if settings.mentioned_in_report == "digest" and is_mentioned(notice):
+        _hold(store, notice, settings, Hold.REPORTED, "the radiology report mentions it: told in the daily digest", now)
+        return True
     person = settings.find_person(Address(notice.channel, notice.recipient))
     if person is None:
         return False
@@ -189,11 +192,15 @@ def _is_held(store: NoticeOutbox, notice: OwedNotice, settings: Notices, now: da
     hold, sentence = find_hold(person, notice, now.astimezone(), count_told)
     if hold is Hold.NONE:
         return False
+    _hold(store, notice, settings, hold, sentence, now)
+    return True
+
+
+def _hold(store: NoticeOutbox, notice: OwedNotice, settings: Notices, hold: Hold, sentence: str, now: datetime) -> None:
     if hold is not notice.hold:
         log.info("study=%d notice=%d waits: %s", notice.study_id, notice.notice_id, sentence)
     again_at = now + timedelta(seconds=min(LOOK_SECONDS, settings.max_retry_seconds))
     store.hold_notice(notice.notice_id, hold, sentence, not_before=again_at, now=now)
-    return True
 
 
 def _send_digest(digest: OwedDigest, channel: Channel | None, settings: Notices, acknowledge: Linker) -> None:

@@ -15,6 +15,7 @@ from screener.read_header import NOT_READABLE
 from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
 from screener.us_study import FUSION, GLAND_NOT_CHECKED, name_judge
+from screener.weigh_reports import Standing
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
 NO_PAROTID_TUMOR = "The ultrasound model learned from lesions of the breast and the thyroid: from no parotid tumor."
@@ -99,7 +100,11 @@ def compose_message(
     links = _links(notice, link, acknowledge)
     letter = Letter(
         title=_capitalize(summarize(notice)),
-        opening=(told, *([f"Why you are told: {notice.why}."] if notice.why else [])),
+        opening=(
+            told,
+            *([f"Why you are told: {notice.why}."] if notice.why else []),
+            *describe_reports(notice),
+        ),
         patient=_patient_lines(patient) if include_patient_identity else (),
         parts=_parts(notice),
         links=links,
@@ -191,12 +196,19 @@ def _digest_lines(notice: OwedNotice) -> list[str]:
     if not notice.is_flagged:
         return ["A later run, on more images or findings or at a person's request, finds nothing above the threshold."]
     why = [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
+    why += describe_reports(notice)
     if notice.lesion is not None:
         return [line.strip() for line in _lesion_lines(notice.lesion)] + why
     return [
         f"{candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
         for candidate in notice.candidates
     ] + why
+
+
+def describe_reports(notice: OwedNotice) -> list[str]:
+    """Say in a sentence what the radiology report says of a finding; nothing of a withdrawal, or without a report."""
+    is_known = notice.reports.standing is not Standing.NO_REPORT
+    return [notice.reports.sentence] if is_known and notice.is_flagged else []
 
 
 def _capitalize(sentence: str) -> str:

@@ -144,6 +144,7 @@ def _describe_notice(notice: OwedNotice, message: Message) -> dict[str, Any]:
         "rule": notice.rule,
         "why": notice.why,
         "is_escalation": notice.escalates_id is not None,
+        "radiology_report": str(notice.reports.standing),
         "links": {link.label.lower().replace(" ", "_"): link.url for link in message.links.get(notice.notice_id, ())},
     }
     if notice.lesion is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydicom import Dataset
 
 from screener.channels.letter import Link
-from screener.channels.message import BY_FUSION, NO_PAROTID_TUMOR, RESEARCH_USE, summarize
+from screener.channels.message import BY_FUSION, NO_PAROTID_TUMOR, RESEARCH_USE, describe_reports, summarize
 from screener.notice_settings import Hl7Receiver
 from screener.store.values import LesionLine, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
@@ -154,6 +154,7 @@ def _observe(notice: OwedNotice, links: Sequence[Link]) -> Iterator[Observation]
     """Say what was found: first for a person, then coded."""
     sentence = summarize(notice)
     text = [f"Parotid screener, study {notice.study_id}: {sentence}.", f"{notice.why}." if notice.why else ""]
+    text += describe_reports(notice)
     if notice.lesion is not None:
         is_by_fusion = notice.lesion.is_by_fusion and notice.lesion.probability is not None
         text += [f"Probability {BY_FUSION}." if is_by_fusion else "", NO_PAROTID_TUMOR, GLAND_NOT_CHECKED]

@@ -25,7 +25,7 @@ class Digests(Base):
         waiting = [t.notices.c.is_in_digest, t.notices.c.state == "owed", t.notices.c.digest_id.is_(None)]
         if opens_at is not None:
             owed_since = t.notices.c.owed_since
-            is_of_the_day = t.notices.c.hold.in_([Hold.RULE, Hold.LIMIT])
+            is_of_the_day = t.notices.c.hold.in_([Hold.RULE, Hold.LIMIT, Hold.REPORTED])
             # later than now: the clock was set back since
             waiting.append(sa.or_(~is_of_the_day, owed_since < opens_at, owed_since > now))
         opened = 0

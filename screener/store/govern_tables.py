@@ -43,9 +43,40 @@ mentions = sa.Table(
         server_default="",
         comment="right, left, left+right; empty where none is told",
     ),
-    sa.Column("source", sa.String(16), nullable=False, comment="file or document"),
-    sa.Column("sha256", sa.String(64), nullable=False, comment="of the file or document, which is how it is known"),
+    sa.Column("source", sa.String(16), nullable=False, comment="file, document or hl7"),
+    sa.Column("sha256", sa.String(64), nullable=False, comment="of what held the text, which is how it is known"),
     sa.Column("at", Instant, nullable=False),
+    sa.Column(
+        "order_key", sa.String(64), nullable=False, server_default="", comment="hl7: what a corrected report replaces"
+    ),
+    sa.Column("replaced_at", Instant, comment="when a corrected report took its place; null while it is in force"),
     sa.UniqueConstraint("study_id", "sha256"),
     comment="whether a radiology report speaks of a parotid mass; its text is not kept",
+)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("study_id", sa.ForeignKey("studies.id"), primary_key=True, autoincrement=False),
+    sa.Column(
+        "accession_key", sa.String(64), nullable=False, index=True, comment="keyed digest; empty where none is told"
+    ),
+    sa.Column("patient_key", sa.String(64), nullable=False, comment="keyed digest; empty where none is told"),
+    comment="by which a report finds its study, without saying whose it is",
+)
+
+sent_reports = sa.Table(
+    "sent_reports",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("accession_key", sa.String(64), nullable=False, index=True, comment="keyed digest, as that of orders"),
+    sa.Column("patient_keys", sa.Text, nullable=False, comment="keyed digests, joined by +; empty where none is told"),
+    sa.Column("order_key", sa.String(64), nullable=False, comment="what a corrected report replaces"),
+    sa.Column("status", sa.String(16), nullable=False, comment="final, corrected or withdrawn"),
+    sa.Column("verdict", sa.String(16), nullable=False, comment="as in mentions"),
+    sa.Column("sentence_number", sa.Integer),
+    sa.Column("sides", sa.String(16), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True, comment="of the message and the report's place"),
+    sa.Column("at", Instant, nullable=False, index=True),
+    comment="radiology reports that came by HL7, kept for studies that come later; their text is not kept",
 )

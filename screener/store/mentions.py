@@ -1,6 +1,6 @@
 """Whether radiology reports speak of a parotid mass: the answer and the sentence's number, never their text."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,7 @@ from screener.sop_classes import WORKSHEETS
 from screener.store import govern_tables as g
 from screener.store import tables as t
 from screener.store.base import Base, add_step, lock_study
-from screener.store.values import Kind
+from screener.store.values import Hold, Kind
 from screener.study import Side
 
 NOT_READ: Final = "not read"
@@ -68,14 +68,19 @@ class Mentions(Base):
             if mention is not None:
                 sentence = describe_mention(mention)
                 add_step(connection, study_id=study_id, run_id=None, at=now, stage=STEP, sentence=sentence)
+            look_again(connection, study_id, now)
         return True
 
     def read_reports(self, study_id: int) -> Sequence[ReadReport]:
-        """What each report of a study says, oldest first."""
-        mine = (g.mentions.c.study_id == study_id, g.mentions.c.verdict != NOT_READ)
+        """What each report of a study says, oldest first; none that a later one has replaced."""
         with self._begin() as connection:
-            rows = connection.execute(g.mentions.select().where(*mine).order_by(g.mentions.c.id)).all()
+            rows = connection.execute(_in_force([study_id])).all()
         return [ReadReport(mention=_mention(row), source=row.source, at=row.at) for row in rows]
+
+    def mentions_of(self, study_id: int) -> Sequence[Mention]:
+        """What the reports in force of a study say, oldest first."""
+        with self._begin() as connection:
+            return list_mentions(connection, [study_id]).get(study_id, [])
 
     def mention_of(self, study_id: int) -> Mention | None:
         """What the reports of a study say together; None where none was read.
@@ -110,6 +115,29 @@ def describe_mention(mention: Mention) -> str:
         return "the radiology report does not speak of a parotid mass"
     said = "mentions" if mention.verdict is Verdict.MENTIONED else "denies"
     return f"the radiology report {said} a parotid mass{where}, sentence {mention.sentence_number}"
+
+
+def look_again(connection: sa.Connection, study_id: int, now: datetime) -> None:
+    """Take the notices of a study out of the digest that wait there for what its reports say; its row must be held.
+
+    The next round holds them again, or tells them at once where a report now says otherwise.
+    """
+    waits = (t.notices.c.study_id == study_id, t.notices.c.state == "owed", t.notices.c.hold == Hold.REPORTED)
+    values = {"is_in_digest": False, "digest_id": None, "not_before": now}
+    connection.execute(t.notices.update().where(*waits).values(values))
+
+
+def list_mentions(connection: sa.Connection, study_ids: Collection[int]) -> dict[int, list[Mention]]:
+    """What the reports in force of some studies say, by study and oldest first; a study without one is absent."""
+    found: dict[int, list[Mention]] = {}
+    for row in connection.execute(_in_force(study_ids)).all():
+        found.setdefault(row.study_id, []).append(_mention(row))
+    return found
+
+
+def _in_force(study_ids: Collection[int]) -> sa.Select[Any]:
+    mine = (g.mentions.c.study_id.in_(study_ids), g.mentions.c.verdict != NOT_READ, g.mentions.c.replaced_at.is_(None))
+    return g.mentions.select().where(*mine).order_by(g.mentions.c.id)
 
 
 def _mention(row: sa.Row[Any]) -> Mention:

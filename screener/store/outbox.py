@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from screener.journey import Stage
 from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
+from screener.store.mentions import list_mentions
 from screener.store.told import mark_told
 from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
+from screener.weigh_reports import weigh_reports
 
 CONFIRMED_BY = {
     "find": "as C-FIND shows",
@@ -200,7 +202,7 @@ class Outbox(Base):
             )
 
     def hold_notice(self, notice_id: int, hold: Hold, sentence: str, *, not_before: datetime, now: datetime) -> None:
-        """Let a notice wait: told in the next digest (LIMIT), or looked at again at `not_before` (QUIET).
+        """Let a notice wait: told in the next digest (LIMIT, REPORTED), or looked at again at `not_before` (QUIET).
 
         The study's history tells it once, however often it is looked at.
         """
@@ -209,7 +211,7 @@ class Outbox(Base):
             if row.state != "owed" or row.is_in_digest:
                 return
             values: dict[str, object] = {"hold": hold, "waits": sentence, "not_before": not_before}
-            if hold is Hold.LIMIT:
+            if hold in {Hold.LIMIT, Hold.REPORTED}:
                 values |= {"is_in_digest": True, "digest_id": None}
             values["escalate_at"] = None  # nobody has been told: the time for an answer begins later
             connection.execute(t.notices.update().where(t.notices.c.id == notice_id).values(values))
@@ -317,6 +319,9 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         .order_by(t.instances.c.id)
         .limit(1)
     ).scalar_one()
+    lesion = lesion_of(connection, row.run_id)
+    candidates = tuple(candidate_of(found.features) for found in above)
+    places = [None] if lesion is not None else [candidate.side for candidate in candidates]
     return OwedNotice(
         notice_id=row.id,
         study_id=row.study_id,
@@ -336,9 +341,9 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
             )
             for gland in glands
         ),
-        candidates=tuple(candidate_of(found.features) for found in above),
+        candidates=candidates,
         example_path=example,
-        lesion=lesion_of(connection, row.run_id),
+        lesion=lesion,
         finding_key=row.finding_key,
         rule=row.rule,
         why=row.why,
@@ -347,4 +352,5 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         escalates_id=row.escalates_id,
         study_instance_uid=study_instance_uid,
         key_image_path=key_image or "",
+        reports=weigh_reports(list_mentions(connection, [row.study_id]).get(row.study_id, []), places),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from screener.journey import Ending, Queue
 from screener.study import Candidate, GlandAssessment, GlandVerdict, Presence, Side, Thresholds, Verdict
 from screener.us_study import Answer, FrameChoice
+from screener.weigh_reports import NO_REPORT, Weighed
 
 UNCONFIRMED = "none"
 """How a delivery is confirmed whose destination is not asked."""
@@ -36,6 +37,8 @@ class Hold(StrEnum):
     """The person has been told enough today: the rest is in the digest."""
     QUIET = "quiet"
     """The person is left in peace until the quiet hours end."""
+    REPORTED = "reported"
+    """The radiology report mentions it, and the settings put off what it mentions: in the digest."""
 
     @property
     def sentence(self) -> str:
@@ -303,6 +306,8 @@ class OwedNotice:
     study_instance_uid: str = ""
     key_image_path: str = ""
     """Relative to the storage folder; empty where the run made none or it has expired."""
+    reports: Weighed = NO_REPORT
+    """How what is told stands to the radiology reports that are known now."""
 
     @property
     def is_flagged(self) -> bool:

@@ -8,20 +8,36 @@ over when others arrive meanwhile.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
 from screener.journey import Ending, Queue
+from screener.mentions import Mention, Verdict
+from screener.store import govern_tables as g
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base
+from screener.store.mentions import NOT_READ, list_mentions
 from screener.store.outbox import candidate_of
 from screener.store.values import Kind
 from screener.study import Presence, Side
 from screener.us_study import Answer
+from screener.weigh_reports import NO_REPORT, Weighed, weigh_reports
 
 PAGE_LINES: Final = 50
+_LESION: Final = "lesion"
+
+
+class Tier(IntEnum):
+    """What stands above what, by time."""
+
+    UNREPORTED = 0
+    """Open, and the radiology report is known and does not mention it."""
+    OPEN = 1
+    OTHER = 2
+
 
 Show = Literal["all", "open", "flagged", "running", "failed", "set_aside"]
 """open: flagged, and nobody has taken note of it."""
@@ -44,7 +60,7 @@ class Wish:
 class Mark:
     """Where a page ended: the next begins after it."""
 
-    is_open: bool
+    tier: Tier
     study_id: int
     value: float = 0.0
     """What was sorted by, of sorts other than by time."""
@@ -85,6 +101,8 @@ class WorklistLine:
     """Of ultrasound; None of CT and of what is not decided."""
     acknowledged_by: str
     """Empty while a flagged study is open."""
+    reports: Weighed
+    """How what was decided stands to the radiology reports; of what is not decided there is none."""
     example_path: str
     """One received file that is still there, for who the patient is; empty when there is none."""
 
@@ -105,6 +123,8 @@ class _Told:
     found: Mapping[int, Sequence[FoundMass]]
     presences: Mapping[int, Mapping[Side, Presence]]
     answers: Mapping[int, Answer]
+    mentions: Mapping[int, Sequence[Mention]]
+    """What the radiology reports say, by study."""
 
 
 class WebWorklist(Base):
@@ -122,9 +142,14 @@ class WebWorklist(Base):
         is_last = len(marks) <= limit
         return WorklistPage(lines=lines, after=None if is_last else shown[-1])
 
+    def worklist_lines(self, study_ids: Sequence[int]) -> tuple[WorklistLine, ...]:
+        """These studies, in their order; one that is not there is left out."""
+        with self._begin() as connection:
+            return _lines(connection, study_ids)
+
     def worklist_state(self) -> str:
         """A word that changes with everything that the worklist shows."""
-        tables = (t.studies, t.runs, t.steps, t.instances, r.acknowledgements, r.reviews)
+        tables = (t.studies, t.runs, t.steps, t.instances, r.acknowledgements, r.reviews, g.mentions)
         newest = [sa.select(sa.func.max(table.c.id)).scalar_subquery() for table in tables]
         with self._begin() as connection:
             row = connection.execute(sa.select(*newest)).one()
@@ -146,24 +171,46 @@ def _is_open_run() -> tuple[sa.ColumnElement[bool], ...]:
     return (*_is_flagged_run(), ~sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id))
 
 
+def _is_unreported() -> sa.ColumnElement[bool]:
+    """True of a flagged run: a report is known, and of a flagged side none mentions a mass, as `weigh_reports` says."""
+    in_force = (g.mentions.c.study_id == t.runs.c.study_id, g.mentions.c.replaced_at.is_(None))
+    is_mentioned = (*in_force, g.mentions.c.verdict == Verdict.MENTIONED)
+    is_told = sa.or_(g.mentions.c.sides == "", g.mentions.c.sides.contains(t.candidates.c.side))
+    above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
+    mentions = sa.exists(sa.select(g.mentions.c.id).where(*is_mentioned, is_told).correlate(t.runs, t.candidates))
+    return sa.and_(
+        sa.exists().where(*in_force, g.mentions.c.verdict != NOT_READ),
+        sa.or_(
+            ~sa.exists().where(*is_mentioned),
+            sa.exists(sa.select(t.candidates.c.id).where(*above, ~mentions).correlate(t.runs)),
+        ),
+    )
+
+
 def _by_time(connection: sa.Connection, wish: Wish, after: Mark | None, limit: int) -> list[Mark]:
-    """Open ones, then all others, each by study number: numbers are given in the order of arrival."""
+    """Tier after tier, each by study number: numbers are given in the order of arrival."""
     marks: list[Mark] = []
-    if after is None or after.is_open:
-        beyond = after.study_id if after is not None else None
-        marks = [Mark(is_open=True, study_id=found) for found in _open(connection, wish, beyond, limit)]
-    if len(marks) < limit and wish.show != "open":
-        beyond = after.study_id if after is not None and not after.is_open else None
-        rest = _others(connection, wish, beyond, limit - len(marks))
-        marks += [Mark(is_open=False, study_id=found) for found in rest]
+    for tier in Tier:
+        if len(marks) >= limit or (after is not None and tier < after.tier):
+            continue
+        beyond = after.study_id if after is not None and tier is after.tier else None
+        found = _list_tier(connection, tier, wish, beyond, limit - len(marks))
+        marks += [Mark(tier=tier, study_id=study_id) for study_id in found]
     return marks
 
 
-def _open(connection: sa.Connection, wish: Wish, beyond: int | None, limit: int) -> list[int]:
+def _list_tier(connection: sa.Connection, tier: Tier, wish: Wish, beyond: int | None, limit: int) -> list[int]:
+    if tier is Tier.OTHER:
+        return [] if wish.show == "open" else _others(connection, wish, beyond, limit)
+    return _open(connection, tier, wish, beyond, limit)
+
+
+def _open(connection: sa.Connection, tier: Tier, wish: Wish, beyond: int | None, limit: int) -> list[int]:
     if wish.show in {"running", "failed", "set_aside"}:
         return []
     column = t.runs.c.study_id
-    query = sa.select(column).where(*_is_open_run(), *_run_wishes(wish))
+    is_of_tier = _is_unreported() if tier is Tier.UNREPORTED else ~_is_unreported()
+    query = sa.select(column).where(*_is_open_run(), is_of_tier, *_run_wishes(wish))
     return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
 
 
@@ -224,7 +271,7 @@ def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: 
     if after is not None:
         query = query.where(sa.or_(value < after.value, sa.and_(value == after.value, study_id < after.study_id)))
     rows = connection.execute(query.order_by(sa.desc("value"), study_id.desc()).limit(limit)).all()
-    return [Mark(is_open=True, study_id=row.study_id, value=row.value) for row in rows]
+    return [Mark(tier=Tier.OPEN, study_id=row.study_id, value=row.value) for row in rows]
 
 
 def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[WorklistLine, ...]:
@@ -236,7 +283,12 @@ def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[Worklis
     decided = {run.study_id: run for run in runs if run.state == "ended" and run.is_flagged is not None}
     found = _found(connection, [run.id for run in decided.values() if run.is_flagged])
     run_ids = [run.id for run in decided.values()]
-    told = _Told(found=found, presences=_presences(connection, run_ids), answers=_answers(connection, run_ids))
+    told = _Told(
+        found=found,
+        presences=_presences(connection, run_ids),
+        answers=_answers(connection, run_ids),
+        mentions=list_mentions(connection, study_ids),
+    )
     known = connection.execute(r.acknowledgements.select().where(r.acknowledgements.c.run_id.in_(run_ids))).all()
     who = {row.run_id: row.by for row in known}
     paths = _example_paths(connection, study_ids)
@@ -269,8 +321,14 @@ def _line(
         presences=told.presences.get(decided.id, {}) if decided is not None else {},
         answer=told.answers.get(decided.id) if decided is not None else None,
         acknowledged_by=who.get(decided.id, "") if decided is not None else "",
+        reports=_weigh(study.id, decided.id, told) if decided is not None else NO_REPORT,
         example_path=example_path,
     )
+
+
+def _weigh(study_id: int, run_id: int, told: _Told) -> Weighed:
+    places = [None if mass.place == _LESION else Side(mass.place) for mass in told.found.get(run_id, ())]
+    return weigh_reports(told.mentions.get(study_id, ()), places)
 
 
 def _found(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, list[FoundMass]]:
@@ -288,7 +346,7 @@ def _found(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, list[
     malignant = (t.lesions.c.run_id.in_(run_ids), t.lesions.c.answer == Answer.MALIGNANT)
     columns = (t.lesions.c.run_id, t.lesions.c.longest_diameter_mm, _deciding_probability().label("probability"))
     for row in connection.execute(sa.select(*columns).where(*malignant)).all():
-        lesion = FoundMass(place="lesion", longest_diameter_mm=row.longest_diameter_mm, probability=row.probability)
+        lesion = FoundMass(place=_LESION, longest_diameter_mm=row.longest_diameter_mm, probability=row.probability)
         found.setdefault(row.run_id, []).append(lesion)
     return found
 

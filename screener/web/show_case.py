@@ -25,6 +25,7 @@ from screener.web.enter_findings import ask_findings
 from screener.web.gate import RefusedError
 from screener.web.say_answers import say_gland, say_lesion
 from screener.web.visit import Visit, visit_of
+from screener.weigh_reports import weigh_reports
 
 MAX_PRIORS: Final = 20
 _FIGURES: Final = ("exams", "patients", "sensitivity_main", "sensitivity", "specificity", "ppv", "auc_exam", "auc")
@@ -101,6 +102,7 @@ def show_case(request: Request, study_id: int) -> Response:
         "measured": measure(run) if run is not None else [],
         "acknowledgement": next((each for each in acknowledgements if run and each.run_number == run.number), None),
         "reviews": site.reader.reviews_of(study_id),
+        "weighed": weigh_reports(site.reader.mentions_of(study_id), list_places(run) if run is not None else ()),
         "priors": list_priors(visit, study_id),
         "models": list_models(site.config, run) if run is not None else [],
         "are_shipped_models": not site.config.models.folder,
@@ -113,6 +115,13 @@ def show_case(request: Request, study_id: int) -> Response:
         "viewer": site.config.web.viewer.replace("{study_instance_uid}", report.study_instance_uid),
     }
     return visit.page("case.html", values)
+
+
+def list_places(run: RunReport) -> list[Side | None]:
+    """Where each flagged mass lies; None is ultrasound, which shows no side."""
+    if run.lesion is not None:
+        return [None] if run.is_flagged else []
+    return [candidate.side for candidate, is_above in run.candidates if is_above]
 
 
 def read_report(visit: Visit, study_id: int) -> StudyReport:

@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 from fastapi import Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from screener.store.web_worklist import Mark, Show, Sort, Wish, WorklistLine
+from screener.store.web_worklist import Mark, Show, Sort, Tier, Wish, WorklistLine
 from screener.web.gate import RefusedError
 from screener.web.read_patient import Patient
 from screener.web.say_answers import say_beside_masses
 from screener.web.visit import Visit, visit_of
+from screener.weigh_reports import Standing
 
 SHOWS: Final = {
     "all": "everything",
@@ -23,6 +24,11 @@ SHOWS: Final = {
     "set_aside": "set aside",
 }
 SORTS: Final = {"newest": "newest", "oldest": "oldest", "size": "largest mass", "probability": "most probable"}
+REPORT_MARKS: Final = {
+    Standing.NOT_MENTIONED: "not in the report",
+    Standing.DOUBTFUL: "report in doubt",
+    Standing.MENTIONED: "in the report",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,11 @@ class Row:
     def is_open(self) -> bool:
         """True: flagged, and nobody has taken note of it."""
         return bool(self.line.is_flagged) and not self.line.acknowledged_by
+
+    @property
+    def report_mark(self) -> str:
+        """A few words on the radiology report; empty where none is known, or nothing is flagged."""
+        return REPORT_MARKS.get(self.line.reports.standing, "") if self.line.is_flagged else ""
 
     @property
     def said(self) -> Sequence[str]:
@@ -94,14 +105,14 @@ def _go_to(visit: Visit, find: str) -> Response:
 
 
 def _write_mark(mark: Mark) -> str:
-    return f"{int(mark.is_open)}.{mark.study_id}.{float(mark.value).hex()}"
+    return f"{int(mark.tier)}.{mark.study_id}.{float(mark.value).hex()}"
 
 
 def _read_mark(text: str) -> Mark | None:
     if not text:
         return None
     try:
-        is_open, study_id, value = text.split(".", 2)
-        return Mark(is_open=is_open == "1", study_id=int(study_id), value=float.fromhex(value))
+        tier, study_id, value = text.split(".", 2)
+        return Mark(tier=Tier(int(tier)), study_id=int(study_id), value=float.fromhex(value))
     except (ValueError, OverflowError):
         raise RefusedError(400, "The address of this page is not one that the worklist gives.") from None

@@ -1,0 +1,105 @@
+"""What the radiology report mentions beyond doubt may wait for the digest; whatever is in doubt is told at once."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from screener.list_notices import describe_notices
+from screener.notice_settings import Notices
+from screener.read_reports import add_report
+from screener.store import Store, open_store
+from screener.study import Side
+from tests.unit.test_notice_rules import CHAIN, MINUTE, NOON, Box, find, rule, settings, tell
+
+TEXTS = {
+    "none": b"",
+    "silent": b"The lungs are clear.",
+    "other side": b"There is a mass of 2 cm in the right parotid.",
+    "no side": b"There is a parotid mass of 2 cm.",
+    "this side": b"There is a mass of 2 cm in the left parotid.",
+}
+SENTENCES = {
+    "silent": "The radiology report does not speak of a parotid mass.",
+    "this side": "The radiology report mentions a parotid mass in the left parotid.",
+}
+NEXT_MORNING = (NOON + timedelta(days=1)).replace(hour=6, minute=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    yield opened
+    opened.engine.dispose()
+
+
+def report(store: Store, study: int, which: str) -> None:
+    if TEXTS[which]:
+        add_report(store, study, TEXTS[which], NOON)
+
+
+def put_off(**more: object) -> Notices:
+    return settings(rule("all", "a@x"), mentioned_in_report="digest", **more)
+
+
+@pytest.mark.parametrize("which", TEXTS)
+def test_only_what_is_mentioned_beyond_doubt_waits_for_the_digest(store: Store, which: str) -> None:
+    box, notices = Box(), put_off()
+    report(store, find(store, notices, Side.LEFT), which)
+    tell(store, notices, box, NOON)
+    assert len(box.told) == (0 if which == "this side" else 1)
+    tell(store, notices, box, NEXT_MORNING)
+    assert len(box.told) == 1, "told once, in the digest at the latest"
+
+
+@pytest.mark.parametrize("which", TEXTS)
+def test_without_the_setting_every_finding_is_told_at_once(store: Store, which: str) -> None:
+    box, notices = Box(), settings(rule("all", "a@x"))
+    report(store, find(store, notices, Side.LEFT), which)
+    tell(store, notices, box, NOON)
+    ((_, message),) = box.told
+    assert ("radiology report" in message.text) is (which != "none")
+    assert SENTENCES.get(which, "") in message.text.replace("\n", " ")
+
+
+def test_the_list_of_notices_says_what_the_notice_waits_for(store: Store) -> None:
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    report(store, study, "this side")
+    tell(store, notices, box, NOON)
+    told = describe_notices(store.notice_stories(study_id=study))
+    assert "in the next digest" in told
+    assert "waits: the radiology report mentions it" in told
+    tell(store, notices, box, NEXT_MORNING)
+    assert "mentions a parotid mass in the left parotid" in box.told[0][1].text.replace("\n", " ")
+
+
+def test_a_report_that_puts_it_in_doubt_takes_the_finding_out_of_the_digest(store: Store) -> None:
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    report(store, study, "this side")
+    tell(store, notices, box, NOON)
+    add_report(store, study, b"The parotid glands are unremarkable.", NOON)
+    tell(store, notices, box, NOON + MINUTE)
+    assert len(box.told) == 1
+    tell(store, notices, box, NEXT_MORNING)
+    assert len(box.told) == 1, "and the digest does not tell it again"
+
+
+def test_a_notice_that_was_told_is_not_withdrawn_by_a_later_report(store: Store) -> None:
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    tell(store, notices, box, NOON)
+    report(store, study, "this side")
+    tell(store, notices, box, NEXT_MORNING)
+    assert len(box.told) == 1
+
+
+def test_what_nobody_acknowledges_is_passed_on_though_the_report_mentions_it(store: Store) -> None:
+    box, notices = Box(), settings(*CHAIN, mentioned_in_report="digest")
+    study = find(store, notices, Side.LEFT)
+    tell(store, notices, box, NOON)
+    report(store, study, "this side")
+    tell(store, notices, box, NOON + 31 * MINUTE)
+    assert sorted(box.recipients) == ["a@x", "b@x", "chief@x"]
