@@ -151,7 +151,7 @@ def test_no_request_made_from_the_schema_ends_in_an_error(served: Served, route:
 @pytest.mark.parametrize("route", ROUTES, ids=name)
 def test_no_known_trick_ends_in_an_error(served: Served, route: Route) -> None:
     in_path, others = fields_of(served, route)
-    sound = {"study_id": "1", "number": "0", "plane": "coronal"}
+    sound = {"study_id": "1", "number": "0", "plane": "coronal", "side": "right"}
     for field in in_path:
         for trick in (*NUMBERS, "\x00", "x", "\N{SUPERSCRIPT TWO}"):
             path = route.path.format(**(sound | {field: str(trick)})).replace("\x00", "%00")
