@@ -119,6 +119,8 @@ def load_ultrasound_models(config: Config) -> UltrasoundModels:
     identity = _identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US)
     path = config.us_nomogram_file
     nomogram = PUBLISHED if path is None else load_nomogram(path)
+    judge = fusion or classifier
+    nomogram.must_fit(judge.name, judge.digest)
     return UltrasoundModels(
         segmenter=segmenter, classifier=classifier, identity=identity, nomogram=nomogram, fusion=fusion
     )

@@ -3,14 +3,20 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("sklearn")
 
+from screener.config import make_config
 from screener.outcomes import NeedsPerson
 from screener.us_study import Finding
+from workers.bench import load_ultrasound_models
+from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
+from workers.models.us_weights import load_us_bundle
 from workers.training.nomogram import COLUMNS, FINDINGS, Case, fit_nomogram, main, read_table
 from workers.us.nomogram import (
     PUBLISHED,
@@ -119,7 +125,12 @@ def test_a_probability_outside_is_refused(probability):
 
 
 def test_a_nomogram_read_back_is_the_same():
-    assert read_nomogram(json.loads(json.dumps(write_nomogram(PUBLISHED)))) == PUBLISHED
+    for nomogram in (PUBLISHED, replace(PUBLISHED, judge_digest="f" * 64)):
+        assert read_nomogram(json.loads(json.dumps(write_nomogram(nomogram)))) == nomogram
+
+
+def test_the_published_odds_ratios_are_bound_to_no_bundle():
+    PUBLISHED.must_fit("us_other", "f" * 64)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +212,17 @@ def test_nothing_complete_is_refused():
         fit_nomogram([case], "x")
 
 
+def test_a_nomogram_of_another_classifier_decides_nothing(tmp_path):
+    path = tmp_path / "ours.json"
+    models = {"us_segmenter": LESION_SEGMENTER, "us_classifier": LESION_CLASSIFIER, "device": "cpu"}
+    config = make_config({"models": models | {"us_nomogram": str(path)}}, base=tmp_path, environment={})
+    path.write_text(json.dumps(write_nomogram(replace(PUBLISHED, judge_digest="f" * 64))), encoding="utf-8")
+    with pytest.raises(NeedsPerson, match=f"other weights than those of {LESION_CLASSIFIER}: fit it anew"):
+        load_ultrasound_models(config)
+    path.write_text(json.dumps(write_nomogram(PUBLISHED)), encoding="utf-8")
+    assert load_ultrasound_models(config).nomogram == PUBLISHED
+
+
 # The command
 
 
@@ -209,7 +231,11 @@ def test_the_command_writes_a_nomogram_that_can_be_used(tmp_path, capsys):
     assert main([str(table), "--out", str(out)]) == 0
     stored = json.loads(out.read_text(encoding="utf-8"))
     nomogram = read_nomogram(stored)
-    assert nomogram == fit_nomogram(read_table(table), "fitted on own cases").nomogram
+    shipped = load_us_bundle(LESION_CLASSIFIER, torch.device("cpu"))
+    assert nomogram == fit_nomogram(read_table(table), "fitted on own cases", shipped.digest).nomogram
+    nomogram.must_fit(shipped.name, shipped.digest)
+    with pytest.raises(NeedsPerson, match="fitted beside other weights than those of us_other"):
+        nomogram.must_fit("us_other", "f" * 64)
     assert stored["terms"]["irregular shape"]["odds_ratio"] == pytest.approx(
         math.exp(nomogram.of_findings[Finding.IRREGULAR_SHAPE])
     )

@@ -3,7 +3,7 @@
 CASES is a table (CSV) with a row per patient: `group` (who it is), `label` (benign or malignant), `probability` (the
 image model's, from cases that did not train it), `irregular_shape`, `poorly_defined_margin` and
 `posterior_enhancement` (yes or no; empty where not known). Rows with a missing finding are left out and counted, never
-filled in.
+filled in. The weights are bound to the bundle that gave the probabilities: --classifier, or --fusion.
 """
 
 import argparse
@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from screener.outcomes import NeedsPerson
 from screener.us_study import Finding
+from workers.models.fusion_machine import load_fusion
+from workers.models.us_networks import LESION_CLASSIFIER
+from workers.models.us_weights import load_us_bundle
 from workers.training.statistics.compare_aucs import AucComparison, compare_aucs
 from workers.training.statistics.fit_logistic import LogisticFit, fit_logistic
+from workers.us.measure_radiomics import RADIOMICS_VERSION
 from workers.us.nomogram import PUBLISHED, Nomogram, combine_findings, log_odds, write_nomogram
 
 IMAGE: Final = "image"
@@ -66,7 +71,21 @@ class RefitNomogram:
         return min(self.malignant, self.cases - self.malignant) < EVENTS_PER_TERM * (len(FINDINGS) + 1)
 
 
-def fit_nomogram(cases: Sequence[Case], source: str) -> RefitNomogram:
+def add_judge_options(parser: argparse.ArgumentParser) -> None:
+    """Let the command say which bundle gave the probabilities."""
+    parser.add_argument("--classifier", default=LESION_CLASSIFIER, help="that gave them; default %(default)s")
+    parser.add_argument("--fusion", help="name of the bundle, where a fusion gave them")
+    parser.add_argument("--models", type=Path, help="folder of bundles; the shipped ones otherwise")
+
+
+def find_judge_digest(options: argparse.Namespace) -> str:
+    """Return what identifies the bundle that gave the probabilities. Raises NeedsPerson where it cannot be loaded."""
+    if options.fusion:
+        return load_fusion(options.fusion, RADIOMICS_VERSION, options.models).digest
+    return load_us_bundle(options.classifier, torch.device("cpu"), options.models, kind=LESION_CLASSIFIER).digest
+
+
+def fit_nomogram(cases: Sequence[Case], source: str, judge_digest: str = "") -> RefitNomogram:
     """Fit log odds = intercept + weight x log odds(image) + a weight for each finding, without penalty.
 
     Raises ValueError where a patient has two rows, and as fit_logistic does: one kind of case only, a finding that
@@ -87,6 +106,7 @@ def fit_nomogram(cases: Sequence[Case], source: str) -> RefitNomogram:
         of_image=weights[1],
         of_findings=dict(zip(FINDINGS, weights[2:], strict=True)),
         source=source,
+        judge_digest=judge_digest,
     )
     combined = [combine_findings(case.probability, case.findings, nomogram).probability for case in whole]
     return RefitNomogram(
@@ -174,9 +194,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("cases", type=Path, help="table of cases (CSV)")
     parser.add_argument("--out", type=Path, required=True, help="where to write the nomogram (JSON)")
     parser.add_argument("--source", default="fitted on own cases", help="what the report says of the weights' origin")
+    add_judge_options(parser)
     options = parser.parse_args(words)
+    judge_digest = find_judge_digest(options)
     try:
-        refit = fit_nomogram(read_table(options.cases), options.source)
+        refit = fit_nomogram(read_table(options.cases), options.source, judge_digest)
     except ValueError as error:
         raise NeedsPerson(f"The nomogram could not be fitted. {error}") from error
     options.out.write_text(json.dumps(describe_refit(refit), indent=2) + "\n", encoding="utf-8")

@@ -44,6 +44,14 @@ class Nomogram:
     """Added where the finding is present. Only these findings count: no other is used, or missed."""
     source: str
     """Where the weights come from, for the report."""
+    judge_digest: str = ""
+    """Of the bundle whose probability they were fitted beside; empty where the weights are bound to none."""
+
+    def must_fit(self, name: str, digest: str) -> None:
+        """Raise NeedsPerson (`bad_nomogram`) where the weights were fitted beside another bundle than `name`."""
+        if self.judge_digest and self.judge_digest != digest:
+            reason = f"The nomogram was fitted beside other weights than those of {name}: fit it anew."
+            raise NeedsPerson(reason, code="bad_nomogram")
 
 
 PUBLISHED: Final = Nomogram(
@@ -94,6 +102,7 @@ def read_nomogram(stored: Mapping[str, Any]) -> Nomogram:
             of_image=float(stored["of_image"]),
             of_findings=weights,
             source=str(stored["source"]),
+            judge_digest=str(stored.get("judge_digest", "")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -117,12 +126,14 @@ def load_nomogram(path: Path) -> Nomogram:
 
 
 def write_nomogram(nomogram: Nomogram) -> dict[str, Any]:
-    """Return `nomogram` as a JSON object."""
+    """Return `nomogram` as a JSON object; it names a bundle where the weights are bound to one."""
+    bound = {"judge_digest": nomogram.judge_digest} if nomogram.judge_digest else {}
     return {
         "intercept": nomogram.intercept,
         "of_image": nomogram.of_image,
         "of_findings": {finding.value: weight for finding, weight in nomogram.of_findings.items()},
         "source": nomogram.source,
+        **bound,
     }
 
 

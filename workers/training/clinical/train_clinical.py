@@ -22,7 +22,7 @@ from workers.training.clinical.compare_clinical import IMAGE, ClinicalComparison
 from workers.training.clinical.read_clinical import ClinicalTable, read_clinical
 from workers.training.evaluation.draw_plots import BLUE, GREEN, GREY, ORANGE, RED, draw_curve, plot, roc_at
 from workers.training.evaluation.write_page import Page, Picture, Table, interval, number, write_page
-from workers.training.nomogram import EVENTS_PER_TERM, USE
+from workers.training.nomogram import EVENTS_PER_TERM, USE, add_judge_options, find_judge_digest
 from workers.training.statistics.fit_logistic import LogisticFit, fit_logistic
 from workers.us.nomogram import Nomogram, log_odds, write_nomogram
 
@@ -30,7 +30,7 @@ COLORS: Final = (GREY, BLUE, GREEN, ORANGE)
 NOT_OF_IMAGE: Final = "findings alone, the image counts for nothing"
 
 
-def fit_weights(table: ClinicalTable, source: str) -> tuple[Nomogram, LogisticFit]:
+def fit_weights(table: ClinicalTable, source: str, judge_digest: str = "") -> tuple[Nomogram, LogisticFit]:
     """Fit the logistic regression on all cases, with the image where the table has its probability.
 
     Raises NeedsPerson where it has no finite weights, or a patient has several rows: they would count as independent.
@@ -53,6 +53,7 @@ def fit_weights(table: ClinicalTable, source: str) -> tuple[Nomogram, LogisticFi
         of_image=of_image,
         of_findings=dict(zip(table.findings, weights[-len(table.findings) :], strict=True)),
         source=source if table.image is not None else f"{source}; {NOT_OF_IMAGE}",
+        judge_digest=judge_digest,
     )
     return nomogram, fit
 
