@@ -4,7 +4,7 @@
 `pull_values` what goes in and comes out; the operations stand by subject in
 `intake`, `refusals`, `runs`, `ultrasound`, `hints`, `outbox`, `commitments`, `retention`,
 `worklist`, `digests`, `escalations`, `questions` and `reviews` (its tables in `review_tables`);
-what only the pages need in `web_accounts`, `web_worklist` and `web_case` (`web_tables`); what the
+what only the pages need in `web_accounts`, `web_worklist`, `web_case` (`web_tables`) and `patient_words`; what the
 settings were and what reviews come to in `settings_log` and `feedback`, what radiology reports say in
 `mentions`, what quality is counted from in `quality` (all of them in `govern_tables`).
 """
@@ -20,6 +20,7 @@ from screener.store.intake import Intake
 from screener.store.mentions import Mentions
 from screener.store.migrate_apart import migrate_in_child
 from screener.store.outbox import Outbox
+from screener.store.patient_words import PatientWords
 from screener.store.pull_values import BackfillOrder, BackfillReport, ListedStudy, Search
 from screener.store.quality import Quality
 from screener.store.questions import Questions
@@ -48,7 +49,7 @@ from screener.store.web_worklist import WebWorklist
 from screener.store.worklist import Worklist
 
 
-class Web(Reviews, Accounts, WebWorklist, WebCase):
+class Web(Reviews, Accounts, WebWorklist, WebCase, PatientWords):
     """What the pages ask and keep."""
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from screener.store import tables as t
 from screener.store import web_tables as w
 from screener.store.base import Base
+from screener.store.patient_words import NOTHING, patient_words
 from screener.store.values import Kind
 
 
@@ -38,6 +39,8 @@ class KnownPatient:
     patient_key: str
     """Keyed digest of the patient's ID; empty where no image could be read or names none."""
     study_date: date | None
+    words: frozenset[str] = frozenset()
+    """Keyed digests by which the study is found; only of one that is to be recorded."""
 
 
 class WebCase(Base):
@@ -53,7 +56,7 @@ class WebCase(Base):
         )
         unknown = (
             sa.select(t.studies.c.id, first.label("instance_id"))
-            .where(~sa.exists().where(w.patients.c.study_id == t.studies.c.id))
+            .where(~sa.exists().where(patient_words.c.study_id == t.studies.c.id))
             .order_by(t.studies.c.id.desc())
             .limit(limit)
             .subquery()
@@ -66,11 +69,12 @@ class WebCase(Base):
         """Remember whose these studies are; a study that is gone, or known by now, is passed over."""
         with self._begin() as connection:
             for patient in patients:
-                here = sa.exists().where(t.studies.c.id == patient.study_id)
-                known = sa.exists().where(w.patients.c.study_id == patient.study_id)
-                if connection.execute(sa.select(sa.and_(here, ~known))).scalar_one():
+                if _lacks(connection, w.patients, patient.study_id):
                     values = {"study_id": patient.study_id, "patient_key": patient.patient_key}
                     connection.execute(w.patients.insert().values(**values, study_date=patient.study_date))
+                if _lacks(connection, patient_words, patient.study_id):
+                    words = [{"study_id": patient.study_id, "digest": word} for word in {NOTHING, *patient.words}]
+                    connection.execute(patient_words.insert(), words)
 
     def studies_of_same_patient(self, study_id: int) -> list[KnownPatient]:
         """All studies of this study's patient, itself included, by date; none where the patient is not known."""
@@ -133,3 +137,11 @@ class WebCase(Base):
         with self._begin() as connection:
             path = connection.execute(query.limit(1)).scalar()
         return None if path is None else folder / path
+
+
+def _lacks(connection: sa.Connection, table: sa.Table, study_id: int) -> bool:
+    """True: the study is there, and the table holds nothing of it."""
+    here = sa.exists().where(t.studies.c.id == study_id)
+    known = sa.exists().where(table.c.study_id == study_id)
+    is_lacking: bool = connection.execute(sa.select(sa.and_(here, ~known))).scalar_one()
+    return is_lacking

@@ -25,7 +25,8 @@ def know_new_patients(reader: Store, store: Store, patients: PatientReader) -> i
         patient = patients.read(path)
         key = patients.key(patient) if patient is not None else ""
         study_date = patient.study_date if patient is not None else None
-        found.append(KnownPatient(study_id=study_id, patient_key=key, study_date=study_date))
+        words = patients.words(patient) if patient is not None else frozenset()
+        found.append(KnownPatient(study_id=study_id, patient_key=key, study_date=study_date, words=words))
     if found:
         store.record_patients(found)
     return len(found)

@@ -3,7 +3,9 @@
 import hashlib
 import hmac
 import os
+import re
 import secrets
+import unicodedata
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +32,10 @@ _KEYWORDS: Final = (
 )
 _KEPT_IN_MEMORY: Final = 2000
 _KEY_FILE: Final = "patients.key"
+_WORD_DIGITS: Final = 32
+"""Hexadecimal digits of a word's digest: 128 bits, so that no two words share one."""
+_SPELLINGS: Final = (("ae", "a"), ("oe", "o"), ("ue", "u"))
+"""A modality without umlauts writes Mueller for Müller: both are looked for as Muller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,16 @@ class Patient:
     accession_number: str = ""
     study_date: date | None = None
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Digests that a search looks for."""
+
+    whole: frozenset[str]
+    """Of the text as a patient ID or accession number; one is enough."""
+    names: frozenset[str]
+    """Of its words, each a part of the name; all must be found."""
 
 
 class PatientReader:
@@ -76,8 +92,35 @@ class PatientReader:
         """A digest that is the same for all studies of a patient and says nothing of who it is; empty without an ID."""
         if not patient.patient_id:
             return ""
-        identity = f"{patient.issuer}\0{patient.patient_id}".encode()
-        return hmac.new(_read_key(self._folder / _KEY_FILE), identity, hashlib.sha256).hexdigest()
+        return self._digest(f"{patient.issuer}\0{patient.patient_id}")
+
+    def words(self, patient: Patient) -> frozenset[str]:
+        """Digests by which a search finds the patient's studies: of ID, accession number and each word of the name."""
+        whole = {self._digest_whole(text) for text in (patient.patient_id, patient.accession_number) if _fold(text)}
+        return frozenset(whole | self._digest_names(patient.name))
+
+    def search(self, text: str) -> "Wanted":
+        """What a search looks for; empty where the text holds no letter and no digit."""
+        whole = frozenset({self._digest_whole(text)} if _fold(text) else ())
+        return Wanted(whole=whole, names=frozenset(self._digest_names(text)))
+
+    def _digest_whole(self, text: str) -> str:
+        return self._digest(f"whole\0{' '.join(_fold(text))}")[:_WORD_DIGITS]
+
+    def _digest_names(self, text: str) -> set[str]:
+        return {self._digest(f"name\0{word}")[:_WORD_DIGITS] for word in _fold(text)}
+
+    def _digest(self, text: str) -> str:
+        return hmac.new(_read_key(self._folder / _KEY_FILE), text.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def _fold(text: str) -> list[str]:
+    """The words of a text without case, accents and signs between them."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    for spelled, folded in _SPELLINGS:
+        plain = plain.replace(spelled, folded)
+    return re.findall(r"[^\W_]+", plain)
 
 
 def _read_key(path: Path) -> bytes:
