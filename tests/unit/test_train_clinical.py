@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("sklearn")
 
 from screener.outcomes import NeedsPerson
 from screener.us_study import Finding
+from workers.models.us_weights import load_us_bundle
 from workers.training.clinical import compare_clinical as module
 from workers.training.clinical.compare_clinical import (
     IMAGE,
@@ -171,7 +173,8 @@ def test_the_command_writes_weights_that_the_screener_reads_and_a_report(
     write_table(path, draw_cases(120))
     assert main([str(path), "--out", str(out), "--report", str(report), "--source", "a synthetic table"]) == 0
     nomogram = load_nomogram(out)
-    assert nomogram == fit_weights(read_clinical(path), "a synthetic table")[0]
+    digest = load_us_bundle("us_lesion_classifier", torch.device("cpu")).digest
+    assert nomogram == fit_weights(read_clinical(path), "a synthetic table", digest)[0]
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
     assert summary["use"] == "research use, not validated for clinical diagnosis"
     assert len((report / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 121
