@@ -455,6 +455,16 @@ def test_of_a_dual_picture_the_half_that_the_product_chose_is_compared(tmp_path)
     assert screen_case(a_row("d", folder=tmp_path), MODELS, THRESHOLDS).result.dice > 0.8
 
 
+def test_a_lesion_in_a_picture_that_the_product_refuses_was_not_found(tmp_path):
+    picture, outline, regions = in_picture(TISSUE)
+    regions[0].RegionDataType = 2  # PS3.3 C.8.5.5.1.3: spectral Doppler
+    write_dicom(tmp_path, "d", picture, outline, SequenceOfUltrasoundRegions=regions)
+    result = screen_case(a_row("d", folder=tmp_path), MODELS, THRESHOLDS).result
+    assert (result.answer, result.dice, result.is_hit) == (Answer.NOT_ASSESSABLE, 0.0, False)
+    figures = figures_of(result)
+    assert (figures["outlined"], figures["dice_mean"], figures["lesions_found"]) == (1, 0, 0)
+
+
 def test_an_outlined_clip_is_refused_with_a_sentence(tmp_path):
     picture, outline, _ = in_picture(TISSUE)
     write_dicom(tmp_path, "d", np.stack([picture, picture]), outline)

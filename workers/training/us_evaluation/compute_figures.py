@@ -22,7 +22,7 @@ RULES: Final = {
     "positive": "a lesion whose label is malignant",
     "found": "a quarter of the automatic outline lies in the true one, or covers a quarter of it; one lesion a picture",
     "dice": "on the picture's own grid, the automatic outline against the true one, over all outlined lesions; "
-    "a lesion that was not found has 0",
+    "a lesion that was not found has 0, and so has one in a picture that the product refused",
     "auc_exam": "the probability that the product gives, on its own outline; where it finds no lesion the lowest score",
     "auc_found": "over the lesions alone that the product found, in the sense above",
     "auc_outlined": "over the outlined lesions, what decides on the true outline; auc_automatic is the product there",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screener.decide_us import decide_ultrasound
-from screener.outcomes import Outcome
+from screener.outcomes import Outcome, SetAside
 from screener.study import Thresholds
 from screener.us_study import Answer, Box, Frame, Lesion, UltrasoundVerdict
 from workers.models.fusion_machine import FusionMachine
@@ -63,8 +63,22 @@ def screen_case(row: CaseRow, models: UsModels, thresholds: Thresholds) -> Scree
         screened = _compare(row, frames, lesion, verdict, outline, problem, seconds, models)
         return replace(screened, result=replace(screened.result, image_probability=image_probability))
     except Outcome as outcome:
-        result = UsResult(row=row, answer=Answer.NOT_ASSESSABLE, reason=outcome.reason)
-        return Screened(result=result, gray=None, outlines={})
+        return Screened(result=_miss(row, outcome), gray=None, outlines={})
+
+
+def _miss(row: CaseRow, outcome: Outcome) -> UsResult:
+    """Return the result of a case without an answer; where the product refused it, an outlined lesion was not found.
+
+    What the case itself lacks (`refuse`) is no fault of the product.
+    """
+    is_refused = isinstance(outcome, SetAside) and row.has_outline
+    return UsResult(
+        row=row,
+        answer=Answer.NOT_ASSESSABLE,
+        reason=outcome.reason,
+        dice=0.0 if is_refused else None,
+        is_hit=False if is_refused else None,
+    )
 
 
 def read_frames_of(row: CaseRow) -> tuple[Frame, ...]:
