@@ -140,10 +140,20 @@ def test_radiomics_are_measured_once(tmp_path, monkeypatch) -> None:
     assert len({collect.digest_lesion(case) for case in cases}) == 8
 
 
+def test_lesions_of_two_folders_that_share_their_ids_keep_their_own_radiomics(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(collect, "measure_region", quick_radiomics)
+    folders = [write_folder(tmp_path / name, count=6, seed=seed) for seed, name in enumerate(("one", "other"))]
+    each = [[case for case in read_cases(list_rows(folder)) if collect.is_rated(case)] for folder in folders]
+    assert [case.row.name for case in each[0]] == [case.row.name for case in each[1]]
+    apart = [collect.collect_radiomics(cases, tmp_path / "cache") for cases in each]
+    assert apart[0] != apart[1]
+    assert collect.collect_radiomics([*each[0], *each[1]], tmp_path / "cache") == [*apart[0], *apart[1]]
+
+
 def test_a_lesion_that_cannot_be_measured_is_left_out_and_said(tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(collect, "measure_region", lambda *_: None)
     cases = [case for case in read_cases(list_rows(write_folder(tmp_path, count=3))) if collect.is_rated(case)]
-    assert collect.collect_radiomics(cases, tmp_path / "cache") == {}
+    assert collect.collect_radiomics(cases, tmp_path / "cache") == [None] * len(cases)
     assert "cannot be measured" in caplog.text
 
 
@@ -161,6 +171,8 @@ def test_scores_that_are_missing_are_named(tmp_path) -> None:
     assert collect.read_scores(path, [a_row(0, "ours", "benign")]).tolist() == [0.5]
     with pytest.raises(NeedsPerson, match="no score for 1 cases, ours1 among them"):
         collect.read_scores(path, [a_row(0, "ours", "benign"), a_row(1, "ours", "benign")])
+    with pytest.raises(NeedsPerson, match="1 ids belong to two cases each, ours0 among them"):
+        collect.read_scores(path, [a_row(0, "ours", "benign")] * 2)
     with pytest.raises(NeedsPerson, match="no table"):
         collect.read_scores(tmp_path / "none.csv", [])
 

@@ -34,10 +34,10 @@ def write_index(folder, rows):
         writer.writerows(rows)
 
 
-def write_folder(folder, count=36, source="ours"):
+def write_folder(folder, count=36, source="ours", *, seed=3):
     """Write `count` cases, benign, malignant and normal in turn, two of a group."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     labels = ("benign", "malignant", "normal")
     rows = [
         write_row(folder, rng, f"case_{n:03}", labels[n % 3], group=f"g{n % 3}_{n // 6}", source=source)

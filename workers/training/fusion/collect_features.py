@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -78,14 +79,15 @@ def collect_samples(rows: Iterable[CaseRow], cache: Path, backbone: torch.nn.Mod
     """
     cases = [keep_one_lesion(case) for case in read_cases(rows) if is_rated(case)]
     measured = collect_radiomics(cases, cache)
-    kept = [case for case in cases if case.row.name in measured]
+    pairs = [(case, features) for case, features in zip(cases, measured, strict=True) if features is not None]
+    kept, found = [case for case, _ in pairs], [features for _, features in pairs]
     if not kept:
         raise NeedsPerson("No outlined lesion of known kind was found that can be measured.", code="no_cases")
-    names = tuple(sorted(measured[kept[0].row.name]))
+    names = tuple(sorted(found[0]))
     return Samples(
         rows=tuple(case.row for case in kept),
         truth=np.array([case.row.label == MALIGNANT for case in kept]),
-        radiomics=np.array([[measured[case.row.name][name] for name in names] for case in kept]),
+        radiomics=np.array([[features[name] for name in names] for features in found]),
         radiomics_names=names,
         deep=pool_features(kept, backbone, side_px),
         image=None,
@@ -97,17 +99,16 @@ def keep_one_lesion(case: UsCase) -> UsCase:
     return case if case.lesion is None else replace(case, lesion=keep_largest(case.lesion))
 
 
-def collect_radiomics(cases: Sequence[UsCase], cache: Path) -> dict[str, dict[str, float]]:
-    """Return the radiomics by the case's name; a lesion that cannot be measured is logged and left out."""
+def collect_radiomics(cases: Sequence[UsCase], cache: Path) -> list[dict[str, float] | None]:
+    """Return the radiomics of each case; a lesion that cannot be measured is logged and has None."""
     cache.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict[str, float]] = {}
+    found: list[dict[str, float] | None] = []
     began = time.monotonic()
     for number, case in enumerate(cases, start=1):
         features = _measure_once(case, cache)
         if features is None:
             logger.warning("case=%s left out: its lesion cannot be measured", case.row.name)
-        else:
-            found[case.row.name] = features
+        found.append(features)
         if number % _TELL_EVERY == 0:
             logger.info("radiomics=%d/%d seconds=%.0f", number, len(cases), time.monotonic() - began)
     return found
@@ -149,8 +150,12 @@ def pool_features(cases: Sequence[UsCase], backbone: torch.nn.Module, side_px: i
 def read_scores(path: Path, rows: Sequence[CaseRow]) -> Array:
     """Return the log odds in a table with the columns `id` and `logit`, in the order of `rows`.
 
-    Raises NeedsPerson (`bad_scores`) where it cannot be read or lacks one of them.
+    Raises NeedsPerson (`bad_scores`) where it cannot be read or lacks one of them, or where two cases share an id, as
+    those of two folders may: nobody could tell whose score it is.
     """
+    twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
+    if twice:
+        raise NeedsPerson(f"{len(twice)} ids belong to two cases each, {twice[0]} among them.", code="bad_scores")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             scores = {row["id"]: float(row["logit"]) for row in csv.DictReader(file)}
