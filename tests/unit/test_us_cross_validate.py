@@ -82,6 +82,18 @@ def test_a_fold_does_not_learn_from_the_groups_that_it_rates(data, tmp_path, mon
         assert score.group not in seen[score.fold]
 
 
+def test_a_start_that_knows_the_lesions_is_refused(data, tmp_path):
+    """Weights of the same source have learned from what they would rate; so may weights that do not tell."""
+    words = ["--data", str(data), "--out", str(tmp_path / "cv"), "--scores", str(tmp_path / "scores.csv"), *FEW]
+    start = tmp_path / "start" / "configs"
+    start.mkdir(parents=True)
+    for metadata, match in ({"training": {"sources": ["ours"]}}, "learned from ours"), ({}, "does not say"):
+        (start / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+        with pytest.raises(NeedsPerson, match=match):
+            us_cross_validate.main([*words, "--init", str(start.parent)])
+    assert not (tmp_path / "scores.csv").exists()
+
+
 def test_scores_are_read_as_they_were_written(tmp_path):
     scores = draw_scores(1.0, 0.0, 20)
     write_scores(tmp_path / "deep" / "scores.csv", scores)

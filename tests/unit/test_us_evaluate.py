@@ -24,6 +24,7 @@ from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
 from workers.models.weights import bundle_digest
 from workers.training import check_bundle, evaluate, us_evaluate
 from workers.training.statistics.compare_aucs import compare_aucs
+from workers.training.us_describe_bundle import PUBLISHED, describe_us_data
 from workers.training.us_evaluation import fill_tables
 from workers.training.us_evaluation.case_result import BENIGN_NOT_ASSESSED, NOT_FOUND, UsResult
 from workers.training.us_evaluation.choose_cases import choose_cases, read_trained_sources
@@ -294,10 +295,15 @@ def test_a_fusion_learned_from_the_sources_whose_lesions_it_counts(tmp_path):
 
 
 def test_what_a_bundle_started_from_counts_as_learned_from(tmp_path):
-    from workers.training.us_describe_bundle import PUBLISHED
-
     bundle = write_metadata(tmp_path / "a", sources=["ours"], start_data_source=f"lesions: {PUBLISHED['busi']}.")
     assert read_trained_sources(bundle) == {"ours", "busi"}
+
+
+@pytest.mark.parametrize("more", [{}, {"pretrained": "f" * 64}, {"start": "older", "start_data_source": "unknown"}])
+def test_the_sources_of_a_start_that_are_not_published_count_too(tmp_path, more):
+    told = describe_us_data({"sources": ["clinic-a", "clinic b"], **more}, "us_lesion_classifier")
+    bundle = write_metadata(tmp_path / "a", sources=["ours"], start_data_source=told)
+    assert read_trained_sources(bundle) == {"ours", "clinic-a", "clinic b"}
 
 
 # One case

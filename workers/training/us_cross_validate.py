@@ -16,12 +16,14 @@ from pathlib import Path
 
 import torch
 
+from screener.outcomes import NeedsPerson
 from workers.models.us_networks import LESION_CLASSIFIER
 from workers.models.weights import load_network
 from workers.training.fit import fit
 from workers.training.show_progress import start_log
 from workers.training.statistics.compare_aucs import estimate_auc
 from workers.training.us_draw_samples import draw_for_classifier, sort_for_classifier, view_for_classifier
+from workers.training.us_evaluation.choose_cases import read_trained_sources
 from workers.training.us_judge_networks import answer_all, is_rated
 from workers.training.us_load_cases import load_cases
 from workers.training.us_read_cases import MALIGNANT, UsCase
@@ -118,11 +120,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     loaded = load_cases(options.data)
     cases = [*loaded.train, *loaded.validation]
+    if options.init is not None:
+        must_be_new(options.init, {case.row.source for case in cases})
     scores = [score for fold in range(1, options.folds + 1) for score in rate_fold(cases, fold, options, loaded.digest)]
     write_scores(options.scores, scores)
     for source in sorted({score.source for score in scores}):
         print(_say_auc(source, [score for score in scores if score.source == source]))
     return 0
+
+
+def must_be_new(start: Path, sources: set[str]) -> None:
+    """Raise NeedsPerson (`seen_cases`) where the bundle to start from may have seen cases of `sources`."""
+    learned = read_trained_sources(start)
+    if learned is None:
+        raise NeedsPerson(f"{start} does not say what it learned from: it may know the lesions.", code="seen_cases")
+    if seen := sorted(learned & sources):
+        reason = f"{start} learned from {', '.join(seen)}: what starts from it knows the lesions that it would rate."
+        raise NeedsPerson(reason, code="seen_cases")
 
 
 def _say_auc(source: str, scores: Sequence[Score]) -> str:

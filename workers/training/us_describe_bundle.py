@@ -10,6 +10,8 @@ from workers.training.describe_data import NOT_RECORDED
 US_KINDS: Final = {LESION_SEGMENTER: "us-segmenter", LESION_CLASSIFIER: "us-classifier"}
 """What the bundle says it is; `check_bundle.py` has a check for each."""
 
+UNPUBLISHED: Final = "cases of the source "
+"""Before the name of a source that is not in PUBLISHED."""
 NO_PAROTID_TUMOR: Final = (
     "No public image shows a parotid tumor: the network learned from lesions of other organs, and from parotid and "
     "submandibular glands without tumor where they are named."
@@ -96,15 +98,15 @@ def describe_us_data(training: Mapping[str, Any] | None, name: str = "") -> str:
     """
     training = training or {}
     sources: Sequence[str] = training.get("sources", ())
-    words = "; ".join(PUBLISHED.get(source, f"cases of the source {source}") for source in sources) or NOT_RECORDED
-    if sources and all(source in PUBLISHED for source in sources):
-        words = f"{words}. {NO_PAROTID_TUMOR}"
+    words = "; ".join(PUBLISHED.get(source, f"{UNPUBLISHED}{source}") for source in sources) or NOT_RECORDED
+    sentences = [NO_PAROTID_TUMOR] if sources and all(source in PUBLISHED for source in sources) else []
     if training.get("pretrained"):
-        words = f"{words} {PRETRAINED}"
+        sentences.append(PRETRAINED)
     if training.get("calibration"):
-        words = f"{words} {_say_calibration(training['calibration'])}"
+        sentences.append(_say_calibration(training["calibration"]))
     elif name == LESION_CLASSIFIER:
-        words = f"{words} {NOT_CALIBRATED}"
+        sentences.append(NOT_CALIBRATED)
+    words = " ".join([f"{words}.", *sentences]) if sentences else words
     if not training.get("start"):
         return words
     before = _CALIBRATED.sub("", training.get("start_data_source") or "unknown data")

@@ -1,12 +1,13 @@
 """Which cases of a folder are judged: of sources that the networks learned from the test part, of others all."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from workers.models.bundle_files import read_json
-from workers.training.us_describe_bundle import PUBLISHED
+from workers.training.us_describe_bundle import PUBLISHED, UNPUBLISHED
 from workers.training.us_read_cases import CaseRow
 from workers.training.us_split_cases import Part, find_part
 
@@ -45,7 +46,9 @@ def read_trained_sources(folder: Path) -> set[str] | None:
 
 
 def _name_sources(told: str) -> set[str]:
-    return {source for source, words in PUBLISHED.items() if words in told}
+    """Return the sources that `describe_us_data` has put into words."""
+    others = re.findall(rf"{UNPUBLISHED}(.+?)(?=[;.] | - |[;.]?$)", told)
+    return {source for source, words in PUBLISHED.items() if words in told} | set(others)
 
 
 def choose_cases(rows: Sequence[CaseRow], trained: set[str] | None, part: str | None) -> Choice:
