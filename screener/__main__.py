@@ -186,6 +186,8 @@ def _add_pages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=[role.value for role in Role], help="what the person may do")
     add_command(deeds, "list", _users_list, "list the accounts")
+    openid = add_command(deeds, "openid", _users_openid, "leave an account to whom the provider calls so")
+    openid.add_argument("name", metavar="NAME")
     add_command(deeds, "disable", _users_disable, "let a person sign in no more").add_argument("name", metavar="NAME")
     password = add_command(deeds, "password", _users_password, "give a person a new password")
     password.add_argument("name", metavar="NAME")
@@ -365,6 +367,12 @@ def _users_disable(options: argparse.Namespace) -> int:
     from screener.web.manage_accounts import disable_account
 
     return _manage(lambda store: disable_account(store, options.name), options)
+
+
+def _users_openid(options: argparse.Namespace) -> int:
+    from screener.web.manage_accounts import leave_to_openid
+
+    return _manage(lambda store: leave_to_openid(store, options.name), options)
 
 
 def _users_password(options: argparse.Namespace) -> int:

@@ -46,6 +46,7 @@ BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" /
 PASSWORD_VARIABLE = "SCREENER_EMAIL_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
 WEBHOOK_VARIABLE = "SCREENER_WEBHOOK_SECRET"
 APPRISE_VARIABLE = "SCREENER_APPRISE_URL"
+OPENID_VARIABLE = "SCREENER_OPENID_SECRET"
 CONFIG_VARIABLE = "SCREENER_CONFIG"
 
 
@@ -540,6 +541,8 @@ def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[s
         raise ConfigError("\n".join(_sentence(item) for item in error.errors(include_url=False))) from None
     config._base = base
     _read_secrets(config.notices, environment)
+    if config.web.openid.issuer:
+        config.web.openid._secret = _read_secret(OPENID_VARIABLE, "web.openid.client_id", environment)
     return config
 
 

@@ -29,7 +29,8 @@ class Address(NamedTuple):
     recipient: str
 
 
-def _is_web_address(value: str) -> str:
+def is_web_address(value: str) -> str:
+    """Give the address back; ValueError unless it is one with https, or of this machine."""
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
         raise ValueError("an address is written like https://host/path, without a user name")
@@ -45,7 +46,7 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-WebAddress = Annotated[str, AfterValidator(_is_web_address)]
+WebAddress = Annotated[str, AfterValidator(is_web_address)]
 
 
 class Email(Section):

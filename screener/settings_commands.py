@@ -15,7 +15,7 @@ from screener.pull.backfill import admits
 from screener.show_config import HOT, compare_configs, show_config
 from screener.store import Store
 from screener.store.engine import reading
-from screener.tls import make_listener_tls, make_web_tls
+from screener.tls import make_listener_tls, make_openid_tls, make_web_tls
 from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
 
 
@@ -43,6 +43,7 @@ def _check(options: argparse.Namespace) -> int:
         check_bundles(config)
         make_listener_tls(config)
         make_web_tls(config)
+        make_openid_tls(config)
     except ConfigError as error:
         raise ConfigError(add_lines(str(error), read_text(path))) from None
     for warning in list_warnings(config):

@@ -35,6 +35,8 @@ def show_config(config: Config) -> str:
     notices = config.notices
     if notices.email.password is not None:
         lines.append('notices.email.password = "********"')
+    if config.web.openid.secret is not None:
+        lines.append('web.openid.secret = "********"')
     lines += [f'notices.webhooks[{number}].secret = "********"' for number in range(len(notices.webhooks))]
     lines += [f'notices.apprise[{number}].url = "********"' for number in range(len(notices.apprise))]
     return "\n".join(lines)

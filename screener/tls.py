@@ -36,6 +36,17 @@ def make_web_tls(config: Config) -> ssl.SSLContext | None:
     return context
 
 
+def make_openid_tls(config: Config) -> ssl.SSLContext:
+    """By whom the OpenID provider's certificate must be signed: whom the settings name, else whom the system trusts."""
+    name = config.web.openid.tls_ca
+    if not name:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_authorities(context, "web.openid.tls_ca", config.resolve(name))
+    return context
+
+
 def _make_context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: 1.0 and 1.1 are over

@@ -33,8 +33,8 @@ REPLAY_SECONDS: Final = 300
 _MAY_HEAL = {408, 425, 429}  # RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585 4; and every 5xx
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A notice goes to the address in the settings or nowhere."""
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """What is sent goes to the address in the settings or nowhere."""
 
     def redirect_request(
         self,
@@ -79,7 +79,7 @@ class WebhookChannel:
         where = f"the webhook {recipient}"
         body = json.dumps(describe_message(message), separators=(",", ":")).encode()
         request = self._sign(webhook, body, message.identifier)
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), urllib.request.ProxyHandler({})]
+        handlers: list[urllib.request.BaseHandler] = [NoRedirects(), urllib.request.ProxyHandler({})]
         handlers.append(urllib.request.HTTPSHandler(context=self._ssl_context or ssl.create_default_context()))
         try:
             with urllib.request.build_opener(*handlers).open(request, timeout=self._timeout_seconds):

@@ -1,4 +1,8 @@
-"""Accounts, sessions, failed sign-ins and the audit trail: digests of secrets only, never a secret."""
+"""Accounts, sessions, failed sign-ins and the audit trail: digests of secrets only, never a secret.
+
+An account is signed in to by its password, or through the OpenID provider: one
+with neither password nor subject waits for whom the provider calls by its name.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +46,13 @@ class Account:
     password_hash: str
     is_disabled: bool
     created_at: datetime
+    openid_subject: str | None
+    """Digest of issuer and subject at the OpenID provider; None: it has never been signed in to through one."""
+
+    @property
+    def is_local(self) -> bool:
+        """True: a password opens it. False: the OpenID provider does."""
+        return bool(self.password_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +62,8 @@ class Session:
     session_id: int
     account: Account
     ends_at: datetime
+    id_token: str | None = None
+    """What the OpenID provider is shown at the sign-out; None: signed in by password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +109,35 @@ class Accounts(Base):
         return self._change_account(name, is_disabled=True)
 
     def set_password(self, name: str, password_hash: str) -> bool:
-        """Give an account a new password, and end its sessions; a disabled one may sign in again with it."""
-        return self._change_account(name, password_hash=password_hash, is_disabled=False)
+        """Make an account local: a new password opens it and nothing else; its sessions end, and it is not disabled."""
+        return self._change_account(name, password_hash=password_hash, openid_subject=None, is_disabled=False)
+
+    def leave_to_openid(self, name: str) -> bool:
+        """Leave an account to whom the OpenID provider next calls by its name; as `set_password` otherwise."""
+        return self._change_account(name, password_hash="", openid_subject=None, is_disabled=False)
+
+    def account_by_openid(self, subject: str, name: str, role: Role, now: datetime) -> Account | None:
+        """The account of a person for whom the OpenID provider vouches, made where there is none.
+
+        Its role becomes `role`; it keeps the name that it has. None: the person has none, and `name` is another's.
+        """
+        table, c = w.accounts, w.accounts.c
+        is_theirs = c.openid_subject == subject
+        waits = sa.and_(c.name == name, c.openid_subject.is_(None), c.password_hash == "")
+        made = {"name": name, "password_hash": "", "is_disabled": False, "created_at": now}
+        try:
+            with self._begin() as connection:
+                known = sa.select(c.id).where(is_theirs)
+                if connection.execute(known).first() is None:
+                    taken = connection.execute(table.update().where(waits).values(openid_subject=subject))
+                    if taken.rowcount == 0:
+                        connection.execute(table.insert().values(**made, role=role, openid_subject=subject))
+        except sqlalchemy.exc.IntegrityError:
+            pass  # the name is taken, or the same person has come in by another window meanwhile
+        with self._begin() as connection:
+            connection.execute(table.update().where(is_theirs).values(role=role))
+            row = connection.execute(table.select().where(is_theirs)).one_or_none()
+        return None if row is None else _account(row)
 
     def _change_account(self, name: str, **values: object) -> bool:
         with self._begin() as connection:
@@ -108,13 +148,20 @@ class Accounts(Base):
             connection.execute(w.sessions.delete().where(w.sessions.c.account_id == its))
         return True
 
-    def begin_session(self, account_id: int, token_sha256: str, now: datetime, ends_at: datetime) -> None:
+    def begin_session(
+        self, account_id: int, token_sha256: str, now: datetime, ends_at: datetime, id_token: str | None = None
+    ) -> None:
         """Remember a signed-in browser, and forget those whose time is over."""
         with self._begin() as connection:
             connection.execute(w.sessions.delete().where(w.sessions.c.ends_at <= now))
             connection.execute(
                 w.sessions.insert().values(
-                    account_id=account_id, token_sha256=token_sha256, begun_at=now, seen_at=now, ends_at=ends_at
+                    account_id=account_id,
+                    token_sha256=token_sha256,
+                    begun_at=now,
+                    seen_at=now,
+                    ends_at=ends_at,
+                    id_token=id_token,
                 )
             )
 
@@ -127,7 +174,13 @@ class Accounts(Base):
         """
         joined = sa.join(w.sessions, w.accounts, w.accounts.c.id == w.sessions.c.account_id)
         query = (
-            sa.select(w.accounts, w.sessions.c.id.label("session_id"), w.sessions.c.seen_at, w.sessions.c.ends_at)
+            sa.select(
+                w.accounts,
+                w.sessions.c.id.label("session_id"),
+                w.sessions.c.seen_at,
+                w.sessions.c.ends_at,
+                w.sessions.c.id_token,
+            )
             .select_from(joined)
             .where(w.sessions.c.token_sha256 == token_sha256, w.accounts.c.is_disabled.is_(False))
         )
@@ -137,7 +190,7 @@ class Accounts(Base):
             return None
         if is_used and now - row.seen_at >= SEEN_STEP:
             self._touch(row.session_id, now)
-        return Session(session_id=row.session_id, account=_account(row), ends_at=row.ends_at)
+        return Session(session_id=row.session_id, account=_account(row), ends_at=row.ends_at, id_token=row.id_token)
 
     def _touch(self, session_id: int, now: datetime) -> None:
         with self._begin() as connection:
@@ -219,4 +272,5 @@ def _account(row: sa.Row[Any]) -> Account:
         password_hash=row.password_hash,
         is_disabled=row.is_disabled,
         created_at=row.created_at,
+        openid_subject=row.openid_subject,
     )

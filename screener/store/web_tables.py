@@ -13,6 +13,7 @@ accounts = sa.Table(
     sa.Column("password_hash", sa.Text, nullable=False, comment="argon2id, with its salt and parameters"),
     sa.Column("is_disabled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("openid_subject", sa.String(64), unique=True, comment="digest of issuer and subject; null: local"),
 )
 
 sessions = sa.Table(
@@ -24,6 +25,7 @@ sessions = sa.Table(
     sa.Column("begun_at", Instant, nullable=False),
     sa.Column("seen_at", Instant, nullable=False, comment="to the minute"),
     sa.Column("ends_at", Instant, nullable=False, index=True),
+    sa.Column("id_token", sa.Text, comment="of an OpenID provider, which is shown it at the sign-out; null: local"),
 )
 
 failed_sign_ins = sa.Table(

@@ -11,7 +11,7 @@ from screener.store import Store
 from screener.store.web_accounts import Role
 from screener.web.passwords import WeakPasswordError, hash_password
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 COMMAND: Final = "screener users"
 
 
@@ -21,7 +21,7 @@ class AccountError(Exception):
 
 def add_account(store: Store, name: str, role: str, password_file: Path | None) -> str:
     """Add an account; the password comes from a file or a prompt, never from the command line."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise AccountError("a name has 1 to 64 letters, digits, dots, hyphens, underscores or @")
     if store.find_account(name) is not None:
         raise AccountError(f"there is an account {name} already; `{COMMAND} password {name}` changes its password")
@@ -33,7 +33,7 @@ def add_account(store: Store, name: str, role: str, password_file: Path | None) 
 
 
 def change_password(store: Store, name: str, password_file: Path | None) -> str:
-    """Give an account a new password; its sessions end, and a disabled one may sign in again."""
+    """Give an account a new password, and make it local; its sessions end, and a disabled one may sign in again."""
     if store.find_account(name) is None:
         raise AccountError(f"there is no account {name}")
     store.set_password(name, _read_password(name, password_file))
@@ -49,6 +49,14 @@ def disable_account(store: Store, name: str) -> str:
     return f"{name} may not sign in any more; a new password lets them in again"
 
 
+def leave_to_openid(store: Store, name: str) -> str:
+    """Leave an account to whom the OpenID provider next calls by its name; its password opens it no more."""
+    if not store.leave_to_openid(name):
+        raise AccountError(f"there is no account {name}")
+    _tell(store, "left to OpenID", name)
+    return f"{name} belongs to whom the OpenID provider next calls by that name; no password opens it"
+
+
 def list_accounts(store: Store) -> str:
     """Every account, its role, and whether it is disabled."""
     accounts = store.accounts()
@@ -56,6 +64,7 @@ def list_accounts(store: Store) -> str:
         return f"no accounts yet: `{COMMAND} add NAME --role administrator` makes the first"
     return "\n".join(
         f"{account.name:<24} {account.role:<14} since {account.created_at.astimezone():%Y-%m-%d}"
+        + ("" if account.is_local else "  OpenID")
         + ("  disabled" if account.is_disabled else "")
         for account in accounts
     )

@@ -1,5 +1,6 @@
 """Passwords: kept as argon2id digests only."""
 
+import secrets
 from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
@@ -14,7 +15,7 @@ AT_ONCE = 2
 
 _places = BoundedSemaphore(AT_ONCE)
 _hasher = PasswordHasher()  # RFC 9106: argon2id with the library's parameters
-_NOBODY = _hasher.hash("nobody's password")
+_NOBODY = _hasher.hash(secrets.token_urlsafe())
 
 
 class WeakPasswordError(Exception):
@@ -29,7 +30,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
-    """True: the password belongs to the digest. None for an account that does not exist takes as long."""
+    """True: the password belongs to the digest. No account (None) or one without a password ("") takes as long."""
     if len(password) > MAX_CHARACTERS:
         return False
     try:
@@ -37,4 +38,4 @@ def is_password(password: str, password_hash: str | None) -> bool:
             _hasher.verify(password_hash or _NOBODY, password)
     except (VerificationError, InvalidHashError):
         return False
-    return password_hash is not None
+    return bool(password_hash)

@@ -17,6 +17,7 @@ from screener.web.show_system import show_audit, show_system
 from screener.web.show_thresholds import do_change_thresholds, show_thresholds
 from screener.web.show_worklist import show_worklist, show_worklist_state
 from screener.web.sign_in import do_sign_in, do_sign_out, show_sign_in
+from screener.web.sign_in_openid import BEGIN_PATH, RETURN_PATH, begin_openid, end_openid
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Route:
 ROUTES: Final = (
     Route("GET", "/sign-in", None, show_sign_in),
     Route("POST", "/sign-in", None, do_sign_in),
+    Route("GET", BEGIN_PATH, None, begin_openid),
+    Route("GET", RETURN_PATH, None, end_openid),
     Route("POST", "/sign-out", Role.READER, do_sign_out),
     Route("GET", "/acknowledge", None, show_acknowledge),
     Route("POST", "/acknowledge", None, do_acknowledge_link),

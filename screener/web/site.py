@@ -18,6 +18,7 @@ from screener.config import Config
 from screener.logs import describe_error
 from screener.store import Store
 from screener.store.engine import reading
+from screener.web.ask_provider import make_provider
 from screener.web.fill_pages import FILTERS
 from screener.web.gate import FormGate, Gate, RefusedError, address_of
 from screener.web.headers import SafeHeaders, add_headers
@@ -42,6 +43,7 @@ def make_site(config: Config, store: Store, clock: Callable[[], datetime]) -> Fa
         pages=make_pages(),
         patients=PatientReader(config.storage_folder),
         stacks=StackReader(),
+        provider=make_provider(config, clock),
     )
     for route in ROUTES:
         gate = Gate(route.role) if route.method == "GET" else FormGate(route.role)

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 from screener.config import Config
 from screener.store import Store
 from screener.store.web_accounts import Role, Session
+from screener.web.ask_provider import Provider
 from screener.web.csrf import csrf_token
 from screener.web.read_patient import PatientReader
 from screener.web.read_stack import StackReader
@@ -30,7 +31,11 @@ class Site:
     pages: Environment
     patients: PatientReader
     stacks: StackReader
+    provider: Provider | None = None
+    """Of OpenID; None: people sign in with local accounts alone."""
     refusals: Refusals = field(default_factory=Refusals)
+    returned: Refusals = field(default_factory=Refusals)
+    """Sign-ins that have come back from the provider: none does so twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -233,9 +233,9 @@ def a_patient(**changes: Any) -> Phantom:
 
 
 @contextmanager
-def open_reading_room(folder: Path, web: str = "") -> Iterator[ReadingRoom]:
+def open_reading_room(folder: Path, web: str = "", port: int = 0) -> Iterator[ReadingRoom]:
     """Serve an empty site with its people, until the block ends; its log stays in `web.log`."""
-    port = free_port()
+    port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     settings = f"[storage]\nreserve_mib = 10\nclean_below_mib = 10\n[web]\nport = {port}\n{web}"
     (folder / "config.toml").write_text(settings)

@@ -15,12 +15,12 @@ from screener.config import make_config
 from screener.journey import Ending, Queue
 from screener.store import Store, open_store
 from screener.store.web_accounts import Role
+from screener.web.begin_session import own_path
 from screener.web.csrf import csrf_token
 from screener.web.gate import COOKIE, digest_token
 from screener.web.headers import MAX_BODY_BYTES, POLICY
 from screener.web.passwords import hash_password
 from screener.web.routes import ROUTES, Route
-from screener.web.sign_in import _own_path
 from screener.web.site import make_site
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, dispatch, finish
@@ -122,7 +122,8 @@ def test_nothing_is_served_that_is_not_in_the_table(client: TestClient) -> None:
 
 
 def test_only_signing_in_and_a_signed_link_are_open_to_all() -> None:
-    assert {route.path for route in ROUTES if route.role is None} == {"/sign-in", "/acknowledge"}
+    open_to_all = {"/sign-in", "/sign-in/openid", "/sign-in/openid/return", "/acknowledge"}
+    assert {route.path for route in ROUTES if route.role is None} == open_to_all
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)
@@ -389,7 +390,7 @@ def test_signing_out_ends_the_session_itself(client: TestClient) -> None:
 
 @pytest.mark.parametrize("next_path", ["https://evil.test/", "//evil.test", "/\\evil.test", "/a\nb", "evil", ""])
 def test_nobody_is_sent_to_another_site(next_path: str) -> None:
-    assert _own_path(next_path) == "/"
+    assert own_path(next_path) == "/"
 
 
 def test_a_page_asks_for_a_sign_in_and_comes_back(client: TestClient) -> None:

@@ -23,6 +23,7 @@ from screener.web.csrf import csrf_token
 from screener.web.gate import COOKIE, digest_token
 from screener.web.routes import ROUTES, Route
 from screener.web.site import make_site
+from tests.peers.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, open_provider
 from tests.peers.servers import open_postgresql
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, dispatch, finish
@@ -82,7 +83,15 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def serve(folder: Path, url: str) -> Iterator[Served]:
-    config = make_config({"web": {"max_failures": 1000}}, base=folder, environment={})
+    provider = OpenIdProvider({}, "https://screener.test/sign-in/openid/return")
+    with open_provider(provider):
+        yield from serve_with(provider, folder, url)
+
+
+def serve_with(provider: OpenIdProvider, folder: Path, url: str) -> Iterator[Served]:
+    openid = {"issuer": provider.issuer, "client_id": CLIENT_ID, "readers": ["reader"]}
+    web = {"max_failures": 1000, "url": "https://screener.test", "openid": openid}
+    config = make_config({"web": web}, base=folder, environment={"SCREENER_OPENID_SECRET": CLIENT_SECRET})
     store = open_store(url, is_migrating=True)
     store.add_account("adam", Role.ADMINISTRATOR, "", NOW)
     store.record_instance(an_instance(1), START)
