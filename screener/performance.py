@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from screener.proportion import describe_share
+from screener.proportion import Interval, describe_share, wilson_interval
 from screener.replay import Reviewed, count_reviews
 from screener.store.feedback import Judgment
 from screener.store.quality import QualityRow
@@ -46,6 +46,11 @@ class Share:
     def value(self) -> float | None:
         """The share, 0 to 1; None of nothing."""
         return self.hits / self.count if self.count else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Its 95 % interval; None of nothing."""
+        return wilson_interval(self.hits, self.count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from screener.journey import Queue
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
-from screener.store.reviews import Opinion
+from screener.store.reviews import Opinion, reviewed_studies
 from screener.store.ultrasound import lesion_of
 from screener.store.values import LesionLine
 from screener.study import Thresholds
@@ -89,7 +89,7 @@ class Feedback(Base):
             ReviewedRun(**row._mapping, judgment=judgments[row.study_id]) for row in rows if row.study_id in judgments
         ]
 
-    def decided_lesions(self, since: datetime | None = None) -> Iterator[DecidedLesion]:
+    def decided_lesions(self, since: datetime | None = None, *, is_reviewed: bool = False) -> Iterator[DecidedLesion]:
         """Yield the newest finished ultrasound run of each study, as `decided_runs` does those of CT."""
         newest = (
             sa.select(sa.func.max(t.runs.c.id))
@@ -99,6 +99,8 @@ class Feedback(Base):
         query = sa.select(t.runs).where(t.runs.c.id.in_(newest)).order_by(t.runs.c.study_id)
         if since is not None:
             query = query.where(t.runs.c.ended_at >= since)
+        if is_reviewed:
+            query = query.where(t.runs.c.study_id.in_(reviewed_studies()))
         with self._begin() as connection:
             rows = connection.execute(query).all()
         for row in rows:

@@ -11,6 +11,7 @@ from screener.journey import Ending, Queue
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
 from screener.store.outbox import candidate_of
+from screener.store.reviews import reviewed_studies
 from screener.store.ultrasound import frames_of, lesion_of
 from screener.store.values import (
     Backlog,
@@ -143,10 +144,11 @@ class Questions(Base):
         with self._begin() as connection:
             return _oddities(connection, sa.true())[::-1][:limit]
 
-    def decided_runs(self, since: datetime | None = None) -> Iterator[DecidedRun]:
+    def decided_runs(self, since: datetime | None = None, *, is_reviewed: bool = False) -> Iterator[DecidedRun]:
         """Yield the newest finished CT run of each study with all that its decision rests on, by study number.
 
-        `since` leaves out the runs that ended before. Few are read at a time: a long list holds nothing up.
+        `since` leaves out the runs that ended before, `is_reviewed` the studies that nobody has reviewed. Few are read
+        at a time: a long list holds nothing up.
         """
         newest = (
             sa.select(sa.func.max(t.runs.c.id))
@@ -156,6 +158,8 @@ class Questions(Base):
         query = sa.select(t.runs).where(t.runs.c.id.in_(newest)).order_by(t.runs.c.study_id)
         if since is not None:
             query = query.where(t.runs.c.ended_at >= since)
+        if is_reviewed:
+            query = query.where(t.runs.c.study_id.in_(reviewed_studies()))
         with self._begin() as connection:
             rows = connection.execute(query).all()
         for begin in range(0, len(rows), RUNS_AT_ONCE):

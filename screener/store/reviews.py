@@ -122,6 +122,11 @@ class Reviews(Base):
         ]
 
 
+def reviewed_studies() -> sa.Select[tuple[int]]:
+    """Numbers of the studies that somebody has agreed or disagreed with."""
+    return sa.select(r.reviews.c.study_id).where(r.reviews.c.kind.in_([Opinion.AGREE, Opinion.DISAGREE]))
+
+
 def _decided(study_id: int) -> sa.Select[Any]:
     """The study's newest decided run."""
     return (

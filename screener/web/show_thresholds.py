@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any, Final, get_args
 
 from fastapi import Form, Query, Request
@@ -12,7 +13,9 @@ from screener.change_setting import change_settings, digest_text
 from screener.config import Config, ConfigError, Decision, parse_config, read_text
 from screener.describe_allowed import describe_allowed
 from screener.show_config import HOT
+from screener.sweep_threshold import sweep_reviewed
 from screener.try_settings import DAYS, NOT_REPLAYED, Trial, read_value, try_settings
+from screener.web.draw_sweep import Curves, draw_sweep
 from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
 
@@ -59,6 +62,7 @@ def show_thresholds(request: Request, days: Annotated[float, Query(gt=0, le=MOST
         "state": state,
         "file_revision": config.thresholds().config_revision,
         "history": visit.site.reader.settings_lines(),
+        "curves": _draw_curves(visit, config, trial, days),
     }
     return visit.page("thresholds.html", values)
 
@@ -91,6 +95,14 @@ def _try(visit: Visit, config: Config, changes: Mapping[str, Any], days: float) 
         return try_settings(visit.site.reader, config, changes, visit.site.clock(), days=days), ""
     except ConfigError as error:
         return None, str(error)
+
+
+def _draw_curves(visit: Visit, config: Config, trial: Trial | None, days: float) -> list[Curves]:
+    """What the reviews say of other values of the two thresholds that a study is flagged by."""
+    tried = (trial.changed if trial is not None else config).thresholds()
+    since = visit.site.clock() - timedelta(days=days)
+    swept = sweep_reviewed(visit.site.reader, config.thresholds(), tried, since)
+    return [draw_sweep(each, days) for each in swept]
 
 
 def _read_file(visit: Visit) -> tuple[Config, str, str]:
