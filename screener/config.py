@@ -29,6 +29,7 @@ from pydantic import (
 from screener.describe_allowed import describe_allowed
 from screener.find_lines import add_lines
 from screener.notice_settings import Notices
+from screener.report_settings import Reports
 from screener.section import Port, Positive, Section, TimeOfDay, Window
 from screener.study import (
     DEFAULT_GAMMA,
@@ -412,6 +413,8 @@ class Config(Section):
     """What is kept for how long."""
     notices: Notices = Field(default_factory=Notices)
     """Telling people."""
+    reports: Reports = Field(default_factory=Reports)
+    """Radiology reports by HL7: whether they mention what is found."""
     pull: Pull = Field(default_factory=Pull)
     """The night list: past studies, fetched a few at a time."""
     web: Web = Field(default_factory=Web)

@@ -24,12 +24,14 @@ from screener.dispatch import send_hints
 from screener.escalate import escalate_unacknowledged
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.hints import Hints
+from screener.know_orders import forget_old_reports, know_new_orders
 from screener.know_scanners import know_new_scanners
 from screener.link_notices import make_linker
 from screener.link_secret import load_link_secret
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.one_daemon import TAKEN, OneDaemon
+from screener.order_keys import load_order_keys
 from screener.pull.ask_pacs import Caller, PacsSource
 from screener.pull.backfill import STUDY_BYTES
 from screener.pull.night_list import NightList
@@ -42,7 +44,8 @@ from screener.run_workers import Workers
 from screener.schedule import Verb, start_schedule
 from screener.store import open_store
 from screener.store.daemon_lock import open_daemon_lock
-from screener.tls import make_listener_tls
+from screener.take_reports import ReportDoor
+from screener.tls import make_listener_tls, make_reports_tls
 from screener.watch_config import SettingsInForce
 
 logger = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ END_SECONDS = 0.2
 RECOVER_SECONDS = 2.0
 SETTINGS_SECONDS = 2.0
 REPORTS_SECONDS = 10.0
+ORDERS_SECONDS = 2.0
 CLEAN_SECONDS = 10.0
 EXPIRE_SECONDS = 3600.0
 SWEEP_SECONDS = 86400.0
@@ -80,6 +84,7 @@ class Daemon:
             self.listener = ListenerProcesses(config)
         else:
             self.listener = Listener(config.listener, self.archive, self.store, lambda: datetime.now(UTC), tls=tls)
+        self._report_door = self._make_report_door()
         self._hints = Hints(config)
         self._channels = make_channels(config)
         self._notices = link_to_pages(config)
@@ -95,6 +100,13 @@ class Daemon:
         self._completion = Completion(self.store, config, self._pacs_counts.ask, self._settings.thresholds)
         self._workers = Workers(config_path) if has_workers else None
         self._web = WebProcess(config_path) if config.web.enabled else None
+
+    def _make_report_door(self) -> ReportDoor | None:
+        if not self._config.reports.enabled:
+            return None
+        self._order_keys = load_order_keys(self._config.storage_folder)
+        tls = make_reports_tls(self._config)
+        return ReportDoor(self._config.reports, self.store, self._order_keys, lambda: datetime.now(UTC), tls=tls)
 
     def _make_night_list(self) -> NightList:
         def clock() -> datetime:
@@ -131,11 +143,35 @@ class Daemon:
             self.listener.start()
         except OSError as error:  # before the clockwork: a second daemon by mistake must not tell anybody anything
             raise ConfigError(f"listener.port: {settings.host}:{settings.port}: {error.strerror}") from error
+        self._open_report_door()
         self._settings.begin(datetime.now(UTC))
         self._completion.begin(datetime.now(UTC))
         self._night_list.begin()
         self._schedule = start_schedule(self._verbs())
         logger.info("listening as %s on %s:%d", settings.ae_title, settings.host, self.listener.port)
+
+    def _open_report_door(self) -> None:
+        """Let reports in where the settings ask for it; ConfigError where the address cannot be listened on."""
+        if self._report_door is None:
+            return
+        settings = self._config.reports
+        try:
+            self._report_door.start()
+        except OSError as error:
+            self.listener.stop()
+            raise ConfigError(f"reports.port: {settings.host}:{settings.port}: {error.strerror}") from error
+        logger.info("listening for reports on %s:%d", settings.host, self._report_door.port)
+
+    def _order_verbs(self) -> dict[str, tuple[float, Verb]]:
+        """What files reports with their studies; nothing where none are taken."""
+        if self._report_door is None:
+            return {}
+        store, folder, keys = self.store, self._config.storage_folder, self._order_keys
+        wait_days = self._config.reports.wait_days
+        return {
+            "orders": (ORDERS_SECONDS, lambda now: know_new_orders(store, folder, keys, now)),
+            "forget reports": (EXPIRE_SECONDS, lambda now: forget_old_reports(store, wait_days, now)),
+        }
 
     def _verbs(self) -> dict[str, tuple[float, Verb]]:
         config, store = self._config, self.store
@@ -175,6 +211,7 @@ class Daemon:
             "expire": (EXPIRE_SECONDS, lambda now: expire(store, archive, config.retention, now)),
             "sweep": (SWEEP_SECONDS, lambda now: sweep_orphans(store, archive, now)),
         }
+        verbs |= self._order_verbs()
         digest_at = parse_time(config.pull.digest_at)
         verbs["digest"] = (
             LOOK_SECONDS,
@@ -200,6 +237,8 @@ class Daemon:
         self._is_over.set()
         self._night_list.stop()
         self.listener.stop()
+        if self._report_door is not None:
+            self._report_door.stop()
         self._schedule.stop()
         if self._web is not None:
             self._web.stop()

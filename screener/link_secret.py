@@ -13,10 +13,16 @@ FILE_NAME = "links.key"
 def load_link_secret(folder: Path) -> bytes:
     """Give the secret of the storage folder; two processes that ask for the first time get the same.
 
-    Raises ConfigError where the file is too short to be one, or cannot be read or written: a new one in its place
-    would make every link that was sent worthless.
+    A new one in place of a damaged one would make every link that was sent worthless.
     """
-    path = folder / FILE_NAME
+    return load_secret(folder / FILE_NAME, "links that were sent work no more")
+
+
+def load_secret(path: Path, loss: str) -> bytes:
+    """Give the secret at `path`, made where there is none; `loss` says what its removal costs.
+
+    Raises ConfigError where the file is too short to be one, or cannot be read or written.
+    """
     try:
         if not path.exists():
             _make(path)
@@ -24,7 +30,7 @@ def load_link_secret(folder: Path) -> bytes:
     except OSError as error:
         raise ConfigError(f"storage.folder: {path}: {error.strerror}") from None
     if len(secret) < SECRET_BYTES:
-        raise ConfigError(f"storage.folder: {path} is damaged: remove it, and links that were sent work no more")
+        raise ConfigError(f"storage.folder: {path} is damaged: remove it, and {loss}")
     return secret
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from screener.decode_text import decode_text
 from screener.mentions import Mention, Verdict, read_report
 from screener.proportion import describe_share
 from screener.store import Store
@@ -44,14 +45,6 @@ def add_report(store: Store, study_id: int, data: bytes, now: datetime) -> Menti
     mention = read_report(decode_text(data))
     sha256 = hashlib.sha256(data).hexdigest()
     return mention if store.add_mention(study_id, mention, source=FILE, sha256=sha256, now=now) else None
-
-
-def decode_text(data: bytes) -> str:
-    """Decode UTF-8, and what is none as Windows writes it in western Europe."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
 
 
 def read_new_documents(store: Store, folder: Path, now: datetime) -> int:

@@ -15,7 +15,7 @@ from screener.pull.backfill import admits
 from screener.show_config import HOT, compare_configs, show_config
 from screener.store import Store
 from screener.store.engine import reading
-from screener.tls import make_listener_tls, make_openid_tls, make_web_tls
+from screener.tls import make_listener_tls, make_openid_tls, make_reports_tls, make_web_tls
 from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
 
 
@@ -42,6 +42,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         check_bundles(config)
         make_listener_tls(config)
+        make_reports_tls(config)
         make_web_tls(config)
         make_openid_tls(config)
     except ConfigError as error:

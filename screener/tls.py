@@ -47,6 +47,19 @@ def make_openid_tls(config: Config) -> ssl.SSLContext:
     return context
 
 
+def make_reports_tls(config: Config) -> ssl.SSLContext | None:
+    """Read the certificate and keys of the door for reports, as those of the listener; None: no TLS."""
+    settings = config.reports
+    if not (settings.enabled and settings.tls_certificate):
+        return None
+    context = _make_context(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, "reports", config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
+    if settings.tls_client_ca:
+        _load_authorities(context, "reports.tls_client_ca", config.resolve(settings.tls_client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def _make_context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: 1.0 and 1.1 are over

@@ -6,7 +6,8 @@
 `worklist`, `digests`, `escalations`, `questions` and `reviews` (its tables in `review_tables`);
 what only the pages need in `web_accounts`, `web_worklist`, `web_case` (`web_tables`) and `patient_words`; what the
 settings were and what reviews come to in `settings_log` and `feedback`, what radiology reports say in
-`mentions`, what quality is counted from in `quality` (all of them in `govern_tables`).
+`mentions` (`sent_reports`: those that wait for their study), what quality is counted from in `quality` (all of
+them in `govern_tables`).
 """
 
 from screener.store.base import LeaseLostError
@@ -27,6 +28,7 @@ from screener.store.questions import Questions
 from screener.store.refusals import Refusals
 from screener.store.retention import Retention
 from screener.store.reviews import Reviews
+from screener.store.sent_reports import SentReports
 from screener.store.settings_log import SettingsLog
 from screener.store.ultrasound import Ultrasound
 from screener.store.values import (
@@ -57,7 +59,7 @@ class Notices(Digests, Escalations):
     """What is gathered, and what is passed on."""
 
 
-class Govern(SettingsLog, Feedback, Mentions, Quality):
+class Govern(SettingsLog, Feedback, Mentions, SentReports, Quality):
     """What those who answer for the screener ask and keep."""
 
 

@@ -19,6 +19,7 @@ NOT_READ: Final = "not read"
 """In place of a verdict: the document is no radiology report, or cannot be read."""
 FILE: Final = "file"
 DOCUMENT: Final = "document"
+HL7: Final = "hl7"
 STEP: Final = "report"
 """What a study's history says where a report was read."""
 _WEIGHT: Final = {Verdict.MENTIONED: 2, Verdict.DENIED: 1, Verdict.NOT_MENTIONED: 0}
@@ -30,7 +31,7 @@ class ReadReport:
 
     mention: Mention
     source: str
-    """FILE or DOCUMENT."""
+    """FILE, DOCUMENT or HL7."""
     at: datetime
 
 
@@ -50,32 +51,15 @@ class Mentions(Base):
 
     def add_mention(self, study_id: int, mention: Mention | None, *, source: str, sha256: str, now: datetime) -> bool:
         """Keep what a report says, None where it is none; False where this very text has been read before."""
-        values = {
-            "study_id": study_id,
-            "verdict": mention.verdict if mention is not None else NOT_READ,
-            "sentence_number": mention.sentence_number if mention is not None else None,
-            "sides": "+".join(sorted(mention.sides)) if mention is not None else "",
-            "source": source,
-            "sha256": sha256,
-            "at": now,
-        }
         with self._begin() as connection:
             lock_study(connection, study_id)
-            same = sa.and_(g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
-            if connection.execute(sa.select(g.mentions.c.id).where(same)).first() is not None:
-                return False
-            connection.execute(g.mentions.insert().values(values))
-            if mention is not None:
-                sentence = describe_mention(mention)
-                add_step(connection, study_id=study_id, run_id=None, at=now, stage=STEP, sentence=sentence)
-            look_again(connection, study_id, now)
-        return True
+            return keep_mention(connection, study_id, mention, source=source, sha256=sha256, now=now)
 
     def read_reports(self, study_id: int) -> Sequence[ReadReport]:
         """What each report of a study says, oldest first; none that a later one has replaced."""
         with self._begin() as connection:
             rows = connection.execute(_in_force([study_id])).all()
-        return [ReadReport(mention=_mention(row), source=row.source, at=row.at) for row in rows]
+        return [ReadReport(mention=mention_of_row(row), source=row.source, at=row.at) for row in rows]
 
     def mentions_of(self, study_id: int) -> Sequence[Mention]:
         """What the reports in force of a study say, oldest first."""
@@ -117,6 +101,45 @@ def describe_mention(mention: Mention) -> str:
     return f"the radiology report {said} a parotid mass{where}, sentence {mention.sentence_number}"
 
 
+def keep_mention(
+    connection: sa.Connection,
+    study_id: int,
+    mention: Mention | None,
+    *,
+    source: str,
+    sha256: str,
+    now: datetime,
+    order_key: str = "",
+) -> bool:
+    """Keep what a report says, as `add_mention` does; the study's row must be held."""
+    same = sa.and_(g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
+    if connection.execute(sa.select(g.mentions.c.id).where(same)).first() is not None:
+        return False
+    connection.execute(
+        g.mentions.insert().values(
+            study_id=study_id,
+            source=source,
+            sha256=sha256,
+            at=now,
+            order_key=order_key,
+            **columns_of(mention),
+        )
+    )
+    if mention is not None:
+        sentence = describe_mention(mention)
+        add_step(connection, study_id=study_id, run_id=None, at=now, stage=STEP, sentence=sentence)
+    look_again(connection, study_id, now)
+    return True
+
+
+def columns_of(mention: Mention | None) -> dict[str, object]:
+    """What a report says as three columns; None is a document that is no report, or one that was withdrawn."""
+    if mention is None:
+        return {"verdict": NOT_READ, "sentence_number": None, "sides": ""}
+    sides = "+".join(sorted(mention.sides))
+    return {"verdict": mention.verdict, "sentence_number": mention.sentence_number, "sides": sides}
+
+
 def look_again(connection: sa.Connection, study_id: int, now: datetime) -> None:
     """Take the notices of a study out of the digest that wait there for what its reports say; its row must be held.
 
@@ -131,7 +154,7 @@ def list_mentions(connection: sa.Connection, study_ids: Collection[int]) -> dict
     """What the reports in force of some studies say, by study and oldest first; a study without one is absent."""
     found: dict[int, list[Mention]] = {}
     for row in connection.execute(_in_force(study_ids)).all():
-        found.setdefault(row.study_id, []).append(_mention(row))
+        found.setdefault(row.study_id, []).append(mention_of_row(row))
     return found
 
 
@@ -140,6 +163,7 @@ def _in_force(study_ids: Collection[int]) -> sa.Select[Any]:
     return g.mentions.select().where(*mine).order_by(g.mentions.c.id)
 
 
-def _mention(row: sa.Row[Any]) -> Mention:
+def mention_of_row(row: sa.Row[Any]) -> Mention:
+    """The answer in the three columns of `columns_of`."""
     sides = frozenset(Side(side) for side in row.sides.split("+") if side)
     return Mention(verdict=Verdict(row.verdict), sentence_number=row.sentence_number, sides=sides)

@@ -57,22 +57,8 @@ class Quality(Base):
 
     def studies_without_scanner(self, since: datetime, limit: int) -> Sequence[tuple[int, str]]:
         """(study number, path of an image that is still there) of studies that came since and name no scanner yet."""
-        mine = (t.instances.c.study_id == t.studies.c.id, t.instances.c.kind == Kind.IMAGE)
-        first = (
-            sa.select(sa.func.min(t.instances.c.id)).where(*mine, t.instances.c.expired_at.is_(None)).scalar_subquery()
-        )
-        unknown = (
-            sa.select(first.label("id"))
-            .select_from(t.studies)
-            .where(t.studies.c.received_at >= since, first.is_not(None))
-            .where(~sa.exists().where(g.scanners.c.study_id == t.studies.c.id))
-            .order_by(t.studies.c.id)
-            .limit(limit)
-            .subquery()
-        )
-        query = sa.select(t.instances.c.study_id, t.instances.c.path).join(unknown, unknown.c.id == t.instances.c.id)
         with self._begin() as connection:
-            return [(row.study_id, row.path) for row in connection.execute(query).all()]
+            return list_unread_studies(connection, g.scanners, since, limit)
 
     def record_scanner(self, study_id: int, scanner: Scanner) -> None:
         """Remember what made a study's images, unless it is known by now or the study is gone."""
@@ -120,6 +106,25 @@ class Quality(Base):
             runs = {run.study_id: run for run in connection.execute(decided)}  # the newest of each comes last
             not_assessed = set(connection.execute(unassessed).scalars())
         return [_quality_row(row, runs.get(row.id), not_assessed) for row in rows]
+
+
+def list_unread_studies(
+    connection: sa.Connection, known: sa.Table, since: datetime, limit: int
+) -> list[tuple[int, str]]:
+    """(study number, path of an image that is still there) of studies that came since and have no row in `known`."""
+    mine = (t.instances.c.study_id == t.studies.c.id, t.instances.c.kind == Kind.IMAGE)
+    first = sa.select(sa.func.min(t.instances.c.id)).where(*mine, t.instances.c.expired_at.is_(None)).scalar_subquery()
+    unknown = (
+        sa.select(first.label("id"))
+        .select_from(t.studies)
+        .where(t.studies.c.received_at >= since, first.is_not(None))
+        .where(~sa.exists().where(known.c.study_id == t.studies.c.id))
+        .order_by(t.studies.c.id)
+        .limit(limit)
+        .subquery()
+    )
+    query = sa.select(t.instances.c.study_id, t.instances.c.path).join(unknown, unknown.c.id == t.instances.c.id)
+    return [(row.study_id, row.path) for row in connection.execute(query).all()]
 
 
 def _quality_row(study: sa.Row[Any], run: sa.Row[Any] | None, not_assessed: Collection[int]) -> QualityRow:

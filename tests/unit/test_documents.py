@@ -27,10 +27,11 @@ EDGES = {
     "screener/pull/night_list.py",
     "screener/schedule.py",
     "screener/take_instance.py",
+    "screener/take_reports.py",
     "workers/tasks.py",
 }
 """The only places where any exception is caught: an association, a report to a requester, the judgement of one study, a
-question to a PACS, a job, C-STORE, a task."""
+question to a PACS, a job, C-STORE, a report's message, a task."""
 
 
 ARROW = re.compile(r"(?:([A-Z]+) )?-> ([A-Z]+): ")

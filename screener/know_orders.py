@@ -1,0 +1,42 @@
+"""Find out under which order each study was made, a few at a time, and file the reports that have waited for it."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pydicom
+
+from screener.order_keys import OrderKeys
+from screener.read_header import NOT_READABLE
+from screener.store import Store
+
+AT_ONCE: Final = 50
+NEW: Final = timedelta(days=30)
+"""Of older studies it is not asked any more: their files may have gone, and their reports came long ago."""
+
+
+def know_new_orders(store: Store, folder: Path, keys: OrderKeys, now: datetime) -> int:
+    """Read the new studies that nobody has looked at, then file what waits; returns how many reports were filed.
+
+    `folder` is the storage folder.
+    """
+    for study_id, path in store.studies_without_order(now - NEW, AT_ONCE):
+        accession_number, patient_id = read_order(folder / path)
+        store.record_order(study_id, keys.of_accession(accession_number), keys.of_patient(patient_id))
+    return store.file_reports(now)
+
+
+def read_order(path: Path) -> tuple[str, str]:
+    """Read accession number and patient ID of an archived image; what cannot be read is empty."""
+    keywords = ["AccessionNumber", "PatientID"]
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *keywords])
+        accession_number, patient_id = (str(ds.get(keyword) or "").strip() for keyword in keywords)
+    except NOT_READABLE:
+        return "", ""
+    return accession_number, patient_id
+
+
+def forget_old_reports(store: Store, wait_days: float, now: datetime) -> int:
+    """Delete the reports that have waited for so long; 0 keeps them for ever. Returns how many."""
+    return store.forget_sent_reports(now - timedelta(days=wait_days)) if wait_days else 0

@@ -1,0 +1,258 @@
+"""Read radiology reports out of an HL7 v2 message (ORU^R01), whatever its version, and write its acknowledgment.
+
+The libraries at hand do not fit a door: hl7apy refuses versions that it does
+not know and garbles escapes, python-hl7 logs the text that it cannot read and
+needs hundreds of bytes for each of a hostile message. What is read here are
+eight fields (HL7 v2.5.1 chapters 2 and 7).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from screener.decode_text import decode_text
+
+MOST_TEXT: Final = 200_000
+"""Characters of one report; no radiology report is longer."""
+_CHARSETS: Final = {
+    "UNICODE UTF-8": "utf-8", "8859/1": "iso8859-1", "8859/2": "iso8859-2", "8859/15": "iso8859-15",
+}  # fmt: skip
+"""HL7 table 0211, as far as European senders use it; all else is taken for UTF-8, and what is none for Windows-1252."""
+_TEXT_TYPES: Final = {"TX", "FT", "ST"}
+_IN_FORCE: Final = {"", "F", "C", "A", "B", "U", "V"}
+"""OBX-11 (HL7 table 0085) of a line that is final, corrected or amended."""
+_TAKEN_BACK: Final = {"D", "W", "X"}
+"""OBX-11 of a line that is deleted, was posted as wrong, or cannot be had."""
+_FINAL_ORDER: Final = {"", "F", "C"}
+"""OBR-25 (HL7 table 0123) of a report that is final; empty leaves it to the lines."""
+_CANCELED: Final = "X"
+_ESCAPES: Final = {"F": 0, "S": 1, "R": 2, "E": 3, "T": 4}
+"""HL7 v2.5.1 2.7.1: which of the five delimiters an escape stands for."""
+
+
+class Status(StrEnum):
+    """What a report is to those before it."""
+
+    FINAL = "final"
+    CORRECTED = "corrected"
+    """It takes the place of all earlier ones of its order."""
+    WITHDRAWN = "withdrawn"
+    """There is none any more."""
+
+
+class NotTakenError(Exception):
+    """A message that is not taken; its text is the reason and holds no word of the message."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        """AR: of no kind that is taken here; AE: its content is at fault (HL7 table 0008)."""
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One report of a message."""
+
+    accession_number: str
+    patient_ids: tuple[str, ...]
+    """Every ID that the message gives the patient; empty where it gives none."""
+    order: str
+    """What names it among others of the same accession number: its filler order number, else the procedure."""
+    status: Status
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oru:
+    """A message as it was understood."""
+
+    reports: tuple[Report, ...]
+    passed_over: int
+    """Reports that are not final, and are not read."""
+
+
+class _Message:
+    """Segments as lists of fields, counted as HL7 counts them."""
+
+    def __init__(self, text: str) -> None:
+        self.delimiters = text[3] + text[4:8].partition(text[3])[0].ljust(4)
+        if len(set(self.delimiters)) < len("|^~\\&") or not self.delimiters.isprintable() or " " in self.delimiters:
+            self.delimiters = text[3] + "^~\\&"
+        lines = (line.strip("\n") for line in re.split(r"\r\n?|\n", text))
+        self.segments = [line.split(self.delimiters[0]) for line in lines if line]
+        self.segments[0].insert(1, self.delimiters[0])  # MSH-1 is the delimiter itself
+
+    def parts(self, segment: Sequence[str], field: int) -> list[str]:
+        """The repetitions of a field; one that is empty where there is no such field."""
+        return segment[field].split(self.delimiters[2]) if field < len(segment) else [""]
+
+    def component(self, text: str, number: int) -> str:
+        """A component of a repetition, from 1, its first subcomponent that says anything, unescaped."""
+        components = text.split(self.delimiters[1])
+        if number > len(components):
+            return ""
+        several = components[number - 1].split(self.delimiters[4])
+        return self.unescape(next((each for each in several if each.strip()), "")).strip()
+
+    def first(self, segment: Sequence[str], field: int) -> str:
+        """The first component of the first repetition of a field."""
+        return self.component(self.parts(segment, field)[0], 1)
+
+    def unescape(self, text: str) -> str:
+        """Resolve escapes (HL7 v2.5.1 2.7): delimiters, line ends, hexadecimal; what formats goes."""
+        mark = re.escape(self.delimiters[3])
+        return re.sub(f"{mark}([^{mark}]{{0,64}}){mark}", self._resolve, text)
+
+    def _resolve(self, match: re.Match[str]) -> str:
+        escape = match[1].upper()
+        if escape in _ESCAPES:
+            return self.delimiters[_ESCAPES[escape]]
+        if escape.startswith((".BR", ".SP", ".CE")):
+            return "\n"
+        if re.fullmatch(r"X(?:[0-9A-F]{2})+", escape):
+            return decode_text(bytes.fromhex(escape[1:])).replace("\r", "\n")
+        return " " if escape.startswith(".") else ""
+
+
+def decode_message(data: bytes) -> str:
+    """Decode a message as its MSH-18 says; what is wrong there is read as `decode_text` reads a file."""
+    head = re.split(rb"[\r\n]", data[:4096].lstrip(b"\xef\xbb\xbf"), maxsplit=1)[0].decode("latin-1")
+    fields = head.split(head[3]) if len(head) > len("MSH") else []
+    named = re.split(r"[~^]", fields[17])[0].strip() if len(fields) > 17 else ""
+    try:
+        return data.decode(_CHARSETS[named.upper()]).removeprefix("\ufeff")
+    except (KeyError, UnicodeDecodeError):
+        return decode_text(data)
+
+
+def read_oru(text: str, accession_field: int) -> Oru:
+    """Read every report of a message; `accession_field` is the field of OBR that holds the accession number.
+
+    Raises NotTakenError where it is no ORU^R01, or holds nothing that could be filed.
+    """
+    message = _open(text)
+    kind = message.parts(message.segments[0], 9)[0]
+    if (message.component(kind, 1), message.component(kind, 2)) != ("ORU", "R01"):
+        raise NotTakenError("AR", "only ORU^R01 is taken here")
+    groups = list(_list_groups(message))
+    if not groups:
+        raise NotTakenError("AE", "the message holds no OBR")
+    read = [_read_group(message, group, accession_field) for group in groups]
+    reports = tuple(report for report in read if isinstance(report, Report))
+    faults = [fault for fault in read if isinstance(fault, str) and fault]
+    if not reports and faults:
+        raise NotTakenError("AE", faults[0])
+    return Oru(reports=reports, passed_over=read.count(""))
+
+
+def _open(text: str) -> _Message:
+    if text[:3] in {"FHS", "BHS"}:
+        raise NotTakenError("AR", "batches are not taken here: one message at a time")
+    if not re.match(r"MSH[^\w\s]", text):
+        raise NotTakenError("AR", "this is no HL7 v2 message: it does not begin with MSH")
+    return _Message(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """One OBR with its lines, and whose it is."""
+
+    patient_ids: tuple[str, ...]
+    order: list[str]
+    lines: list[list[str]]
+
+
+def _list_groups(message: _Message) -> Iterator[_Group]:
+    patient_ids: tuple[str, ...] = ()
+    group: _Group | None = None
+    for segment in message.segments:
+        if segment[0] == "PID":
+            several = message.parts(segment, 3) if message.first(segment, 3) else message.parts(segment, 2)
+            patient_ids = tuple(filter(None, (message.component(each, 1) for each in several)))
+        elif segment[0] == "OBR":
+            if group is not None:
+                yield group
+            group = _Group(patient_ids=patient_ids, order=segment, lines=[])
+        elif segment[0] == "OBX" and group is not None:
+            group.lines.append(segment)
+    if group is not None:
+        yield group
+
+
+def _read_group(message: _Message, group: _Group, accession_field: int) -> Report | str:
+    """Give the report; in its place the sentence that says what is wrong with it, empty where it is not final."""
+    status = _find_status(message, group)
+    if status is None:
+        return ""
+    accession_number = message.first(group.order, accession_field)
+    if not accession_number:
+        return f"OBR-{accession_field} holds no accession number"
+    text = "" if status is Status.WITHDRAWN else _join_lines(message, group)
+    if status is not Status.WITHDRAWN and not text.strip():
+        return "the report has no text: no OBX of type TX, FT or ST that is final"
+    if len(text) > MOST_TEXT:
+        return f"the report has more than {MOST_TEXT} characters"
+    return Report(
+        accession_number=accession_number,
+        patient_ids=group.patient_ids,
+        order=message.first(group.order, 3) or message.first(group.order, 4),
+        status=status,
+        text=text,
+    )
+
+
+def _find_status(message: _Message, group: _Group) -> Status | None:
+    """What the report is; None where it is not final."""
+    order = message.first(group.order, 25).upper()
+    lines = {_line_status(message, line) for line in group.lines if _holds_text(message, line)}
+    if order == _CANCELED:
+        return Status.WITHDRAWN
+    if order not in _FINAL_ORDER:
+        return None
+    if lines and not lines & _IN_FORCE:
+        return Status.WITHDRAWN if lines & _TAKEN_BACK else None
+    return Status.CORRECTED if order == "C" or "C" in lines else Status.FINAL
+
+
+def _line_status(message: _Message, line: Sequence[str]) -> str:
+    return message.first(line, 11).upper()
+
+
+def _holds_text(message: _Message, line: Sequence[str]) -> bool:
+    return message.first(line, 2).upper() in _TEXT_TYPES
+
+
+def _join_lines(message: _Message, group: _Group) -> str:
+    """The text of a report, what each OBX is said to hold as the heading where it changes."""
+    text, heading = "", ""
+    for line in group.lines:
+        if not _holds_text(message, line) or _line_status(message, line) not in _IN_FORCE:
+            continue
+        named = message.parts(line, 3)[0]
+        words = re.sub(r"[^\w /.&-]", " ", message.component(named, 2) or message.component(named, 1))[:40].strip()
+        if words and words != heading:
+            text += f"\n\n{words}:\n"
+            heading = words
+        text += "\n".join(message.unescape(each) for each in message.parts(line, 5)) + "\n"
+    return text
+
+
+def write_ack(text: str, code: str, reason: str, *, at: datetime) -> str:
+    """Write the acknowledgment (HL7 v2.5.1 2.9.2) of the message `text`, of which a part may be missing."""
+    message = _Message(text) if re.match(r"MSH[^\w\s]", text) else _Message("MSH|^~\\&|")
+    head = message.segments[0]
+    control_id = _plain(message, head, 10)
+    fields = ["MSH", "^~\\&", *(_plain(message, head, field) for field in (5, 6, 3, 4))]  # back to where it came from
+    fields += [at.astimezone().strftime("%Y%m%d%H%M%S%z"), "", "ACK^R01^ACK", str(int(at.timestamp() * 1e6))]
+    fields += [_plain(message, head, 11) or "P", _plain(message, head, 12) or "2.5.1"]
+    acknowledged = ["MSA", code, control_id, *([reason] if reason else [])]
+    return "|".join(fields) + "\r" + "|".join(acknowledged) + "\r"
+
+
+def _plain(message: _Message, head: Sequence[str], field: int) -> str:
+    """A field of the header to be given back: its first component, without what could be taken for a delimiter."""
+    return "".join(each for each in message.first(head, field) if each.isprintable() and each not in "|^~\\&")[:199]

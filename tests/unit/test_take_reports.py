@@ -1,0 +1,394 @@
+"""The door for reports over true sockets: framing, acknowledgments after the commit, and what finds its study."""
+
+import logging
+import shutil
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy.exc
+
+from screener.config import ConfigError, make_config
+from screener.know_orders import forget_old_reports, know_new_orders
+from screener.mentions import Mention, Verdict
+from screener.order_keys import load_order_keys
+from screener.read_frames import FrameReader
+from screener.report_settings import Reports
+from screener.store import Store, open_store
+from screener.store import tables as t
+from screener.study import Side
+from screener.take_reports import ReportDoor
+from screener.tls import make_reports_tls
+from tests.conftest import PATIENT
+from tests.peers.certificates import make_certificate
+from tests.peers.report_sender import START, ReportSender, frame, open_sender
+from tests.peers.values import an_instance
+from tests.unit.test_notify import write_image
+from tests.unit.test_read_oru import LEFT_MASS, message, msh, obr, obx
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+LEFT = Mention(verdict=Verdict.MENTIONED, sentence_number=2, sides=frozenset({Side.LEFT}))
+DENIAL = "Both parotid glands are unremarkable."
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables and nothing in it: the migrations run once."""
+    path = tmp_path_factory.mktemp("template") / "screener.sqlite"
+    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, template: Path) -> Iterator[Store]:
+    shutil.copy(template, tmp_path / "screener.sqlite")
+    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
+    yield opened
+    opened.engine.dispose()
+
+
+@contextmanager
+def open_door(store: Store, folder: Path, tls: ssl.SSLContext | None = None, **changes: object) -> Iterator[ReportDoor]:
+    settings = Reports.model_validate({"enabled": True, "port": 0} | changes)
+    door = ReportDoor(settings, store, load_order_keys(folder), lambda: NOW, tls=tls)
+    door.start()
+    try:
+        yield door
+    finally:
+        door.stop()
+
+
+@pytest.fixture
+def sender(store: Store, tmp_path: Path) -> Iterator[ReportSender]:
+    with open_door(store, tmp_path) as door, open_sender(door.port) as opened:
+        yield opened
+
+
+def receive(store: Store, folder: Path, study: int = 1, **elements: str) -> int:
+    """A study under accession number CANARY-ACC-1 of patient CANARY-ID-1, unless told otherwise; its number."""
+    path = folder / f"image-{study}.dcm"
+    ds = write_image(path)
+    ds.AccessionNumber, ds.PatientID = elements.get("accession", "CANARY-ACC-1"), elements.get("patient", "CANARY-ID-1")
+    ds.save_as(path, enforce_file_format=True)
+    uid = f"1.2.{study}"
+    store.record_instance(an_instance(study, study_instance_uid=uid, sop_instance_uid=f"{uid}.1", path=path.name), NOW)
+    found = store.find_study(uid)
+    assert found is not None
+    return found
+
+
+def know(store: Store, folder: Path) -> int:
+    return know_new_orders(store, folder, load_order_keys(folder), NOW)
+
+
+def a_report(text: str = LEFT_MASS, status: str = "F", control_id: str = "M1", **order: str) -> str:
+    return message(obr(status=status, **order), obx(text), head=msh(control_id=control_id))
+
+
+def dump(store: Store) -> str:
+    with store.engine.connect() as connection:
+        return repr([connection.execute(table.select()).all() for table in t.metadata.sorted_tables])
+
+
+def test_a_report_is_acknowledged_once_it_is_kept_and_filed_with_its_study(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    sender.connection.sendall(frame(a_report(control_id="C77")))
+    assert "MSA|AA|C77\r" in sender.answer()
+    assert store.mention_of(study) == LEFT
+    assert (store.count_waiting_reports().kept, store.count_waiting_reports().waiting) == (1, 0)
+    assert "CANARY" not in dump(store), "neither accession number nor patient ID is kept"
+    assert "2 cm" not in dump(store), "nor the text"
+
+
+def test_a_report_waits_for_its_study_and_then_tells_the_story(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    assert sender.send(a_report()) == "AA"
+    assert store.count_waiting_reports().waiting == 1
+    study = receive(store, tmp_path)
+    assert know(store, tmp_path) == 1
+    assert store.mention_of(study) == LEFT
+    assert "mentions a parotid mass (left)" in store.study_report(study).steps[-1].sentence
+    assert know(store, tmp_path) == 0
+
+
+def test_a_report_of_another_patient_is_not_filed_though_the_accession_number_is_the_same(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path, patient="CANARY-ID-9")
+    know(store, tmp_path)
+    assert sender.send(a_report()) == "AA"
+    assert store.mention_of(study) is None
+    assert store.count_waiting_reports().waiting == 1
+
+
+@pytest.mark.parametrize("elements", [{"patient": "999"}, {"patient": ""}])
+def test_any_id_of_the_patient_will_do_and_none_where_the_image_names_none(
+    store: Store, tmp_path: Path, sender: ReportSender, elements: dict[str, str]
+) -> None:
+    study = receive(store, tmp_path, **elements)
+    know(store, tmp_path)
+    sender.send(a_report())
+    assert store.mention_of(study) == LEFT
+
+
+def test_without_an_accession_number_a_study_takes_no_report(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path, accession="")
+    know(store, tmp_path)
+    sender.send(a_report())
+    assert store.mention_of(study) is None
+
+
+def test_a_message_that_is_sent_again_changes_nothing(store: Store, tmp_path: Path, sender: ReportSender) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    assert [sender.send(a_report()) for _ in range(3)] == ["AA"] * 3
+    assert len(store.read_reports(study)) == 1
+
+
+def test_a_corrected_report_takes_the_place_of_those_before_it(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    for number, (text, status, verdict) in enumerate([
+        (LEFT_MASS, "F", Verdict.MENTIONED), (DENIAL, "C", Verdict.DENIED), (LEFT_MASS, "P", Verdict.DENIED),
+        (LEFT_MASS, "C", Verdict.MENTIONED),
+    ]):  # fmt: skip
+        assert sender.send(a_report(text, status, f"M{number}")) == "AA"
+        mention = store.mention_of(study)
+        assert mention is not None
+        assert mention.verdict is verdict
+    assert len(store.read_reports(study)) == 1
+    assert sender.send(a_report(DENIAL, "C", "M1")) == "AA", "sent again, and known"
+    assert store.mention_of(study) == LEFT
+    assert sender.send(message(obr(status="X"), head=msh(control_id="M9"))) == "AA"
+    assert store.mention_of(study) is None
+    assert "withdrawn" in store.study_report(study).steps[-1].sentence
+
+
+def test_corrections_that_waited_are_filed_in_their_order(store: Store, tmp_path: Path, sender: ReportSender) -> None:
+    sender.send(a_report(LEFT_MASS, "F", "M1"))
+    sender.send(a_report(DENIAL, "C", "M2"))
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    assert [report.mention.verdict for report in store.read_reports(study)] == [Verdict.DENIED]
+
+
+def test_a_corrected_report_leaves_that_of_another_order_alone(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    sender.send(a_report(LEFT_MASS, "F", "M1"))
+    sender.send(a_report(DENIAL, "C", "M2", filler="F2"))
+    assert store.mention_of(study) == LEFT
+
+
+def test_what_waited_for_too_long_is_forgotten_and_what_was_filed_stays(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    sender.send(a_report())
+    assert forget_old_reports(store, 0, NOW + timedelta(days=400)) == 0
+    assert forget_old_reports(store, 30, NOW + timedelta(days=29)) == 0
+    assert forget_old_reports(store, 30, NOW + timedelta(days=31)) == 1
+    assert store.mention_of(study) == LEFT
+
+
+def test_two_messages_in_one_packet_are_answered_in_turn(store: Store, sender: ReportSender) -> None:
+    sender.connection.sendall(
+        frame(a_report(control_id="A1")) + b"\r\n" + frame(a_report(control_id="A2", accession="2"))
+    )
+    assert ["|A1\r" in sender.answer(), "|A2\r" in sender.answer()] == [True, True]
+    assert store.count_waiting_reports().kept == 2
+
+
+def test_a_message_in_pieces_is_put_together(store: Store, sender: ReportSender) -> None:
+    sender.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    data = frame(a_report())
+    for begin in range(0, len(data), 7):
+        sender.connection.sendall(data[begin : begin + 7])
+    assert sender.code() == "AA"
+    assert store.count_waiting_reports().kept == 1
+
+
+def test_a_message_that_another_interrupts_is_dropped(store: Store, sender: ReportSender) -> None:
+    sender.connection.sendall(START + b"MSH|^~\\&|half" + frame(a_report(control_id="A2")))
+    assert "|A2\r" in sender.answer()
+    assert store.count_waiting_reports().kept == 1
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "cp1252"])
+def test_umlauts_arrive_in_a_charset_that_the_message_does_not_name(
+    store: Store, tmp_path: Path, sender: ReportSender, codec: str
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    text = a_report("Raumforderung der linken Ohrspeicheldrüse.").replace("||||||\r", "||||||UNICODE UTF-8\r", 1)
+    assert sender.send(text, codec) == "AA"
+    mention = store.mention_of(study)
+    assert mention is not None
+    assert mention.verdict is Verdict.MENTIONED
+
+
+def test_a_huge_message_is_refused_and_the_next_one_taken(sender: ReportSender) -> None:
+    huge = a_report("x" * (17 << 20), control_id="HUGE")
+    threading.Thread(target=sender.connection.sendall, args=(frame(huge),), daemon=True).start()
+    answer = sender.answer()
+    assert "MSA|AR|HUGE|the message has more than 16 MiB" in answer
+    assert sender.send(a_report()) == "AA"
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ("", "AR"), ("nonsense", "AR"), ("MSH|", "AR"), (message(head=msh("ADT^A01")), "AR"), (message(obr()), "AE"),
+    (message(obr(accession=""), obx()), "AE"),
+])  # fmt: skip
+def test_a_bad_message_has_its_answer_and_does_not_stop_the_next(
+    store: Store, sender: ReportSender, caplog: pytest.LogCaptureFixture, text: str, code: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert sender.send(text) == code
+    assert sender.send(a_report()) == "AA"
+    assert store.count_waiting_reports().kept == 1
+    assert not PATIENT.search(caplog.text)
+
+
+def test_a_database_that_is_away_is_no_acknowledgment(
+    store: Store, sender: ReportSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("CANARY-ACC-1"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "keep_reports", fail)
+        assert sender.send(a_report()) == "AE"
+    assert sender.send(a_report()) == "AA"
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "file_reports", fail)
+        assert sender.send(a_report(control_id="M2")) == "AA", "it is kept, and filed later"
+
+
+def test_a_bug_that_one_message_meets_leaves_the_door_open(
+    store: Store, sender: ReportSender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise ZeroDivisionError("CANARY^DONOTLOG")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "keep_reports", fail)
+        assert sender.send(a_report()) == "AE"
+    assert sender.send(a_report()) == "AA"
+    assert "ZeroDivisionError" in caplog.text
+    assert not PATIENT.search(caplog.text)
+
+
+def test_who_is_not_named_is_turned_away_and_remembered(store: Store, tmp_path: Path) -> None:
+    with open_door(store, tmp_path, senders=["10.1.2.3"]) as door, open_sender(door.port) as stranger:
+        assert stranger.answer() == ""
+    assert "is not named in reports.senders" in dump(store)
+
+
+def test_a_silent_peer_is_hung_up_on(store: Store, tmp_path: Path) -> None:
+    with open_door(store, tmp_path, idle_seconds=0.3) as door, open_sender(door.port) as silent:
+        assert silent.answer() == ""
+
+
+def test_a_peer_that_ends_within_a_message_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    with open_door(store, tmp_path) as door:
+        with open_sender(door.port) as broken:
+            broken.connection.sendall(frame(a_report())[:-2])
+        with open_sender(door.port) as sound:
+            assert sound.send(a_report(control_id="M2")) == "AA"
+    assert store.count_waiting_reports().kept == 1
+
+
+def test_a_message_that_trickles_is_not_waited_for() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(START + b"MSH|")
+        assert FrameReader(here, idle_seconds=5, message_seconds=0.2).read() is None
+        there.sendall(b"x" * 100_000)
+        assert FrameReader(here, idle_seconds=5).read() is None, "so much that is no message is none"
+
+
+def test_the_door_closes_with_a_connection_open(store: Store, tmp_path: Path) -> None:
+    with open_door(store, tmp_path) as door, open_sender(door.port) as idle:
+        assert idle.send(a_report()) == "AA"
+        door.stop()
+        assert idle.answer() == ""
+
+
+def tls_settings(folder: Path) -> dict[str, object]:
+    authority = make_certificate(folder, "authority")
+    made = make_certificate(folder, "door", signed_by=authority)
+    mine = make_certificate(folder, "engine", signed_by=authority)
+    return {"tls_certificate": made.certificate.name, "tls_key": made.key.name,
+            "tls_client_ca": authority.certificate.name, "mine": mine}  # fmt: skip
+
+
+def send_over(port: int, tls: ssl.SSLContext) -> str:
+    """Send a report; nothing where the door refuses the certificate, or its absence."""
+    try:
+        with open_sender(port, tls) as opened:
+            return opened.send(a_report())
+    except ssl.SSLError:
+        return ""
+
+
+def test_reports_come_over_tls_from_who_shows_a_certificate(store: Store, tmp_path: Path) -> None:
+    files = tls_settings(tmp_path)
+    mine = files.pop("mine")
+    tls = make_reports_tls(make_config({"reports": {"enabled": True, **files}}, base=tmp_path, environment={}))
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+    with open_door(store, tmp_path, tls) as door:
+        with open_sender(door.port) as plain:
+            plain.connection.sendall(frame(a_report()))
+            assert plain.answer() == ""
+        assert send_over(door.port, trusting) == ""
+        trusting.load_cert_chain(mine.certificate, mine.key)  # type: ignore[attr-defined]
+        assert send_over(door.port, trusting) == "AA"
+    assert store.count_waiting_reports().kept == 1
+
+
+def test_a_wrong_certificate_names_its_key(tmp_path: Path) -> None:
+    tables = {"reports": {"enabled": True, "tls_certificate": "no.pem", "tls_key": "no.key"}}
+    with pytest.raises(ConfigError, match=r"reports\.tls_certificate"):
+        make_reports_tls(make_config(tables, base=tmp_path, environment={}))
+    with pytest.raises(ConfigError, match="belong together"):
+        make_config({"reports": {"tls_key": "x"}}, base=tmp_path, environment={})
+
+
+@pytest.mark.parametrize("stranger", ["10.1.2.4", "::ffff:10.9.9.9", "fe80::1%eth0"])
+def test_addresses_are_admitted_as_the_settings_say(stranger: str) -> None:
+    settings = Reports(senders=["10.1.2.3", "192.168.0.0/16", "2001:db8::/32"])
+    assert all(map(settings.admits, ("10.1.2.3", "192.168.7.7", "::ffff:192.168.1.1", "2001:db8::5")))
+    assert not settings.admits(stranger)
+
+
+def test_many_senders_are_answered_side_by_side(store: Store, tmp_path: Path) -> None:
+    answers: list[str] = []
+
+    def send(number: int) -> None:
+        with open_sender(door.port) as one:
+            answers.extend(one.send(a_report(control_id=f"{number}-{each}")) for each in range(5))
+
+    with open_door(store, tmp_path) as door:
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == ["AA"] * 30
+    assert store.count_waiting_reports().kept == 30
