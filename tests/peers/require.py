@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ def require(program: str) -> str:
 
     Absent: the test skips; where CI=true or SCREENER_TESTS_REQUIRE_PEERS=1 it fails instead.
     """
-    path = shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *FOLDERS)))
+    # Not what lies beside our interpreter, where a PATH may begin: pynetdicom names its programs as DCMTK does.
+    ours = str(Path(sys.executable).parent)
+    folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != ours]
+    path = shutil.which(program, path=os.pathsep.join((*folders, *FOLDERS)))
     if path is not None:
         return path
     sentence = f"{program} is not on this machine; `make test` installs it"
