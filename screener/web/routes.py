@@ -9,6 +9,7 @@ from starlette.responses import Response
 from screener.store.web_accounts import Role
 from screener.web.acknowledge import do_acknowledge_link, show_acknowledge
 from screener.web.enter_findings import do_enter_findings
+from screener.web.find_studies import do_find
 from screener.web.review_case import do_acknowledge, do_review
 from screener.web.show_case import show_case
 from screener.web.show_images import show_gland, show_key_image, show_outline, show_plane, show_slice, show_stack
@@ -42,6 +43,7 @@ ROUTES: Final = (
     Route("POST", "/acknowledge", None, do_acknowledge_link),
     Route("GET", "/", Role.READER, show_worklist),
     Route("GET", "/worklist.json", Role.READER, show_worklist_state),
+    Route("POST", "/find", Role.READER, do_find),
     Route("GET", "/studies/{study_id}", Role.READER, show_case),
     Route("GET", "/studies/{study_id}/key-image.png", Role.READER, show_key_image),
     Route("GET", "/studies/{study_id}/stack.json", Role.READER, show_stack),

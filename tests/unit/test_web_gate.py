@@ -101,7 +101,7 @@ def enter(client: TestClient, store: Store, role: Role) -> str:
 
 
 def path_of(route: Route) -> str:
-    filled = {"study_id": "1", "number": "0", "plane": "coronal"}
+    filled = {"study_id": "1", "number": "0", "plane": "coronal", "side": "right"}
     return re.sub(r"{(\w+)}", lambda match: filled.get(match[1], "x"), route.path)
 
 
