@@ -5,7 +5,7 @@ normal) and not mentioned. A wrong "mentioned" would make a finding look known
 that nobody has seen, so what is doubtful is not mentioned: what stands under
 a heading such as "Indication", what was operated on, what artifacts hide, and
 a mass of which another organ is nearer. How well the rules do is measured on
-tests/unit/parotid_sentences.csv by `screener reports measure`.
+screener/report_sentences.csv by `screener reports measure`.
 """
 
 import re
@@ -148,6 +148,8 @@ _SIDES: Final = (
     (_any_of(r"\bright\b", r"\brecht(?:e|s)\w*"), frozenset({Side.RIGHT})),
     (_any_of(r"\bleft\b", r"\blink(?:e|s)\w*"), frozenset({Side.LEFT})),
 )
+MOST_SENTENCE: Final = 2000
+"""Characters; a longer sentence is none that a person wrote: it is not read, and would take time without end."""
 _ELSEWHERE: Final = " sinus "
 """What stands for a place that is not the gland: any word of OTHER."""
 _BEFORE_FINDINGS: Final = re.compile(
@@ -156,7 +158,10 @@ _BEFORE_FINDINGS: Final = re.compile(
 )
 _HEADING: Final = re.compile(r"[a-zäöü][\w /.&-]{2,40}:")
 _POINTS_BACK: Final = re.compile(r"(?:it|this|these|within|there|herein|dar?in|dort|hier|diese\w?|sie|er)\b")
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+(?=[\"(]?[A-ZÄÖÜ0-9])|\n\s*\n|(?<=[:.])\n|\n(?=\s*(?:[-*•]|\d+[.)]))")
+_SENTENCE_END: Final = re.compile(
+    r"(?<=[.!?])\s+(?=[\"(]?[A-ZÄÖÜ0-9])|\n\s*\n|(?<=[:.])\n|\n(?=\s*(?:[-*•]|\d+[.)]))"
+    r"|\n(?=[ \t]*[A-ZÄÖÜ][\w /.&-]{2,40}:)"  # a heading
+)
 _ABBREVIATION: Final = re.compile(
     r"(?:\b(?:gl|ca|dr|prof|fig|no|z|n|b|bzw|vs|approx|evtl|max|re|li|im|ser)|^\d+)\.$", re.I
 )
@@ -199,7 +204,7 @@ def _list_findings(text: str) -> Iterator[tuple[int, str]]:
         lower = sentence.lower()
         if _HEADING.match(lower):
             is_finding = _BEFORE_FINDINGS.match(lower) is None
-        if is_finding and not _is_question(lower):
+        if is_finding and len(lower) <= MOST_SENTENCE and not _is_question(lower):
             yield number, lower
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 1 << 20
 """No radiology report is longer; what is, is something else."""
-SENTENCES: Final = Path(__file__).resolve().parent.parent / "tests" / "unit" / "parotid_sentences.csv"
+SENTENCES: Final = Path(__file__).with_name("report_sentences.csv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,14 @@ def add_report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     """Everything below `screener reports`."""
     sentence = "Whether a radiology report speaks of a parotid mass already."
     reports = commands.add_parser("reports", help="what radiology reports say of the glands", description=sentence)
-    parts = reports.add_subparsers(required=True, metavar="add|show|measure")
+    parts = reports.add_subparsers(required=True, metavar="add|show|waiting|measure")
     sentence = "read a radiology report's text; kept are the answer and the sentence's number, not the text"
     add = add_command(parts, "add", _add, sentence)
     add.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
     add.add_argument("file", type=Path, metavar="FILE", help="text, in UTF-8 or Windows-1252")
     show = add_command(parts, "show", _show, "say what the reports of a study come to")
     show.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    add_command(parts, "waiting", _count_waiting, "say how many reports that came by HL7 have found no study yet")
     measure = add_command(parts, "measure", _measure, "measure the rules on sentences with known answers")
     measure.add_argument(
         "file", type=Path, nargs="?", default=SENTENCES, metavar="CSV", help="columns part, verdict and text"
@@ -46,6 +47,15 @@ def _show(options: argparse.Namespace) -> int:
     print(f"study {study_id}: {len(reports)} report(s) read")
     for report in reports:
         print(f"  {report.at.astimezone():%Y-%m-%d %H:%M}  {report.source}: {describe_mention(report.mention)}")
+    return 0
+
+
+def _count_waiting(options: argparse.Namespace) -> int:
+    _, store = open_database(options)
+    counted = store.count_waiting_reports()
+    print(f"{counted.kept} report(s) came by HL7 and are kept; {counted.waiting} of them wait for their study")
+    if counted.oldest_at is not None:
+        print(f"  the oldest since {counted.oldest_at.astimezone():%Y-%m-%d %H:%M}")
     return 0
 
 

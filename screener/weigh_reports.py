@@ -35,6 +35,9 @@ class Weighed:
 
 NO_REPORT: Final = Weighed(standing=Standing.NO_REPORT, sentence="No final radiology report is known here.")
 
+NOT_FOUND: Final = "No mention of a parotid mass was found in the radiology report."
+DENIED: Final = "The radiology report denies a parotid mass."
+
 
 def weigh_reports(reports: Sequence[Mention], places: Sequence[Side | None]) -> Weighed:
     """Weigh the reports in force of one study against where its masses lie.
@@ -47,8 +50,7 @@ def weigh_reports(reports: Sequence[Mention], places: Sequence[Side | None]) -> 
     mentions = [report for report in reports if report.verdict is Verdict.MENTIONED]
     if not mentions:
         is_denied = any(report.verdict is Verdict.DENIED for report in reports)
-        said = "denies a parotid mass" if is_denied else "does not speak of a parotid mass"
-        return Weighed(standing=Standing.NOT_MENTIONED, sentence=f"The radiology report {said}.")
+        return Weighed(standing=Standing.NOT_MENTIONED, sentence=DENIED if is_denied else NOT_FOUND)
     sides = frozenset(side for side in places if side is not None)
     missing = [side for side in sorted(sides) if not any(each.covers(frozenset({side})) for each in mentions)]
     if missing:

@@ -96,7 +96,7 @@ def describe_mention(mention: Mention) -> str:
     sides = " and ".join(sorted(mention.sides, reverse=True))
     where = f" ({sides})" if sides else ""
     if mention.verdict is Verdict.NOT_MENTIONED:
-        return "the radiology report does not speak of a parotid mass"
+        return "no mention of a parotid mass was found in the radiology report"
     said = "mentions" if mention.verdict is Verdict.MENTIONED else "denies"
     return f"the radiology report {said} a parotid mass{where}, sentence {mention.sentence_number}"
 

@@ -1,15 +1,13 @@
 """What a report says of a parotid mass: every sentence of the list, and the traps between sentences."""
 
 import csv
-from pathlib import Path
 
 import pytest
 
 from screener.mentions import Mention, Verdict, read_report, split_sentences
-from screener.read_reports import measure_rules
+from screener.read_reports import SENTENCES, measure_rules
 from screener.study import Side
 
-SENTENCES = Path(__file__).with_name("parotid_sentences.csv")
 ROWS = list(csv.DictReader(SENTENCES.read_text(encoding="utf-8").splitlines()))
 BOTH = frozenset(Side)
 
@@ -77,3 +75,16 @@ def test_a_mention_of_one_side_does_not_cover_the_other() -> None:
 @pytest.mark.parametrize("text", ["", " \n ", "?", "parotid", "Befund:", "mass " * 5000, "a" * 100_000, "\x00\ufffd"])
 def test_what_is_no_report_is_not_mentioned(text: str) -> None:
     assert read_report(text).verdict is Verdict.NOT_MENTIONED
+
+
+def test_a_heading_begins_a_sentence_also_where_the_line_before_has_no_end() -> None:
+    text = "CT of the neck\nINDICATION: mass in the left parotid\nFINDINGS: Both parotid glands are normal"
+    assert split_sentences(text) == text.split("\n")
+    assert read_report(text).verdict is Verdict.DENIED
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("words", ["mass parotid ", "left mass ", "no mass, ", "history of ", "mass, but "])
+def test_a_sentence_without_end_costs_no_time_and_hides_no_other(words: str) -> None:
+    endless = words * (200_000 // len(words))
+    assert read_report(f"{endless}. A mass lies in the right parotid.").sides == {Side.RIGHT}

@@ -21,7 +21,7 @@ TEXTS = {
     "this side": b"There is a mass of 2 cm in the left parotid.",
 }
 SENTENCES = {
-    "silent": "The radiology report does not speak of a parotid mass.",
+    "silent": "No mention of a parotid mass was found in the radiology report.",
     "this side": "The radiology report mentions a parotid mass in the left parotid.",
 }
 NEXT_MORNING = (NOON + timedelta(days=1)).replace(hour=6, minute=30)

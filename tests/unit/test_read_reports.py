@@ -11,11 +11,13 @@ from pydicom.uid import BasicTextSRStorage, ComprehensiveSRStorage, ExplicitVRLi
 
 from screener.__main__ import main
 from screener.explain import describe_study
-from screener.mentions import Mention, Verdict
+from screener.mentions import Mention, Verdict, read_report
+from screener.read_oru import Status
 from screener.read_reports import add_report, read_document, read_new_documents
 from screener.store import Kind, Store, open_store
 from screener.store import tables as t
 from screener.store.mentions import NOT_READ
+from screener.store.sent_reports import SentReport
 from screener.study import Side
 from tests.peers.values import an_instance
 
@@ -184,6 +186,19 @@ def test_the_command_takes_a_report_in(store: Store, tmp_path: Path, capsys: pyt
     assert run(tmp_path, "show", "1") == 0
     assert "1 report(s) read" in capsys.readouterr().out
     assert run(tmp_path, "add", "1", str(tmp_path / "absent.txt")) == 1
+
+
+def test_the_command_counts_what_waits(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sent = SentReport(
+        accession_key="1", patient_keys=(), order_key="2", status=Status.FINAL, mention=read_report(TEXT), sha256="3"
+    )  # fmt: skip
+    store.keep_reports([sent], NOW)
+    assert run(tmp_path, "waiting") == 0
+    assert "1 report(s) came by HL7 and are kept; 1 of them wait" in capsys.readouterr().out
+    store.record_order(1, "1", "")
+    store.file_reports(NOW)
+    assert run(tmp_path, "waiting") == 0
+    assert "0 of them wait" in capsys.readouterr().out
 
 
 def test_the_command_measures_the_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_a_finding_is_held_against_the_reports(
 
 @pytest.mark.parametrize(("reports", "places", "sentence"), [
     ([], [L], "No final radiology report is known here."),
-    ([SILENT], [L], "The radiology report does not speak of a parotid mass."),
+    ([SILENT], [L], "No mention of a parotid mass was found in the radiology report."),
     ([SILENT, denied()], [L], "The radiology report denies a parotid mass."),
     ([mentioned(L)], [L], "The radiology report mentions a parotid mass in the left parotid."),
     ([mentioned(L)], [R], "The radiology report mentions a mass in the left parotid, but none in the right parotid."),
