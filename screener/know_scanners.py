@@ -13,7 +13,12 @@ from screener.store.quality import Scanner
 AT_ONCE: Final = 50
 NEW: Final = timedelta(days=7)
 """Of older studies it is not asked any more: their files may have gone."""
-_KEYWORDS: Final = {"station": "StationName", "manufacturer": "Manufacturer", "model": "ManufacturerModelName"}
+_KEYWORDS: Final = {
+    "station": "StationName",
+    "manufacturer": "Manufacturer",
+    "model": "ManufacturerModelName",
+    "protocol": "ProtocolName",
+}
 
 
 def know_new_scanners(store: Store, folder: Path, now: datetime) -> int:

@@ -1,9 +1,11 @@
 """How well the screener does in this hospital: what reviews say of it, and whether a scanner drifts or falls silent.
 
-The charts are p-charts (Shewhart 1931): a share lies within three standard
-errors of what it was before, or somebody should look. Two counts are added to
-every share that a limit is drawn from, or a scanner without a single flag so
-far would raise the alarm with its first.
+The charts of shares are p-charts (Shewhart 1931): a share lies within three
+standard errors of what it was before, or somebody should look. Two counts are
+added to every share that a limit is drawn from, or a scanner without a single
+flag so far would raise the alarm with its first. Volumes and times are charts
+of individual weeks (Wheeler 1992), whose limits come from how much one week
+differs from the next: they know holidays and busy seasons better than a law.
 """
 
 from collections import defaultdict
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -29,10 +32,21 @@ FEWEST_LATEST: Final = 5
 FEWEST_GAPS: Final = 5
 SILENT_AFTER: Final = 5.0
 """Times its usual gap that a scanner may be silent."""
-_RATES: Final[Mapping[str, Callable[[QualityRow], bool]]] = {
+WEEK: Final = timedelta(days=7)
+MOST_WEEKS: Final = 26
+FEWEST_WEEKS: Final = 6
+"""Whole weeks before the latest without which no limit of volumes and times is drawn."""
+INDIVIDUAL_LIMIT: Final = 2.66
+"""Times the mean difference of neighboring weeks: three standard deviations (3 / 1.128)."""
+NO_PROTOCOL: Final = "no protocol named"
+
+Rate = Callable[[QualityRow], bool | None]
+"""Whether a decided study counts as a hit; None where it does not count at all."""
+_RATES: Final[Mapping[str, Rate]] = {
     "flagged": lambda row: row.is_flagged,
     "not assessed": lambda row: not row.is_assessed,
 }
+_DISAGREED: Final = "flagged and disagreed with, of the reviewed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +68,23 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeekShare:
+    """A share in seven days."""
+
+    weeks_ago: int
+    """0: the latest seven days."""
+    share: Share
+    limits: tuple[float, float] | None
+    """Control limits; None where there are too few studies to draw any."""
+
+    @property
+    def is_outside(self) -> bool:
+        """True: the share lies outside its limits."""
+        value = self.share.value
+        return value is not None and self.limits is not None and not self.limits[0] <= value <= self.limits[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """One share of one scanner in the latest days, held against its time before."""
 
@@ -63,6 +94,8 @@ class Chart:
     low: float | None
     """Control limits for the latest; None where there are too few studies to draw any."""
     high: float | None
+    weeks: tuple[WeekShare, ...] = ()
+    """Those with a decided study, the oldest first; all are held against the time before the latest."""
 
     @property
     def is_drifting(self) -> bool:
@@ -71,6 +104,35 @@ class Chart:
         return (
             value is not None and self.low is not None and self.high is not None and not self.low <= value <= self.high
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """A figure of one scanner week by week: how many studies, or how long they take."""
+
+    name: str
+    unit: str
+    weeks: tuple[tuple[int, float], ...]
+    """(weeks ago, value), the oldest first; only whole weeks, and only those that have a value."""
+    limits: tuple[float, float] | None
+    """Control limits from the weeks before the latest; None where there are too few."""
+
+    @property
+    def is_drifting(self) -> bool:
+        """True: the latest week lies outside the limits."""
+        if self.limits is None or not self.weeks or self.weeks[-1][0] != 0:
+            return False
+        return not self.limits[0] <= self.weeks[-1][1] <= self.limits[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolFigures:
+    """One scanner's studies of one protocol."""
+
+    protocol: str
+    studies: int
+    decided: int
+    charts: tuple[Chart, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +148,9 @@ class ScannerFigures:
     """Between two of its studies, 19 of 20 times no longer; None where there are too few."""
     is_silent: bool
     charts: tuple[Chart, ...]
+    trends: tuple[Trend, ...]
+    protocols: tuple[ProtocolFigures, ...]
+    """The most frequent first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +210,7 @@ def measure_performance(
         months={month: count_reviews(flagged[month], judgments) for month in sorted(flagged)},
         missed=sum(not row.is_flagged and judgments.get(row.study_id) is Judgment.FINDING for row in decided),
         scanners=tuple(
-            _measure_scanner(name, [row for row in rows if row.scanner == name], now, silent_after)
+            _measure_scanner(name, [row for row in rows if row.scanner == name], judgments, now, silent_after)
             for name in sorted({row.scanner for row in rows})
         ),
     )
@@ -153,8 +218,7 @@ def measure_performance(
 
 def count_share(decided: Iterable[QualityRow], rate: str) -> Share:
     """Count the share of decided studies that `rate` names."""
-    hits = [_RATES[rate](row) for row in decided]
-    return Share(hits=sum(hits), count=len(hits))
+    return _count(decided, _RATES[rate])
 
 
 def find_limits(before: Share, count: int) -> tuple[float, float]:
@@ -207,7 +271,34 @@ def describe_chart(chart: Chart) -> str:
     return f"{chart.rate} {latest}, before {before}: {state} {100 * chart.low:.0f} to {100 * chart.high:.0f} %"
 
 
-def _measure_scanner(name: str, rows: Sequence[QualityRow], now: datetime, silent_after: float) -> ScannerFigures:
+def describe_trend(trend: Trend) -> str:
+    """Say the latest week of a figure and its limits."""
+    if not trend.weeks:
+        return f"{trend.name}: no whole week"
+    if trend.weeks[-1][0] != 0:
+        return f"{trend.name}: none in the latest week"
+    latest = f"{trend.name}: {trend.weeks[-1][1]:.0f} {trend.unit} in the latest week"
+    if trend.limits is None:
+        return f"{latest}, too few weeks for limits"
+    state = "OUTSIDE" if trend.is_drifting else "within"
+    return f"{latest}, {state} {trend.limits[0]:.0f} to {trend.limits[1]:.0f}"
+
+
+def find_individual_limits(before: Sequence[float], least: Callable[[float], float]) -> tuple[float, float] | None:
+    """Return the control limits of a week's figure from those of the weeks before, in their order; None of too few.
+
+    `least` gives, for a mean, how far from it they lie at least: weeks that happen to be alike are no law.
+    """
+    if len(before) < FEWEST_WEEKS:
+        return None
+    center = float(np.mean(before))
+    half = max(INDIVIDUAL_LIMIT * float(np.mean(np.abs(np.diff(before)))), least(center))
+    return max(0.0, center - half), center + half
+
+
+def _measure_scanner(
+    name: str, rows: Sequence[QualityRow], judgments: Mapping[int, Judgment], now: datetime, silent_after: float
+) -> ScannerFigures:
     """Count one scanner's figures; `rows` are by arrival, at least one."""
     decided = [row for row in rows if row.decided_at is not None]
     times = [row.received_at for row in rows if not row.is_past]
@@ -220,17 +311,109 @@ def _measure_scanner(name: str, rows: Sequence[QualityRow], now: datetime, silen
         last_at=times[-1] if times else rows[-1].received_at,
         usual_gap=usual,
         is_silent=usual is not None and now - times[-1] > silent_after * usual,
-        charts=tuple(_chart(rate, decided, now) for rate in _RATES),
+        charts=_draw_charts(decided, judgments, now),
+        trends=_follow_trends(rows, now),
+        protocols=_list_protocols(rows, judgments, now),
     )
 
 
-def _chart(rate: str, decided: Sequence[QualityRow], now: datetime) -> Chart:
-    before = count_share((row for row in decided if row.received_at < now - LATEST), rate)
-    latest = count_share((row for row in decided if row.received_at >= now - LATEST), rate)
-    low = high = None
-    if before.count >= FEWEST_BEFORE and latest.count >= FEWEST_LATEST:
-        low, high = find_limits(before, latest.count)
-    return Chart(rate=rate, before=before, latest=latest, low=low, high=high)
+def _list_protocols(
+    rows: Sequence[QualityRow], judgments: Mapping[int, Judgment], now: datetime
+) -> tuple[ProtocolFigures, ...]:
+    by_protocol: dict[str, list[QualityRow]] = defaultdict(list)
+    for row in rows:
+        by_protocol[row.protocol or NO_PROTOCOL].append(row)
+    figures = []
+    for protocol, mine in sorted(by_protocol.items(), key=lambda item: (-len(item[1]), item[0])):
+        decided = [row for row in mine if row.decided_at is not None]
+        charts = _draw_charts(decided, judgments, now)
+        figures.append(ProtocolFigures(protocol=protocol, studies=len(mine), decided=len(decided), charts=charts))
+    return tuple(figures)
+
+
+def _draw_charts(decided: Sequence[QualityRow], judgments: Mapping[int, Judgment], now: datetime) -> tuple[Chart, ...]:
+    def is_disagreed(row: QualityRow) -> bool | None:
+        judgment = judgments.get(row.study_id) if row.is_flagged else None
+        return judgment is Judgment.NO_FINDING if judgment in {Judgment.FINDING, Judgment.NO_FINDING} else None
+
+    return tuple(_chart(name, rate, decided, now) for name, rate in {**_RATES, _DISAGREED: is_disagreed}.items())
+
+
+def _chart(name: str, rate: Rate, decided: Sequence[QualityRow], now: datetime) -> Chart:
+    before = _count((row for row in decided if row.received_at < now - LATEST), rate)
+    weeks: dict[int, list[QualityRow]] = defaultdict(list)
+    for row in decided:
+        weeks[_weeks_ago(row, now)].append(row)
+    shares = {ago: _count(rows, rate) for ago, rows in sorted(weeks.items(), reverse=True)}
+    latest = shares.get(0, Share(hits=0, count=0))
+    limits = _limit(before, latest)
+    return Chart(
+        rate=name,
+        before=before,
+        latest=latest,
+        low=None if limits is None else limits[0],
+        high=None if limits is None else limits[1],
+        weeks=tuple(
+            WeekShare(weeks_ago=ago, share=share, limits=_limit(before, share))
+            for ago, share in shares.items()
+            if share.count and ago < MOST_WEEKS
+        ),
+    )
+
+
+def _limit(before: Share, share: Share) -> tuple[float, float] | None:
+    if before.count < FEWEST_BEFORE or share.count < FEWEST_LATEST:
+        return None
+    return find_limits(before, share.count)
+
+
+def _count(rows: Iterable[QualityRow], rate: Rate) -> Share:
+    hits = [hit for row in rows if (hit := rate(row)) is not None]
+    return Share(hits=sum(hits), count=len(hits))
+
+
+def _follow_trends(rows: Sequence[QualityRow], now: datetime) -> tuple[Trend, ...]:
+    """Follow how many studies a scanner sends in a week, and how long their results take; backfills say nothing."""
+    sent = [row for row in rows if not row.is_past]
+    weeks: dict[int, list[QualityRow]] = defaultdict(list)
+    for row in sent:
+        weeks[_weeks_ago(row, now)].append(row)
+    # The oldest week began before the first study that is counted: it is not whole.
+    whole = range(min(max(weeks, default=0), MOST_WEEKS) - 1, -1, -1)
+    volumes = [(ago, float(len(weeks[ago]))) for ago in whole]
+    minutes = [(ago, middle) for ago in whole if (middle := _middle_minutes(weeks[ago])) is not None]
+    volume_limits = find_individual_limits([value for ago, value in volumes if ago], _vary_as_counts)
+    time_limits = find_individual_limits([value for ago, value in minutes if ago], _vary_by_half)
+    return (
+        Trend(name="studies", unit="studies", weeks=tuple(volumes), limits=volume_limits),
+        Trend(
+            name="first image to results, middle",
+            unit="min",
+            weeks=tuple(minutes),
+            limits=None if time_limits is None else (0.0, time_limits[1]),  # nobody minds that it is quick
+        ),
+    )
+
+
+def _vary_as_counts(mean: float) -> float:
+    return SIGMAS * sqrt(mean)
+
+
+def _vary_by_half(mean: float) -> float:
+    return mean / 2
+
+
+def _middle_minutes(rows: Sequence[QualityRow]) -> float | None:
+    """Return the median time to results of the studies that were screened as they came; None where there is none."""
+    minutes = [
+        (row.decided_at - row.received_at).total_seconds() / 60 for row in rows if row.is_first and row.decided_at
+    ]
+    return float(np.median(minutes)) if minutes else None
+
+
+def _weeks_ago(row: QualityRow, now: datetime) -> int:
+    """0: within the latest seven days, its first instant included; so is whatever a clock puts into the future."""
+    return max(0, -((row.received_at - now) // WEEK) - 1)
 
 
 def _list_alarms(scanners: Iterable[ScannerFigures]) -> Iterable[str]:
@@ -243,6 +426,13 @@ def _list_alarms(scanners: Iterable[ScannerFigures]) -> Iterable[str]:
         for chart in scanner.charts:
             if chart.is_drifting:
                 yield f"{scanner.scanner} drifts: {describe_chart(chart)}"
+        for trend in scanner.trends:
+            if trend.is_drifting:
+                yield f"{scanner.scanner} drifts: {describe_trend(trend)}"
+        for protocol in scanner.protocols if len(scanner.protocols) > 1 else ():
+            for chart in protocol.charts:
+                if chart.is_drifting:
+                    yield f"{scanner.scanner}, protocol {protocol.protocol}, drifts: {describe_chart(chart)}"
 
 
 def _describe_scanner(scanner: ScannerFigures) -> list[str]:
@@ -251,6 +441,11 @@ def _describe_scanner(scanner: ScannerFigures) -> list[str]:
     return [
         f"{head}{scanner.last_at:%Y-%m-%d %H:%M} UTC{gap}",
         *(f"    {describe_chart(chart)}" for chart in scanner.charts),
+        *(f"    {describe_trend(trend)}" for trend in scanner.trends),
+        *(
+            f"    protocol {each.protocol}: {each.studies} studies, {describe_chart(each.charts[0])}"
+            for each in scanner.protocols
+        ),
     ]
 
 

@@ -26,6 +26,7 @@ scanners = sa.Table(
     sa.Column("station", sa.String(64), nullable=False, comment="Station Name (0008,1010); empty where none is told"),
     sa.Column("manufacturer", sa.String(64), nullable=False),
     sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("protocol", sa.String(64), nullable=False, server_default="", comment="Protocol Name (0018,1030)"),
     comment="what made the images of a study",
 )
 

@@ -25,6 +25,8 @@ class Scanner:
     station: str = ""
     manufacturer: str = ""
     model: str = ""
+    protocol: str = ""
+    """Protocol Name (0018,1030) of one of its images."""
 
     @property
     def name(self) -> str:
@@ -50,6 +52,8 @@ class QualityRow:
     """True: the first run of a study that a sender sent, so that its time is that of the screening."""
     is_past: bool = False
     """True: a backfill fetched it, at a time that says nothing of the scanner."""
+    protocol: str = ""
+    """Empty where the images name none."""
 
 
 class Quality(Base):
@@ -72,6 +76,7 @@ class Quality(Base):
                         station=scanner.station[:64],
                         manufacturer=scanner.manufacturer[:64],
                         model=scanner.model[:64],
+                        protocol=scanner.protocol[:64],
                     )
                 )
 
@@ -85,6 +90,7 @@ class Quality(Base):
                 g.scanners.c.station,
                 g.scanners.c.manufacturer,
                 g.scanners.c.model,
+                g.scanners.c.protocol,
             )
             .outerjoin(g.scanners, g.scanners.c.study_id == t.studies.c.id)
             .where(t.studies.c.received_at >= since)
@@ -141,4 +147,5 @@ def _quality_row(study: sa.Row[Any], run: sa.Row[Any] | None, not_assessed: Coll
         is_assessed=run is None or run.id not in not_assessed,
         is_first=run is not None and run.number == 1 and run.backfill_id is None,
         is_past=run is not None and run.backfill_id is not None,
+        protocol=study.protocol or "",
     )

@@ -9,7 +9,14 @@ import pytest
 
 from screener.__main__ import main
 from screener.know_scanners import know_new_scanners, read_scanner
-from screener.performance import Performance, Share, describe_performance, find_limits, measure_performance
+from screener.performance import (
+    NO_PROTOCOL,
+    Performance,
+    Share,
+    describe_performance,
+    find_limits,
+    measure_performance,
+)
 from screener.store import Store, open_store
 from screener.store.feedback import Judgment
 from screener.store.quality import NO_NAME, QualityRow, Scanner
@@ -168,3 +175,98 @@ def test_the_command_ends_well_without_an_alarm(
     told = capsys.readouterr().out
     assert "1 of 1, 1.00 (0.21 to 1.00)" in told
     assert NO_NAME in told
+
+
+# Week by week
+
+
+def test_each_week_is_held_against_the_time_before_the_latest() -> None:
+    (scanner,) = measure(weeks(6, 6)).scanners
+    chart = scanner.charts[0]
+    assert [week.weeks_ago for week in chart.weeks] == [5, 4, 3, 2, 1, 0]
+    assert sum(week.share.count for week in chart.weeks) == 72
+    latest = chart.weeks[-1]
+    assert (latest.share, latest.limits) == (Share(hits=6, count=12), (chart.low, chart.high))
+    assert [week.is_outside for week in chart.weeks] == [False] * 4 + [True, True]  # the six before came in one week
+    assert chart.weeks[1].limits == find_limits(chart.before, chart.weeks[1].share.count)
+
+
+def test_disagreement_is_a_share_of_the_reviewed_flags_alone() -> None:
+    rows = weeks(60, 12)
+    judgments = dict.fromkeys(range(60), Judgment.FINDING) | dict.fromkeys(range(100, 108), Judgment.NO_FINDING)
+    judgments |= {108: Judgment.DISPUTED}
+    (scanner,) = measure(rows, judgments).scanners
+    chart = scanner.charts[2]
+    assert (chart.before, chart.latest) == (Share(hits=0, count=60), Share(hits=8, count=8))
+    assert chart.is_drifting
+    assert any("disagreed" in alarm for alarm in measure(rows, judgments).alarms)
+
+
+def test_each_protocol_of_a_scanner_has_its_own_limits() -> None:
+    rows = [replace(row, protocol="NECK" if row.study_id % 2 else "HEAD") for row in weeks(0, 0)]
+    rows = [replace(row, is_flagged=row.study_id >= 100 and row.protocol == "NECK") for row in rows]
+    (scanner,) = measure(rows).scanners
+    assert [(each.protocol, each.studies) for each in scanner.protocols] == [("HEAD", 36), ("NECK", 36)]
+    assert [each.charts[0].is_drifting for each in scanner.protocols] == [False, True]
+    alarms = measure(rows).alarms
+    assert any(alarm.startswith("CT1, protocol NECK, drifts: flagged 6 of 6") for alarm in alarms)
+    assert not any("HEAD" in alarm for alarm in alarms)
+
+
+def test_one_protocol_alone_raises_no_alarm_twice() -> None:
+    performance = measure(weeks(6, 12))
+    assert performance.scanners[0].protocols[0].protocol == NO_PROTOCOL
+    assert len(performance.alarms) == 1
+
+
+def by_week(counts: list[int], **changes: object) -> list[QualityRow]:
+    """So many studies in each week, the latest first; the last one is cut off by where the list begins."""
+    return [
+        a_row(1000 * ago + n, 24 * 7 * ago + 1 + 160 * n / count, **changes)
+        for ago, count in enumerate(counts)
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("latest", "is_drifting"), [(10, False), (20, False), (1, True), (45, True)])
+def test_volumes_are_held_against_how_much_weeks_differ(latest: int, *, is_drifting: bool) -> None:
+    (scanner,) = measure(by_week([latest, 18, 21, 16, 22, 19, 17, 20, 5])).scanners
+    volume = scanner.trends[0]
+    assert [count for _, count in volume.weeks] == [20, 17, 19, 22, 16, 21, 18, latest]  # the oldest is not whole
+    assert volume.is_drifting is is_drifting
+
+
+def test_weeks_without_a_study_count_and_past_studies_do_not() -> None:
+    rows = by_week([3, 0, 4, 5, 4, 3, 5, 4, 4])
+    (scanner,) = measure([*rows, *by_week([50, 50], is_past=True)]).scanners
+    assert [count for _, count in scanner.trends[0].weeks] == [4, 5, 3, 4, 5, 4, 0, 3]
+
+
+@pytest.mark.parametrize(("minutes", "is_drifting"), [(1, False), (5, False), (30, True)])
+def test_results_that_come_late_raise_the_alarm_and_early_ones_do_not(minutes: float, *, is_drifting: bool) -> None:
+    rows = by_week([9] * 9)
+    late = [
+        replace(row, decided_at=row.received_at + timedelta(minutes=minutes)) if row.study_id < 1000 else row
+        for row in rows
+    ]
+    time = measure(late).scanners[0].trends[1]
+    assert time.weeks[-1] == (0, pytest.approx(minutes))
+    assert time.is_drifting is is_drifting
+    assert any("first image to results" in alarm for alarm in measure(late).alarms) is is_drifting
+
+
+def test_too_few_weeks_have_no_limits_and_it_is_said() -> None:
+    performance = measure(by_week([9, 9, 9]))
+    assert performance.scanners[0].trends[0].limits is None
+    told = describe_performance(performance)
+    assert "studies: 9 studies in the latest week, too few weeks for limits" in told
+    assert "studies: no whole week" in describe_performance(measure(by_week([4])))
+
+
+def test_the_protocol_is_read_with_the_scanner(store: Store, tmp_path: Path) -> None:
+    ds = make_ct()
+    ds.ProtocolName = "NECK\tvenous"
+    ds.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    store.record_instance(an_instance(path="image.dcm"), NOW)
+    know_new_scanners(store, tmp_path, NOW)
+    assert store.quality_rows(NOW - HOUR)[0].protocol == "NECK venous"

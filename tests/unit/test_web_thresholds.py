@@ -179,3 +179,16 @@ def test_the_system_page_tells_the_revision_that_the_daemon_decides_by(
     for _ in range(2):
         daemon.watch(datetime.now(UTC))
     assert "is WRONG and changes nothing" in client.get("/system").text
+
+
+def test_the_quality_page_draws_control_charts_without_script_or_style(client: TestClient, store: Store) -> None:
+    screen_all(store, [mass(900), mass(100)])
+    enter(client, store, Role.READER)
+    page = client.get("/quality").text
+    charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(charts) >= 2
+    assert all('role="img"' in chart and "<desc id=" in chart for chart in charts)
+    assert not re.search(r"<script|style=|\son\w+=", "".join(charts))
+    names = re.findall(r'<title id="([^"]+)"', "".join(charts))
+    assert len(names) == len(set(names)) == len(charts)
+    assert "unnamed scanner: flagged, by week" in page
