@@ -51,7 +51,7 @@ class JsonFetcher:
             raise _refusal(error) from None
         except urllib.error.URLError as error:
             raise ProviderAwayError(_describe(error.reason)) from None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError, OverflowError) as error:  # the last two: no such host, no such port
             raise ProviderAwayError(_describe(error)) from None
 
 

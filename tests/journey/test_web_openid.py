@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from screener.web.gate import COOKIE
+from tests.journey.test_web_accessible import judge
 from tests.peers.browser import open_browser
 from tests.peers.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, open_provider
 from tests.peers.ports import free_port
@@ -30,11 +31,12 @@ def provider() -> Iterator[OpenIdProvider]:
 def room(provider: OpenIdProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingRoom]:
     folder, port = tmp_path_factory.mktemp("room"), free_port()
     (folder / "secret").write_text(CLIENT_SECRET)
-    web = f'url = "http://127.0.0.1:{port}"\n[web.openid]\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT_ID}"\n'
+    openid = f'issuer = "{provider.issuer}"\nclient_id = "{CLIENT_ID}"\nradiologists = ["radiologist"]\n'
+    web = f'url = "http://127.0.0.1:{port}"\n[web.openid]\ntimeout_seconds = 60\n{openid}'
     provider.back = f"http://127.0.0.1:{port}/sign-in/openid/return"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "SCREENER_OPENID_SECRET_FILE", str(folder / "secret"))
-        with open_reading_room(folder, web + 'radiologists = ["radiologist"]\n', port=port) as opened:
+        with open_reading_room(folder, web, port=port) as opened:
             yield opened
 
 
@@ -44,6 +46,7 @@ def test_a_person_walks_in_and_out(room: ReadingRoom, provider: OpenIdProvider) 
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.on("console", lambda message: complaints.append(message.text) if is_ours(message, room) else None)
         page.goto(f"{room.address}/system")
+        assert judge(page) == []
         take_picture(page, room, "sign_in")
         page.click("text=Sign in with the hospital's account")
         page.click("#rosa")
@@ -82,6 +85,7 @@ def test_where_the_provider_cannot_be_left_the_page_says_so(room: ReadingRoom, p
         page.wait_for_selector(".who")
         page.click("text=Sign out")
         page.wait_for_selector("text=Sign out of the hospital's account, too")
+        assert judge(page) == []
         take_picture(page, room, "signed_out")
         page.goto(f"{room.address}/system")
         assert page.url.endswith("/sign-in?next=%2Fsystem")

@@ -37,7 +37,7 @@ def web(provider: str, **openid: Any) -> dict[str, Any]:
         "radiologists": ["screener-radiologist"],
         "administrators": ["screener-administrator"],
     }
-    table = {"issuer": provider, "client_id": CLIENT_ID, "timeout_seconds": 2.0} | roles | openid
+    table = {"issuer": provider, "client_id": CLIENT_ID, "timeout_seconds": 60.0} | roles | openid
     return {"url": "https://screener.test", "max_failures": 3, "openid": table}
 
 

@@ -18,6 +18,7 @@ from screener.web.manage_accounts import change_password, leave_to_openid, list_
 from screener.web.passwords import is_password
 from screener.web.sign_in_openid import COOKIE as UNDER_WAY
 from tests.peers.openid_provider import CLIENT_ID, OpenIdProvider
+from tests.peers.servers import open_postgresql
 from tests.unit import openid_desk
 from tests.unit import test_web_gate as gate
 from tests.unit.openid_desk import BACK, Desk, open_desk
@@ -274,6 +275,21 @@ def test_one_person_who_comes_in_by_two_windows_has_one_account(store: Store) ->
         accounts = list(pool.map(enter, range(8)))
     assert {account.name for account in accounts} == {"alice"}
     assert len({account.account_id for account in accounts}) == 1
+
+
+def test_on_postgresql_too_one_person_has_one_account_and_no_name_of_another() -> None:
+    with open_postgresql() as url:
+        opened = open_store(url, is_migrating=True)
+        opened.add_account("local", Role.READER, gate.HASH, NOW)
+
+        def enter(number: int) -> Any:
+            return opened.account_by_openid("digest", f"alice{number % 2}", Role(list(Role)[number % 3]), NOW)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len({account.account_id for account in pool.map(enter, range(12))}) == 1
+        assert opened.account_by_openid("other", "local", Role.READER, NOW) is None
+        assert len(opened.accounts()) == 2
+        opened.engine.dispose()
 
 
 def test_the_store_keeps_no_token_of_a_session_that_has_ended(desk: Desk) -> None:

@@ -88,6 +88,12 @@ def test_a_discovery_document_that_cannot_be_used_sends_nobody_anywhere(desk: De
     assert "location" not in answer.headers
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "a..test", f"{'a' * 80}.test"])
+def test_an_address_that_there_cannot_be_counts_as_away(desk: Desk, host: str) -> None:
+    desk.provider.metadata = {"token_endpoint": f"https://{host}/token"}
+    assert desk.sign_in().status_code == 503
+
+
 def test_a_provider_that_is_away_is_left_alone_for_a_moment_and_asked_again(
     store: Store, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,7 +89,7 @@ def serve(folder: Path, url: str) -> Iterator[Served]:
 
 
 def serve_with(provider: OpenIdProvider, folder: Path, url: str) -> Iterator[Served]:
-    openid = {"issuer": provider.issuer, "client_id": CLIENT_ID, "readers": ["reader"]}
+    openid = {"issuer": provider.issuer, "client_id": CLIENT_ID, "readers": ["reader"], "timeout_seconds": 60.0}
     web = {"max_failures": 1000, "url": "https://screener.test", "openid": openid}
     config = make_config({"web": web}, base=folder, environment={"SCREENER_OPENID_SECRET": CLIENT_SECRET})
     store = open_store(url, is_migrating=True)
