@@ -56,6 +56,8 @@ def _count_waiting(options: argparse.Namespace) -> int:
     print(f"{counted.kept} report(s) came by HL7 and are kept; {counted.waiting} of them wait for their study")
     if counted.oldest_at is not None:
         print(f"  the oldest since {counted.oldest_at.astimezone():%Y-%m-%d %H:%M}")
+    if counted.of_another_patient:
+        print(f"  {counted.of_another_patient} have the accession number of a study here, and another patient's ID")
     return 0
 
 

@@ -43,6 +43,8 @@ class WaitingReports:
     """Those that have found no study."""
     oldest_at: datetime | None
     """Of those that wait."""
+    of_another_patient: int
+    """Those whose accession number is a study's of which the images name another patient."""
 
 
 class SentReports(Base):
@@ -84,10 +86,13 @@ class SentReports(Base):
         """How many reports are kept, and how many of them have found no study."""
         is_waiting = g.sent_reports.c.sha256.not_in(sa.select(g.mentions.c.sha256))
         asked = sa.select(sa.func.count(), sa.func.min(g.sent_reports.c.at)).where(is_waiting)
+        has_study = sa.exists().where(g.orders.c.accession_key == g.sent_reports.c.accession_key, ~_is_theirs())
+        strange = sa.select(sa.func.count()).select_from(g.sent_reports).where(is_waiting, has_study)
         with self._begin() as connection:
             kept = connection.execute(sa.select(sa.func.count()).select_from(g.sent_reports)).scalar_one()
             waiting, oldest_at = connection.execute(asked).one()
-        return WaitingReports(kept=kept, waiting=waiting, oldest_at=oldest_at)
+            of_another_patient = connection.execute(strange).scalar_one()
+        return WaitingReports(kept=kept, waiting=waiting, oldest_at=oldest_at, of_another_patient=of_another_patient)
 
     def forget_sent_reports(self, before: datetime) -> int:
         """Delete what came before then; what was filed with a study stays there."""
@@ -98,13 +103,10 @@ class SentReports(Base):
         """(report, study) that belong together and are not filed yet."""
         report, order = g.sent_reports.c, g.orders.c
         is_filed = sa.exists().where(g.mentions.c.study_id == order.study_id, g.mentions.c.sha256 == report.sha256)
-        is_theirs = sa.or_(
-            report.patient_keys == "", order.patient_key == "", report.patient_keys.contains(order.patient_key)
-        )
         query = (
             sa.select(report.id, order.study_id)
             .join(g.orders, order.accession_key == report.accession_key)
-            .where(is_theirs, ~is_filed)
+            .where(_is_theirs(), ~is_filed)
             .order_by(report.id)
             .limit(AT_ONCE)
         )
@@ -120,6 +122,12 @@ class SentReports(Base):
             if held is None or row is None:
                 return False
             return _file_row(connection, row, study_id, now)
+
+
+def _is_theirs() -> sa.ColumnElement[bool]:
+    """True of a report and an order: they name the same patient, or one of them names none."""
+    report, order = g.sent_reports.c, g.orders.c
+    return sa.or_(report.patient_keys == "", order.patient_key == "", report.patient_keys.contains(order.patient_key))
 
 
 def _keep(connection: sa.Connection, report: SentReport, now: datetime) -> bool:

@@ -127,7 +127,7 @@ def test_a_report_of_another_patient_is_not_filed_though_the_accession_number_is
     know(store, tmp_path)
     assert sender.send(a_report()) == "AA"
     assert store.mention_of(study) is None
-    assert store.count_waiting_reports().waiting == 1
+    assert (store.count_waiting_reports().waiting, store.count_waiting_reports().of_another_patient) == (1, 1)
 
 
 @pytest.mark.parametrize("elements", [{"patient": "999"}, {"patient": ""}])
