@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -13,8 +14,11 @@ from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
 from screener.store.reviews import Opinion, reviewed_studies
 from screener.store.ultrasound import lesion_of
-from screener.store.values import LesionLine
+from screener.store.values import Kind, LesionLine
 from screener.study import Thresholds
+
+SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
+"""SOP Class UID of Segmentation Storage (PS3.4 B.5)."""
 
 
 class Judgment(StrEnum):
@@ -40,14 +44,15 @@ class DecidedLesion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedRun:
-    """The newest finished CT run of a study that people have reviewed."""
+    """The newest finished CT run of a study that people have reviewed, or sent a segmentation of."""
 
     study_id: int
     number: int
     is_flagged: bool
     series_instance_uid: str
     """Of the series that was screened."""
-    judgment: Judgment
+    judgment: Judgment | None
+    """None where nobody has said whether there is a finding, and somebody has sent a segmentation."""
 
 
 class Feedback(Base):
@@ -70,7 +75,7 @@ class Feedback(Base):
         return {study_id: _judge(answers) for study_id, answers in said.items()}
 
     def reviewed_runs(self) -> list[ReviewedRun]:
-        """The newest finished CT run of each study that somebody has agreed or disagreed with, by study number."""
+        """The newest finished CT run of each study that somebody has judged or sent a segmentation of, by number."""
         judgments = self.judgments()
         newest = (
             sa.select(sa.func.max(t.runs.c.id))
@@ -85,8 +90,11 @@ class Feedback(Base):
         )
         with self._begin() as connection:
             rows = connection.execute(query).all()
+            outlined = set(connection.execute(_outlined_studies()).scalars())
         return [
-            ReviewedRun(**row._mapping, judgment=judgments[row.study_id]) for row in rows if row.study_id in judgments
+            ReviewedRun(**row._mapping, judgment=judgments.get(row.study_id))
+            for row in rows
+            if row.study_id in judgments or row.study_id in outlined
         ]
 
     def decided_lesions(self, since: datetime | None = None, *, is_reviewed: bool = False) -> Iterator[DecidedLesion]:
@@ -113,6 +121,12 @@ class Feedback(Base):
                     is_flagged=row.is_flagged,
                     lesion=lesion,
                 )
+
+
+def _outlined_studies() -> sa.Select[tuple[int]]:
+    """Numbers of the studies of which somebody has sent a segmentation that is still there; our own may be among it."""
+    mine = (t.instances.c.sop_class_uid == SEGMENTATION, t.instances.c.kind != Kind.IMAGE)
+    return sa.select(t.instances.c.study_id).where(*mine, t.instances.c.expired_at.is_(None)).distinct()
 
 
 def _judge(answers: set[bool]) -> Judgment:

@@ -93,6 +93,10 @@ class Runs(Base):
         """What others wrote of the study, up to the given instance, as `images_of` gives its images."""
         return self._instances_of(study_id, Kind.DOCUMENT, folder, newest_instance_id)
 
+    def returned_of(self, study_id: int, folder: Path) -> list[Instance]:
+        """What came of the study with our name on it: results that a PACS sent back, and what others made of them."""
+        return self._instances_of(study_id, Kind.OWN, folder, None)
+
     def _instances_of(self, study_id: int, kind: Kind, folder: Path, newest_instance_id: int | None) -> list[Instance]:
         instances = t.instances.select().where(
             t.instances.c.study_id == study_id,

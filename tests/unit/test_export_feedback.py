@@ -2,9 +2,11 @@
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
@@ -13,6 +15,8 @@ from screener.decide import decide
 from screener.dispatch import dispatch_study
 from screener.export_feedback import Outline, export_feedback, find_correction
 from screener.journey import Queue
+from screener.keep_glands import write_glands
+from screener.know_segments import Held
 from screener.outcomes import NeedsPerson
 from screener.phantom import Phantom, make_phantom, write_phantom
 from screener.store import Kind, Result, Screening, Store, open_store
@@ -40,13 +44,14 @@ def phantom() -> Phantom:
     return make_phantom(mass_mm=24.0, mass_side=Side.LEFT, spacing_mm=(4.0, 4.0, 5.0), rows=64, uid_salt="feedback")
 
 
-def outline(phantom: Phantom, folder: Path, *, has_mass: bool) -> Dataset:
+def outline(phantom: Phantom, folder: Path, *, has_mass: bool, has_glands: bool = True) -> Dataset:
     """The screener's own segmentation of the phantom in `folder`."""
     volume = read_case(folder).volume
     paths = {str(dcmread(path).SOPInstanceUID): path for path in folder.rglob("*.dcm")}
     glands = [
         Parotid(side=side, is_assessed=True, reason="", center_mm=None, mask=mask, volume_mm3=1.0, mean_hu=0.0)
         for side, mask in ((Side.RIGHT, phantom.right_parotid), (Side.LEFT, phantom.left_parotid))
+        if has_glands
     ]
     masses = [Mass(candidate=a_candidate(1, 900, Side.LEFT), mask=phantom.mass)] if has_mass else []
     seg = encode_seg(
@@ -125,7 +130,9 @@ def review(store: Store, study_id: int, opinion: Opinion, by: str = "gray") -> N
     assert store.add_review(decided.run_id, opinion, by=by, text="", now=START)
 
 
-def receive_segmentation(store: Store, tmp_path: Path, study_id: int, seg: Dataset, name: str) -> None:
+def receive_segmentation(
+    store: Store, tmp_path: Path, study_id: int, seg: Dataset, name: str, kind: Kind = Kind.DOCUMENT
+) -> None:
     seg.save_as(tmp_path / name, enforce_file_format=True)
     store.record_instance(
         an_instance(
@@ -133,7 +140,7 @@ def receive_segmentation(store: Store, tmp_path: Path, study_id: int, seg: Datas
             sop_instance_uid=f"1.8.{study_id}.{len(name)}",
             sop_class_uid=SEGMENTATION,
             modality="SEG",
-            kind=Kind.DOCUMENT,
+            kind=kind,
             path=name,
         ),
         START,
@@ -153,15 +160,18 @@ def test_reviewed_studies_are_read_as_cases(store: Store, screen: Screen, phanto
     review(store, silent, Opinion.COMMENT)
     exported = {each.study_id: each for each in export_feedback(store, tmp_path, tmp_path / "out")}
     assert set(exported) == {right, wrong, clean, missed, disputed}
-    assert [exported[study].outline for study in (right, wrong, clean)] == [Outline.OURS, Outline.NONE, Outline.OURS]
+    outlines = [exported[study].outline for study in (right, wrong, clean)]
+    assert outlines == [Outline.OURS, Outline.OUR_GLANDS, Outline.OURS]
     assert "nobody has outlined it" in exported[missed].left_out
     assert "contradict" in exported[disputed].left_out
     cases = {path.name: read_case(path) for path in list_cases(tmp_path / "out")}
     assert set(cases) == {f"study-{number}" for number in (right, wrong, clean)}
     assert (cases[f"study-{right}"].mass == phantom.mass).all()
-    assert cases[f"study-{wrong}"].mass is None
-    assert cases[f"study-{clean}"].mass is None
-    assert set(cases[f"study-{clean}"].glands) == set(Side)
+    for study in (wrong, clean):
+        case = cases[f"study-{study}"]
+        assert case.mass is None
+        assert (case.glands[Side.RIGHT] == phantom.right_parotid).all()
+        assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
     assert all((case.volume.hu == phantom.hu).all() for case in cases.values())
 
 
@@ -180,6 +190,131 @@ def test_a_mass_that_was_missed_comes_with_the_outline_that_others_sent(
     assert (read_case(tmp_path / "out" / f"study-{missed}").mass == phantom.mass).all()
 
 
+def test_where_others_outlined_the_mass_alone_the_glands_are_ours(
+    store: Store, screen: Screen, phantom: Phantom, tmp_path: Path
+) -> None:
+    study = screen(is_flagged=True)
+    review(store, study, Opinion.AGREE)
+    drawn = outline(phantom, tmp_path / "received", has_mass=True, has_glands=False)
+    receive_segmentation(store, tmp_path, study, drawn, "mass.dcm")
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert (exported.outline, exported.has_our_glands) == (Outline.CORRECTED, True)
+    case = read_case(tmp_path / "out" / f"study-{study}")
+    assert (case.mass == phantom.mass).all()
+    assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
+    assert case.mass_sides == (Side.LEFT,)
+
+
+@pytest.mark.parametrize(
+    ("is_flagged", "opinion", "has_mass", "sentence"),
+    [
+        (True, Opinion.AGREE, False, "the newest segmentation by others holds none"),
+        (False, Opinion.DISAGREE, False, "the newest segmentation by others holds none"),
+        (True, Opinion.DISAGREE, True, "the newest segmentation by others holds one"),
+        (True, None, False, "nobody has said whether there is one"),
+    ],
+)
+def test_what_contradicts_itself_is_no_case(
+    store: Store,
+    screen: Screen,
+    phantom: Phantom,
+    tmp_path: Path,
+    is_flagged: bool,
+    opinion: Opinion | None,
+    has_mass: bool,
+    sentence: str,
+) -> None:
+    study = screen(is_flagged=is_flagged)
+    if opinion is not None:
+        review(store, study, opinion)
+    drawn = outline(phantom, tmp_path / "received", has_mass=has_mass)
+    receive_segmentation(store, tmp_path, study, drawn, "drawn.dcm")
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert sentence in exported.left_out
+    assert list_cases(tmp_path / "out") == []
+
+
+def test_glands_that_others_corrected_are_those_of_a_case_without_a_mass(
+    store: Store, screen: Screen, phantom: Phantom, tmp_path: Path
+) -> None:
+    wrong = screen(is_flagged=True)
+    review(store, wrong, Opinion.DISAGREE)
+    moved = replace(phantom, left_parotid=np.roll(phantom.left_parotid, 1, axis=1))
+    receive_segmentation(store, tmp_path, wrong, outline(moved, tmp_path / "received", has_mass=False), "glands.dcm")
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert (exported.outline, exported.has_mass, exported.has_our_glands) == (Outline.CORRECTED, False, False)
+    case = read_case(tmp_path / "out" / f"study-{wrong}")
+    assert case.mass is None
+    assert (case.glands[Side.LEFT] == moved.left_parotid).all()
+
+
+def test_an_outlined_mass_that_nobody_reviewed_is_a_case_and_the_index_says_so(
+    store: Store, screen: Screen, phantom: Phantom, tmp_path: Path
+) -> None:
+    study, _ = screen(is_flagged=False), screen(is_flagged=True)
+    receive_segmentation(store, tmp_path, study, outline(phantom, tmp_path / "received", has_mass=True), "drawn.dcm")
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert (exported.study_id, exported.judgment, exported.has_mass) == (study, None, True)
+    (row,) = csv.DictReader((tmp_path / "out" / "index.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["truth"], row["reviewed"], row["outline"]) == ("mass", "nobody", "corrected")
+    assert "1 outlined by others (1 of them not reviewed)" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_our_own_result_that_a_pacs_sent_back_is_no_correction_and_what_an_editor_made_of_it_is(
+    store: Store, screen: Screen, phantom: Phantom, tmp_path: Path
+) -> None:
+    study = screen(is_flagged=True)
+    ours = outline(phantom, tmp_path / "received", has_mass=True)
+    receive_segmentation(store, tmp_path, study, ours, "ours of another installation.dcm", Kind.OWN)
+    assert export_feedback(store, tmp_path, tmp_path / "first") == []
+    edited = outline(phantom, tmp_path / "received", has_mass=True)
+    edited.Manufacturer = "An editor"
+    receive_segmentation(store, tmp_path, study, edited, "edited.dcm", Kind.OWN)
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "second")
+    assert (exported.outline, exported.judgment) == (Outline.CORRECTED, None)
+
+
+def test_a_newer_segmentation_that_cannot_be_read_or_shows_something_else_is_passed_over(
+    phantom: Phantom, screen: Screen, tmp_path: Path
+) -> None:
+    good = outline(phantom, tmp_path / "received", has_mass=True)
+    good.save_as(tmp_path / "good.dcm", enforce_file_format=True)
+    paths = [tmp_path / "good.dcm"]
+    for name, change in (("spoiled", "PixelData"), ("jaw", "SegmentSequence")):
+        seg = outline(phantom, tmp_path / "received", has_mass=True)
+        seg.ContentDate = "20991231"
+        if change == "PixelData":
+            del seg.PixelData
+        else:
+            for segment in seg.SegmentSequence:
+                segment.SegmentLabel = segment.SegmentDescription = "Mandible"
+                segment.SegmentedPropertyTypeCodeSequence[0].CodeValue = "91609006"
+                segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Mandible"
+        seg.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+        paths.append(tmp_path / f"{name}.dcm")
+    found = find_correction(paths, str(phantom.datasets[0].SeriesInstanceUID))
+    assert found is not None
+    assert found.path == tmp_path / "good.dcm"
+
+
+def test_the_glands_that_are_kept_are_a_sound_file_of_their_own(
+    phantom: Phantom, screen: Screen, tmp_path: Path
+) -> None:
+    seg = outline(phantom, tmp_path / "received", has_mass=True)
+    seg.save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    assert write_glands(tmp_path / "seg.dcm", tmp_path / "glands.dcm")
+    kept = dcmread(tmp_path / "glands.dcm")
+    assert kept.SOPInstanceUID != seg.SOPInstanceUID
+    assert [segment.SegmentLabel for segment in kept.SegmentSequence] == ["Right parotid gland", "Left parotid gland"]
+    assert kept.NumberOfFrames == len(kept.PerFrameFunctionalGroupsSequence) == len(kept.pixel_array)
+    assert kept.pixel_array.sum() == phantom.right_parotid.sum() + phantom.left_parotid.sum()
+    mass = outline(phantom, tmp_path / "received", has_mass=True, has_glands=False)
+    mass.save_as(tmp_path / "mass.dcm", enforce_file_format=True)
+    assert not write_glands(tmp_path / "mass.dcm", tmp_path / "none.dcm")
+    assert not write_glands(tmp_path / "nothing.dcm", tmp_path / "none.dcm")
+    assert not (tmp_path / "none.dcm").exists()
+
+
 def test_the_newest_of_several_outlines_is_taken(screen: Screen, phantom: Phantom, tmp_path: Path) -> None:
     paths = []
     for number, date in enumerate(["20260103", "20260105", "20260104"]):
@@ -188,7 +323,9 @@ def test_the_newest_of_several_outlines_is_taken(screen: Screen, phantom: Phanto
         paths.append(tmp_path / f"{number}.dcm")
         seg.save_as(paths[-1], enforce_file_format=True)
     series = str(phantom.datasets[0].SeriesInstanceUID)
-    assert find_correction(paths, series) == paths[1]
+    newest = find_correction(paths, series)
+    assert newest is not None
+    assert (newest.path, newest.held) == (paths[1], Held(has_mass=True, has_gland=True))
     assert find_correction(paths, "1.2.3") is None
     (tmp_path / "broken.dcm").write_bytes(b"no DICOM")
     assert find_correction([tmp_path / "broken.dcm"], series) is None
@@ -210,6 +347,7 @@ def test_the_command_says_that_the_files_name_patients(
     assert "CANARY" not in told
     assert (tmp_path / "out" / "README.md").read_text(encoding="utf-8") == told.rstrip("\n") + "\n"
     rows = list(csv.DictReader((tmp_path / "out" / "index.csv").read_text(encoding="utf-8").splitlines()))
-    assert [(row["case"], row["truth"], row["outline"]) for row in rows] == [("study-1", "mass", "ours")]
+    told_of = [(row["case"], row["truth"], row["reviewed"], row["outline"]) for row in rows]
+    assert told_of == [("study-1", "mass", "finding", "ours")]
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
     assert main(["export-feedback", "--config", str(tmp_path / "config.toml"), str(tmp_path / "out")]) == 1

@@ -1,11 +1,8 @@
 """Read glands and masses outlined as DICOM segmentations (PS3.3 A.51) on the grid of their CT."""
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import SegmentationStorage
 
+from screener.know_segments import Meaning, understand_segment
 from screener.outcomes import NeedsPerson
 from screener.study import Instance, Side, Volume
 from workers.ct.read_file import BROKEN_FILE
@@ -22,32 +20,8 @@ Bools = NDArray[np.bool_]
 
 LABEL_MAP_SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 
-_MASS_STEMS = (
-    "neoplas", "tumor", "tumour", "lesion", "carcinom", "adenom", "warthin", "cyst", "metasta", "malignan",
-)  # fmt: skip
-_MASS_WORDS: Final = frozenset({"mass", "masses", "gtv", "gtvp"})
-"""Whole words only: the masseter is outlined in many plans. GTV is radiotherapy's gross tumor volume, p the primary."""
-_NODE_WORDS: Final = frozenset({"n", "node", "nodes", "nodal", "ln"})
-"""Beside GTV: the tumor in a lymph node."""
-_DENIALS: Final = frozenset({"no", "not", "without", "minus", "except", "excluding"})
-_SIDE_WORDS: Final = {
-    Side.RIGHT: frozenset({"right", "rt", "r", "dextra", "dexter"}),
-    Side.LEFT: frozenset({"left", "lt", "l", "sinistra", "sinister"}),
-}
-_SIDE_CODES: Final = {"24028007": Side.RIGHT, "7771000": Side.LEFT}
-_MASS_CODES: Final = frozenset({"4147007", "108369006"})
-"""SNOMED CT: mass; neoplasm (CID 7159 and below)."""
-_PAROTID_CODE: Final = "45289007"
 _OFF_GRID_VOXELS = 0.3
 """A segmentation whose voxels lie further from those of the images was made on another grid."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What a segment shows."""
-
-    kind: Literal["gland", "mass", "other"]
-    side: Side | None
 
 
 def list_dicom(folder: Path) -> tuple[list[Instance], list[Path]]:
@@ -88,7 +62,7 @@ def read_segmentations(paths: Sequence[Path], volume: Volume) -> tuple[dict[Side
     for path in paths:
         try:
             ds = dcmread(path)
-            meanings = {int(segment.SegmentNumber): _understand(segment) for segment in ds.SegmentSequence}
+            meanings = {int(segment.SegmentNumber): understand_segment(segment) for segment in ds.SegmentSequence}
             masks = _place_segments(ds, meanings, volume, path)
         except (InvalidDicomError, AttributeError, KeyError, IndexError, RuntimeError, *BROKEN_FILE) as error:
             raise _refuse(path, f"cannot be read ({type(error).__name__})") from error
@@ -103,39 +77,7 @@ def read_segmentations(paths: Sequence[Path], volume: Volume) -> tuple[dict[Side
     return {side: gland for side, gland in glands.items() if gland.any()}, sideless, mass
 
 
-def _understand(segment: Dataset) -> _Meaning:
-    """Read a segment's own words and codes; where it lies says only on which side, and only a gland is a gland."""
-    own = [str(segment.get("SegmentLabel") or ""), str(segment.get("SegmentDescription") or "")]
-    codes = set()
-    types = list(segment.get("SegmentedPropertyTypeCodeSequence") or [])
-    modifiers = [m for code in types for m in code.get("SegmentedPropertyTypeModifierCodeSequence") or []]
-    regions = list(segment.get("AnatomicRegionSequence") or [])
-    modifiers += [m for code in regions for m in code.get("AnatomicRegionModifierSequence") or []]
-    for code in types:
-        own.append(str(code.get("CodeMeaning") or ""))
-        codes.add(str(code.get("CodeValue") or ""))
-    sides = {_SIDE_CODES[str(m.get("CodeValue"))] for m in modifiers if str(m.get("CodeValue")) in _SIDE_CODES}
-    texts = [_split_words(text) for text in own]
-    if not sides:
-        words = {word for text in texts for word in text}
-        sides = {side for side, names in _SIDE_WORDS.items() if words & names}
-    side = sides.pop() if len(sides) == 1 else None
-    shown = {word for text in texts for word in takewhile(lambda word: word not in _DENIALS, text)}
-    is_node = "gtvn" in shown or ("gtv" in shown and bool(shown & _NODE_WORDS))
-    named = shown - {"gtv"} if is_node else shown
-    if codes & _MASS_CODES or named & _MASS_WORDS or any(word.startswith(_MASS_STEMS) for word in named):
-        return _Meaning("mass", side)
-    is_gland = _PAROTID_CODE in codes or any("parotid" in word or "parotis" in word for word in shown)
-    return _Meaning("gland" if is_gland and not is_node else "other", side)
-
-
-def _split_words(text: str) -> list[str]:
-    """Return the words of `text` in small letters and in order, without digits; "ParotidL" is two."""
-    parted = re.sub(r"(parotid|mass|gtvp?)(?=[rl](?![^\W\d_]))", r"\1 ", text.lower())
-    return re.findall(r"[^\W\d_]+", parted)
-
-
-def _place_segments(ds: Dataset, meanings: dict[int, _Meaning], volume: Volume, path: Path) -> dict[int, Bools]:
+def _place_segments(ds: Dataset, meanings: dict[int, Meaning], volume: Volume, path: Path) -> dict[int, Bools]:
     """Return each gland's or mass's mask on the grid of `volume`, by segment number."""
     frame_of_reference_uid = str(ds.get("FrameOfReferenceUID") or "")
     if frame_of_reference_uid and frame_of_reference_uid != volume.frame_of_reference_uid:
