@@ -4,7 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-from screener.channels.message import NO_PAROTID_TUMOR, describe_candidate
+from screener.channels.message import describe_candidate
 from screener.demo_peers import Mail
 from screener.journey import Ending, Queue
 from screener.store.values import RunReport, StepLine, StudyReport
@@ -106,8 +106,8 @@ def _ultrasound_lines(run: RunReport) -> list[str]:
         size = lesion.longest_diameter_mm
         diameter = "frame not calibrated" if size is None else f"longest diameter {size:.1f} mm"
         lines.append(wrap(f"lesion of {lesion.area_px} pixels, {diameter}"))
-    if lesion.probability is not None:
-        lines.append(wrap(NO_PAROTID_TUMOR))
+    if lesion.probability is not None and lesion.learned_from:
+        lines.append(wrap(lesion.learned_from))
     return lines
 
 

@@ -244,3 +244,5 @@ class AlgorithmIdentity:
     device_serial_number: str
     family: str
     """CID 7162 meaning, such as `Artificial Intelligence`."""
+    learned_from: str = ""
+    """A sentence: what ultrasound models learned from; empty for CT."""

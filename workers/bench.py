@@ -3,7 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from workers.models.weights import Bundle
 
     _Bundle = Bundle | UsNetwork | CandidateMachines | FusionMachine
+
+NOT_RECORDED = "what is not recorded"
 
 logger = logging.getLogger(__name__)
 
@@ -112,11 +114,12 @@ def load_ultrasound_models(config: Config) -> UltrasoundModels:
     folder = config.bundles_folder
     segmenter = load_us_bundle(config.models.us_segmenter, device, folder, kind=LESION_SEGMENTER)
     classifier = load_us_bundle(config.models.us_classifier, device, folder, kind=LESION_CLASSIFIER)
-    bundles: dict[str, _Bundle] = {"segmenter": segmenter, "classifier": classifier}
+    bundles: dict[str, UsNetwork | FusionMachine] = {"segmenter": segmenter, "classifier": classifier}
     fusion = _load_fusion(config, classifier) if config.models.us_decides == "fusion" else None
     if fusion is not None:
         bundles["fusion"] = fusion
-    identity = _identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US)
+    learned_from = tell_lessons({word: bundle.learned_from for word, bundle in bundles.items()})
+    identity = replace(_identify(bundles, US_PREPROCESSING_VERSION, MODEL_NAME_US), learned_from=learned_from)
     path = config.us_nomogram_file
     nomogram = PUBLISHED if path is None else load_nomogram(path)
     judge = fusion or classifier
@@ -147,6 +150,16 @@ def _prepare_device(config: Config) -> "torch.device":
     device, reason = choose_device(config.models.device)
     logger.info("device=%s reason=%r", device, reason)
     return device
+
+
+def tell_lessons(lessons: Mapping[str, str]) -> str:
+    """Say what the ultrasound models learned from; `lessons` by the word that the settings use."""
+    told = set(lessons.values())
+    if len(told) == 1:
+        (lesson,) = told
+        return f"The ultrasound models learned from {lesson or NOT_RECORDED}."
+    each = "; ".join(f"the {word} from {lesson or NOT_RECORDED}" for word, lesson in lessons.items())
+    return f"Of the ultrasound models learned {each}."
 
 
 def _identify(bundles: Mapping[str, "_Bundle"], preprocessing_version: str, model_name: str) -> AlgorithmIdentity:

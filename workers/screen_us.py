@@ -68,7 +68,7 @@ def screen_us(bench: Bench, run: Run) -> None:
     bench.store.finish_ultrasound_run(
         run,
         UltrasoundOutcome(
-            lesion=_record(lesion, verdict),
+            lesion=_record(lesion, verdict, models.identity.learned_from),
             is_flagged=verdict.is_flagged,
             results=results,
             model_identity=models.identity.device_uid,
@@ -172,9 +172,11 @@ def _encode(
     return keep_results(bench, run, files)
 
 
-def _record(lesion: Lesion | None, verdict: UltrasoundVerdict) -> LesionLine:
+def _record(lesion: Lesion | None, verdict: UltrasoundVerdict, learned_from: str) -> LesionLine:
     """Give the numbers and words of the finding that are stored."""
-    line = LesionLine(answer=verdict.answer, probability=verdict.probability, reason=verdict.reason)
+    line = LesionLine(
+        answer=verdict.answer, probability=verdict.probability, reason=verdict.reason, learned_from=learned_from
+    )
     if lesion is None:
         return line
     line = replace(line, is_by_fusion=verdict.is_by_fusion, **_record_findings(verdict))

@@ -18,7 +18,6 @@ from screener.us_study import FUSION, GLAND_NOT_CHECKED, name_judge
 from screener.weigh_reports import Standing
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
-NO_PAROTID_TUMOR = "The ultrasound model learned from lesions of the breast and the thyroid: from no parotid tumor."
 BY_FUSION = f"by {FUSION}, not by the image model alone"
 _COUNTED = "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's."
 IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber")
@@ -109,7 +108,7 @@ def compose_message(
         parts=_parts(notice),
         links=links,
         closing=(
-            (NO_PAROTID_TUMOR, GLAND_NOT_CHECKED) if notice.lesion else (_COUNTED,),
+            _doubts([notice.lesion]) if notice.lesion else (_COUNTED,),
             (
                 f"What to do: look at study {study}. The segmentation and the report go to the PACS.",
                 f"What was done and why: screener explain {study}",
@@ -131,6 +130,11 @@ def compose_message(
     )
 
 
+def _doubts(lesions: Sequence[LesionLine]) -> tuple[str, ...]:
+    """Say what the models of these findings learned from, and what was not checked."""
+    return (*dict.fromkeys(lesion.learned_from for lesion in lesions if lesion.learned_from), GLAND_NOT_CHECKED)
+
+
 def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = no_link) -> Message:
     """Write one message for all that waited for the digest; never a patient's identity, whatever the settings say.
 
@@ -143,6 +147,7 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
     title, opening = f"findings in {counted}", f"The parotid screener flagged {counted}, gathered for this message."
     if not flagged:
         title, opening = "earlier notices withdrawn", "There is no new finding; earlier notices are withdrawn."
+    lesions = [notice.lesion for notice in flagged if notice.lesion is not None]
     letter = Letter(
         title=_capitalize(title),
         opening=(opening,),
@@ -157,7 +162,7 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
         is_list=True,
         closing=(
             *([(_COUNTED,)] if any(notice.lesion is None for notice in flagged) else []),
-            *([(NO_PAROTID_TUMOR, GLAND_NOT_CHECKED)] if any(notice.lesion for notice in flagged) else []),
+            *([_doubts(lesions)] if lesions else []),
             (
                 "What to do: look at these studies. The segmentation and the report of each go to the PACS.",
                 "What was done and why: screener explain NUMBER",

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydicom import Dataset
 
 from screener.channels.letter import Link
-from screener.channels.message import BY_FUSION, NO_PAROTID_TUMOR, RESEARCH_USE, describe_reports, summarize
+from screener.channels.message import BY_FUSION, RESEARCH_USE, describe_reports, summarize
 from screener.notice_settings import Hl7Receiver
 from screener.store.values import LesionLine, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
@@ -157,7 +157,8 @@ def _observe(notice: OwedNotice, links: Sequence[Link]) -> Iterator[Observation]
     text += describe_reports(notice)
     if notice.lesion is not None:
         is_by_fusion = notice.lesion.is_by_fusion and notice.lesion.probability is not None
-        text += [f"Probability {BY_FUSION}." if is_by_fusion else "", NO_PAROTID_TUMOR, GLAND_NOT_CHECKED]
+        by_fusion = f"Probability {BY_FUSION}." if is_by_fusion else ""
+        text += [by_fusion, notice.lesion.learned_from, GLAND_NOT_CHECKED]
     text += [RESEARCH_USE]
     text += [f"{link.label}: {link.url}" for link in links]
     yield Observation(kind="TX", code=IMPRESSIONS, value="~".join(escape(line) for line in text if line))

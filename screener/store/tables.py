@@ -238,6 +238,7 @@ lesions = sa.Table(
     ),
     sa.Column("findings", sa.JSON, nullable=False, comment="us_study.Finding to true or false; none that is not known"),
     sa.Column("findings_reason", sa.Text, nullable=False, comment="where they come from, and what they come to"),
+    sa.Column("learned_from", sa.Text, nullable=False, comment="a sentence: what the models learned from"),
     comment="ultrasound: what a run found, one row also where it found nothing",
 )
 

@@ -173,6 +173,8 @@ class LesionLine:
     """What the reader says: us_study.Finding to present or absent; none that is not known."""
     findings_reason: str = ""
     """Where the findings come from, and what they come to; empty where nothing was asked of them."""
+    learned_from: str = ""
+    """A sentence: what the models learned from."""
 
     @property
     def deciding_probability(self) -> float | None:

@@ -12,7 +12,6 @@ import sqlalchemy.exc
 from fastapi import Request
 from starlette.responses import Response
 
-from screener.channels.message import NO_PAROTID_TUMOR
 from screener.config import Config
 from screener.decide import is_large, is_rejected
 from screener.explain import describe_study, describe_wait
@@ -106,7 +105,7 @@ def show_case(request: Request, study_id: int) -> Response:
         "priors": list_priors(visit, study_id),
         "models": list_models(site.config, run) if run is not None else [],
         "are_shipped_models": not site.config.models.folder,
-        "no_parotid_tumor": f"{NO_PAROTID_TUMOR} {GLAND_NOT_CHECKED}",
+        "gland_not_checked": GLAND_NOT_CHECKED,
         "fusion": FUSION,
         "asked": ask_findings(report, run, site.reader.entries_of(study_id)) if run is not None else None,
         "has_key_image": _has_key_image(run),

@@ -29,6 +29,7 @@ from tests.conformance.test_ai_results import algorithms_of, groups, name_of, va
 from tests.conformance.us_studies import (
     BENIGN,
     BOX,
+    LEARNED_FROM,
     MALIGNANT,
     NO_LESION,
     NOT_ASSESSABLE,
@@ -52,7 +53,7 @@ from workers.results.encode_us_sr import (
     encode_us_sr,
 )
 from workers.results.identity import RESEARCH_USE, is_ours
-from workers.results.us_screening import LEARNED_FROM, NOT_CALIBRATED, lay_on_picture
+from workers.results.us_screening import NOT_CALIBRATED, lay_on_picture
 
 AWKWARD = SHARED / "data" / "dicom" / "awkward"
 PICTURES = SHARED / "data" / "ultrasound"

@@ -1,7 +1,7 @@
 """Small ultrasound studies with a known lesion, and what the stages before encoding would say of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,9 @@ class UsStudy:
         screening = self.screening()
         found = [encode_us_seg(screening), encode_us_sr(screening)]
         if self.lesion is not None:
-            found.append(encode_us_capture(screening, draw_us_capture(self.lesion, self.verdict, self.cam)))
+            found.append(
+                encode_us_capture(screening, draw_us_capture(self.lesion, self.verdict, self.cam, LEARNED_FROM))
+            )
         return [ds for ds in found if ds is not None]
 
     def files(self) -> list[ResultFile]:
@@ -82,14 +84,18 @@ class UsStudy:
         )
 
 
+LEARNED_FROM = "The ultrasound models learned from lesions of the test: from no parotid tumor."
+
+
 def identify(weights: str = "a1b2") -> AlgorithmIdentity:
-    return make_identity(
+    identity = make_identity(
         weight_digests={"lesions": weights, "classifier": "c3d4"},
         preprocessing_version="1",
         version="0.1.0",
         device_serial_number="1",
         model_name=MODEL_NAME_US,
     )
+    return replace(identity, learned_from=LEARNED_FROM)
 
 
 def make_us_study(

@@ -94,13 +94,16 @@ def test_a_sentence_keeps_its_delimiters_to_itself(folder: Path) -> None:
 
 
 def test_an_ultrasound_finding_is_told_with_its_probability_and_what_it_has_not_learned(folder: Path) -> None:
-    lesion = LesionLine(answer=Answer.MALIGNANT, probability=0.8125, reason="", longest_diameter_mm=14.0)
+    learned_from = "The ultrasound models learned from lesions of a test: from no parotid tumor."
+    lesion = LesionLine(
+        answer=Answer.MALIGNANT, probability=0.8125, reason="", longest_diameter_mm=14.0, learned_from=learned_from
+    )
     with open_inbox(Inbox()) as inbox:
         send(inbox, folder, replace(owed(), lesion=lesion, glands=(), candidates=(), study_instance_uid="1.2"))
     assert inbox.faults == []
     said = observations(inbox)
     assert (said["111047", "lesion"], said["US_ANSWER", "lesion"]) == ("81.2", "malignant")
-    assert "from no parotid tumor" in said["19005-8", ""]
+    assert learned_from in said["19005-8", ""]
 
 
 def test_without_leave_to_name_the_patient_the_receiver_cannot_be_used(folder: Path) -> None:

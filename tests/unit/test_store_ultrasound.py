@@ -58,6 +58,7 @@ def a_lesion(malignancy: float | None) -> LesionLine:
     if malignancy is None:
         return LesionLine(answer=Answer.NO_LESION, probability=None, reason="No lesion found, 2 frames searched.")
     return LesionLine(
+        learned_from="The ultrasound models learned from lesions of a test: from no parotid tumor.",
         answer=Answer.MALIGNANT if malignancy >= 0.5 else Answer.BENIGN,
         probability=malignancy,
         reason=f"The largest lesion: probability of malignancy {malignancy:.2f}.",
@@ -108,7 +109,7 @@ def test_a_malignant_lesion_is_flagged_stored_and_told(store: Store) -> None:
     assert message.subject == "Parotid screener: study 1, ultrasound lesion called malignant"
     assert "probability of malignancy 0.83" in message.text
     assert "23 mm" in message.text
-    assert "from no parotid tumor" in message.text
+    assert "learned from lesions of a test: from no parotid tumor." in message.text
     assert "Research use, not validated for clinical diagnosis." in message.text
     assert "voxel" not in message.text
     report = store.study_report(1)

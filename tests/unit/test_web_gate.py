@@ -230,7 +230,7 @@ def test_an_ultrasound_case_says_what_its_model_has_learned_from(client: TestCli
     enter(client, store, Role.RADIOLOGIST)
     text = client.get(f"/studies/{run.study_id}").text
     assert "Malignant" in text
-    assert "from no parotid tumor" in text
+    assert "learned from lesions of a test: from no parotid tumor." in text
     assert "called malignant from 0.5" in text
     assert 'id="acknowledge"' in text
     assert 'id="viewer"' not in text  # no stack of slices

@@ -211,6 +211,8 @@ class FusionMachine:
     side_px: int
     image_model_digest: str
     """Of the classifier beside which it was fitted; empty where it hears none."""
+    learned_from: str = ""
+    """What it was fitted on, as a noun phrase; empty where the bundle does not say."""
 
     def must_fit(self, classifier: UsNetwork) -> None:
         """Raise NeedsPerson (`bad_bundle`) where it hears the score of another network than `classifier`."""
@@ -265,6 +267,7 @@ def read_fusion(folder: Path, radiomics_version: str) -> FusionMachine:
         backbone=backbone,
         side_px=side_px,
         image_model_digest=str(metadata.get("image_model_digest", "")),
+        learned_from=str(metadata.get("learned_from") or ""),
     )
 
 

@@ -31,6 +31,8 @@ class UsNetwork:
     """Of the square that the network sees (`us_image.prepare_square`)."""
     network: torch.nn.Module
     device: torch.device
+    learned_from: str = ""
+    """What it was trained on, as a noun phrase; empty where the bundle does not say."""
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities for `images` (n, 1, side_px, side_px).
@@ -87,13 +89,27 @@ def load_us_bundle(
         side_px = read_side(folder)
         is_wanted = is_for(kind or name, read_definition(folder))
         digest = bundle_digest(name, bundles_dir)
+        learned_from = read_learned_from(folder)
     except (OSError, ValueError, KeyError, TypeError) as problem:
         reason = f"The model bundle {folder} cannot be loaded: {problem}"
         raise NeedsPerson(reason, code="bad_bundle") from problem
     if not is_wanted:
         raise NeedsPerson(f"The model bundle {folder} holds a network of another kind.", code="bad_bundle")
     network.eval().to(device)
-    return UsNetwork(name=name, version=version, digest=digest, side_px=side_px, network=network, device=device)
+    return UsNetwork(
+        name=name,
+        version=version,
+        digest=digest,
+        side_px=side_px,
+        network=network,
+        device=device,
+        learned_from=learned_from,
+    )
+
+
+def read_learned_from(folder: Path) -> str:
+    """Return what the bundle says that it learned from, empty where it says nothing; raises OSError or ValueError."""
+    return str(read_json(folder / "configs" / "metadata.json").get("learned_from") or "")
 
 
 def read_side(folder: Path) -> int:

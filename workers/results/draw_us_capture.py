@@ -16,7 +16,7 @@ from workers.results.draw_panels import (
     outline_mask,
 )
 from workers.results.identity import RESEARCH_USE
-from workers.results.us_screening import LEARNED_FROM, NOT_CALIBRATED
+from workers.results.us_screening import NOT_CALIBRATED
 
 _MAP_SHARE = 0.6
 """How much of a pixel is color where the map is 1."""
@@ -27,8 +27,12 @@ _OUTLINE_COLOR = (0, 230, 255)
 """Of the lesion on the map, whose own colors hold the amber of the other panel."""
 
 
-def draw_us_capture(lesion: Lesion, verdict: UltrasoundVerdict, cam: NDArray[np.float32] | None) -> Image.Image:
+def draw_us_capture(
+    lesion: Lesion, verdict: UltrasoundVerdict, cam: NDArray[np.float32] | None, learned_from: str
+) -> Image.Image:
     """Draw the lesion on its frame, and `cam` over the same frame where there is one; RGB.
+
+    `learned_from` is a sentence for the caption: what the models learned from.
 
     `cam` is the class activation map, 0 to 1, (rows, columns) of the frame's gray. Nothing but the frame's own
     box is drawn, and no identity of the patient is written. A map that is 0 all over is said to be empty, for it
@@ -38,7 +42,7 @@ def draw_us_capture(lesion: Lesion, verdict: UltrasoundVerdict, cam: NDArray[np.
     if cam is not None:
         title = f"Grad-CAM: {_NOTHING_SPOKE}" if _is_empty(cam) else "Grad-CAM"
         panels.append(_draw_panel(lesion, _lay_map(lesion.frame.gray, cam), _OUTLINE_COLOR, title))
-    return compose_panels(panels, _caption_lines(lesion, verdict, _describe_map(cam, verdict)))
+    return compose_panels(panels, _caption_lines(lesion, verdict, _describe_map(cam, verdict), learned_from))
 
 
 def _is_empty(cam: NDArray[np.float32]) -> bool:
@@ -87,7 +91,9 @@ def _draw_panel(lesion: Lesion, picture: NDArray[np.uint8], color: Rgb, title: s
     return drawn
 
 
-def _caption_lines(lesion: Lesion, verdict: UltrasoundVerdict, map_sentence: str) -> list[tuple[str, Rgb]]:
+def _caption_lines(
+    lesion: Lesion, verdict: UltrasoundVerdict, map_sentence: str, learned_from: str
+) -> list[tuple[str, Rgb]]:
     """Say the answer, its probability and the size in words; no identity of the patient."""
     answer = f"Answer of the models: {verdict.answer.value}"
     if verdict.deciding_probability is not None:
@@ -103,7 +109,7 @@ def _caption_lines(lesion: Lesion, verdict: UltrasoundVerdict, map_sentence: str
         (size, TEXT_COLOR),
         (f"Amber: outline of the lesion. {map_sentence}".strip(), FAINT_COLOR),
         (GLAND_NOT_CHECKED, TEXT_COLOR),
-        (LEARNED_FROM, TEXT_COLOR),
+        *([(learned_from, TEXT_COLOR)] if learned_from else []),
         (f"{RESEARCH_USE}.", TEXT_COLOR),
     ]
 

@@ -55,7 +55,7 @@ def encode_us_results(
 
 
 def _show_lesion(screening: UltrasoundScreening, lesion: Lesion, cam: NDArray[np.float32] | None) -> list[ResultFile]:
-    picture = draw_us_capture(lesion, screening.verdict, cam)
+    picture = draw_us_capture(lesion, screening.verdict, cam, screening.identity.learned_from)
     encoded = (("seg", encode_us_seg(screening)), ("capture", encode_us_capture(screening, picture)))
     files = [file_result(role, ds) for role, ds in encoded if ds is not None]
     content = write_png(picture)

@@ -47,7 +47,6 @@ from workers.results.identity import RESEARCH_USE, derive_uid, describe_instance
 from workers.results.list_images import SOURCE
 from workers.results.trace_outline import trace_outline
 from workers.results.us_screening import (
-    LEARNED_FROM,
     NOT_CALIBRATED,
     SERIES_DESCRIPTION,
     TRACKING_ID,
@@ -133,9 +132,10 @@ def _report_study(screening: UltrasoundScreening, algorithm: AlgorithmIdentifica
         ],
     )
     _add_text(group, CONFIG_REVISION, str(screening.thresholds["config_revision"]))
-    sentences = (f"Thresholds in force: {screening.parameters}", GLAND_NOT_CHECKED, LEARNED_FROM, f"{RESEARCH_USE}.")
-    for sentence in (*([verdict.reason] if verdict.reason else []), *sentences):
-        _add_text(group, codes.DCM.Comment, sentence)
+    thresholds, learned_from = f"Thresholds in force: {screening.parameters}", screening.identity.learned_from
+    for sentence in (verdict.reason, thresholds, GLAND_NOT_CHECKED, learned_from, f"{RESEARCH_USE}."):
+        if sentence:
+            _add_text(group, codes.DCM.Comment, sentence)
     return group
 
 

@@ -25,10 +25,6 @@ from workers.results.identity import RESEARCH_USE, derive_uid
 from workers.results.repair_source import localize_instant, repair_picture
 
 SERIES_DESCRIPTION = f"Ultrasound: {RESEARCH_USE}"
-LEARNED_FROM = (
-    "The models learned from breast and thyroid lesions and from parotid glands without tumor; "
-    "no image of a parotid tumor was available."
-)
 NOT_CALIBRATED = "No diameter in millimeters: the picture is not calibrated."
 TRACKING_ID = "Lesion"
 # JPEG 2000 is left out: under its general syntax an image may be lossless.

@@ -23,7 +23,14 @@ from workers.training.digest_cases import digest_cases
 from workers.training.keep_checkpoint import Averaged, Best, Run, load_checkpoint, save_checkpoint, set_learning_rate
 from workers.training.show_progress import Progress, show_progress
 from workers.training.us_pretrained import SLOWER, digest_file, load_pretrained
-from workers.training.write_bundle import ALL_NETWORKS, DEFAULT_NETWORKS, read_data_source, read_start, write_bundle
+from workers.training.write_bundle import (
+    ALL_NETWORKS,
+    DEFAULT_NETWORKS,
+    read_data_source,
+    read_lessons,
+    read_start,
+    write_bundle,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -364,6 +371,7 @@ def _describe_training(
         "start": None if options.init is None else options.init.resolve().name,
         "pretrained": _plain(getattr(options, "pretrained", None)),
         "start_data_source": None if options.init is None else read_data_source(options.init),
+        "start_learned_from": None if options.init is None else read_lessons(options.init),
         "steps": steps,
         "seconds": round(clock.spent_seconds()),
         "batch": options.batch,

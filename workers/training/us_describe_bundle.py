@@ -16,6 +16,11 @@ NO_PAROTID_TUMOR: Final = (
     "No public image shows a parotid tumor: the network learned from lesions of other organs, and from parotid and "
     "submandibular glands without tumor where they are named."
 )
+_LESSONS: Final = {
+    "busi": "lesions of the breast",
+    "ddti": "lesions of the thyroid",
+    "sgus": "parotid and submandibular glands without tumor",
+}
 PUBLISHED: Final = {
     "busi": "breast lesions and normal breasts (Al-Dhabyani et al. 2020, Dataset of breast ultrasound images)",
     "ddti": "thyroid nodules (DDTI, github.com/xuao575/DDTI_preprocessing; labels from TI-RADS, not from pathology)",
@@ -89,6 +94,22 @@ def describe_us(name: str, side_px: int) -> dict[str, Any]:
         "side_px": side_px,
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": answer}},
     }
+
+
+def tell_learned_from(training: Mapping[str, Any] | None) -> str:
+    """Return what a training's cases show, in a few words for a report; empty where their sources are not recorded."""
+    training = training or {}
+    sources: Sequence[str] = training.get("sources", ())
+    if not sources:
+        return ""
+    told = [_LESSONS.get(source, f"{UNPUBLISHED}{source}") for source in sources]
+    words = " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
+    if all(source in _LESSONS for source in sources):
+        words = f"{words}: from no parotid tumor"
+    if training.get("start"):
+        before = training.get("start_learned_from") or "what is not recorded"
+        words = f"{words}, starting from weights that learned from {before}"
+    return words
 
 
 def describe_us_data(training: Mapping[str, Any] | None, name: str = "") -> str:

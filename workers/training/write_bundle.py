@@ -18,13 +18,13 @@ from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import INTENDED_USE, read_json
 from workers.models.networks import DEFINITIONS, LOCALIZER_SPACING_MM, NETWORKS, SEGMENTER_SPACING_MM
 from workers.models.us_networks import US_DEFAULTS, US_NETWORKS, is_for
-from workers.models.us_weights import read_side
+from workers.models.us_weights import read_learned_from, read_side
 from workers.models.weights import read_definition, read_weights
 from workers.training.describe_data import describe_training_data
 from workers.training.golden_case import write_golden
 from workers.training.sample_localizer import CROP_VOXELS as LOCALIZER_PATCH_VOXELS
 from workers.training.sample_segmenter import PATCH_VOXELS as SEGMENTER_PATCH_VOXELS
-from workers.training.us_describe_bundle import US_KINDS, describe_us, describe_us_data
+from workers.training.us_describe_bundle import US_KINDS, describe_us, describe_us_data, tell_learned_from
 
 VERSION: Final = "0.1.0"
 
@@ -163,6 +163,14 @@ def read_data_source(bundle: Path) -> str:
     return str(metadata.get("data_source") or "")
 
 
+def read_lessons(bundle: Path) -> str:
+    """Return the noun phrase for what the ultrasound bundle to train on learned from; empty where it says nothing."""
+    try:
+        return read_learned_from(bundle)
+    except (OSError, ValueError, TypeError):
+        return ""
+
+
 def describe(
     name: str,
     definition: Mapping[str, Any],
@@ -183,6 +191,7 @@ def describe(
         "copyright": "Apache-2.0",
         "intended_use": INTENDED_USE,
         "data_source": describe_training_data(training) if side_px is None else describe_us_data(training, name),
+        **({} if side_px is None else {"learned_from": tell_learned_from(training)}),
         "kind": KINDS[name],
         "training": dict(training or {}),
         "references": about.pop("references"),

@@ -10,7 +10,7 @@ from workers.models.bundle_files import INTENDED_USE
 from workers.models.fusion_machine import IMAGE, Fusion
 from workers.training.fusion.collect_features import Samples
 from workers.training.fusion.compare_machines import Choice
-from workers.training.us_describe_bundle import describe_us_data
+from workers.training.us_describe_bundle import describe_us_data, tell_learned_from
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ def describe_fusion(
         }
         for source in sources
     }
+    learned = sources if training == "all sources" else [decides]
     return {
         "name": "Ultrasound fusion",
         "task": "Benign or malignant: radiomics, deep features and the image model's score of a lesion",
         "description": f"Features of a lesion on B-mode ultrasound, rated together by one classifier ({name}).",
-        "data_source": describe_us_data(
-            {"sources": sources if training == "all sources" else [decides], "pretrained": True}
-        ),
+        "data_source": describe_us_data({"sources": learned, "pretrained": True}),
+        "learned_from": tell_learned_from({"sources": learned}),
         "lesions": counts,
         "chosen": {"learned_from": training, "features": kind, "classifier": name, "by_auc_within": decides},
         "calibrated_on": decides,
