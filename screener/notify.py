@@ -180,7 +180,7 @@ def _is_held(store: NoticeOutbox, notice: OwedNotice, settings: Notices, now: da
     Looked at again after the longest delay at most, so that settings and a clock that change are followed.
     """
     if settings.mentioned_in_report == "digest" and is_mentioned(notice):
-        _hold(store, notice, settings, Hold.REPORTED, "the radiology report mentions it: told in the daily digest", now)
+        _hold(store, notice, settings, Hold.REPORTED, "the radiology report mentions it", now)
         return True
     person = settings.find_person(Address(notice.channel, notice.recipient))
     if person is None:

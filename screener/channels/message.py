@@ -19,6 +19,7 @@ from screener.weigh_reports import Standing
 
 RESEARCH_USE = "Research use, not validated for clinical diagnosis."
 BY_FUSION = f"by {FUSION}, not by the image model alone"
+BY_RULES = "A small set of rules has read it, and may be wrong."
 _COUNTED = "Counted on a grid of 1 mm: one voxel is 1 mm^3. Left and right are the patient's."
 IDENTITY_KEYWORDS = ("PatientName", "PatientID", "AccessionNumber")
 
@@ -213,7 +214,7 @@ def _digest_lines(notice: OwedNotice) -> list[str]:
 def describe_reports(notice: OwedNotice) -> list[str]:
     """Say in a sentence what the radiology report says of a finding; nothing of a withdrawal, or without a report."""
     is_known = notice.reports.standing is not Standing.NO_REPORT
-    return [notice.reports.sentence] if is_known and notice.is_flagged else []
+    return [f"{notice.reports.sentence} {BY_RULES}"] if is_known and notice.is_flagged else []
 
 
 def _capitalize(sentence: str) -> str:
