@@ -5,6 +5,7 @@ past that an older copy serves where it is away.
 """
 
 import base64
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ from screener.tls import make_openid_tls
 from screener.web.check_id_token import read_keys
 from screener.web.fetch_json import JsonFetcher, ProviderAwayError, ProviderError
 from screener.web_settings import OpenId
+
+logger = logging.getLogger(__name__)
 
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 KEPT: Final = timedelta(hours=1)
@@ -157,6 +160,16 @@ def make_provider(config: Config, clock: Callable[[], datetime]) -> Provider | N
     if not settings.issuer:
         return None
     return Provider(settings, JsonFetcher(settings, make_openid_tls(config)), clock)
+
+
+def try_provider(provider: Provider) -> None:
+    """Say in the log whether the provider can be asked, so that who names a wrong one sees it at the start."""
+    try:
+        provider.keys()
+    except ProviderError as error:
+        logger.warning("the OpenID provider cannot be asked: %s", error)
+    else:
+        logger.info("the OpenID provider answers")
 
 
 def read_endpoints(document: Mapping[str, Any], issuer: str) -> Endpoints:

@@ -13,6 +13,7 @@ import uvicorn
 from screener.config import Config, ConfigError
 from screener.store import Store
 from screener.tls import make_web_tls
+from screener.web.ask_provider import try_provider
 from screener.web.hurry_connections import HurriedConnection
 from screener.web.know_patients import know_patients
 from screener.web.read_stack import leave_out_gdcm
@@ -39,6 +40,8 @@ def serve(config: Config, store: Store, *, parent: int = 0) -> None:
     site = app.state.site
     worker = threading.Thread(target=know_patients, args=(site.reader, site.store, site.patients, is_over), daemon=True)
     worker.start()
+    if site.provider is not None:
+        threading.Thread(target=try_provider, args=(site.provider,), daemon=True).start()
     if parent:
         threading.Thread(target=_end_with, args=(parent, server), daemon=True).start()
     scheme = "https" if config.web.tls_certificate else "http"

@@ -70,6 +70,7 @@ def test_a_person_walks_in_and_out(room: ReadingRoom, provider: OpenIdProvider) 
     assert complaints == []
     assert [line.account for line in room.store.audit_lines() if line.action == "signed in"] == ["rosa@hospital.test"]
     log = (room.folder / "web.log").read_text()
+    assert "the OpenID provider answers" in log
     assert "rosa" not in log
     assert "Traceback" not in log
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from screener.store import Store
-from screener.web.ask_provider import LEFT_ALONE
+from screener.web.ask_provider import LEFT_ALONE, try_provider
 from tests.peers.certificates import Certificate, make_certificate
 from tests.peers.openid_provider import CLIENT_ID, OpenIdProvider, open_provider
 from tests.unit import openid_desk
@@ -123,6 +123,19 @@ def test_no_answer_that_somebody_makes_up_ends_in_an_error(desk: Desk, field: st
     assert answer.status_code in {400, 401}
     assert text not in answer.text
     assert not desk.is_in
+
+
+def test_the_log_says_at_the_start_whether_the_provider_can_be_asked(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = desk.client.app.state.site.provider  # type: ignore[attr-defined]
+    desk.provider.metadata = {"issuer": "https://another.test"}
+    with caplog.at_level("INFO"):
+        try_provider(provider)
+        assert "cannot be asked: its discovery document is of another issuer" in caplog.text
+        desk.provider.metadata = {}
+        try_provider(provider)
+        assert "the OpenID provider answers" in caplog.text
 
 
 def test_who_is_in_stays_in_while_the_provider_is_away(store: Store, clock: Clock, tmp_path: Path) -> None:
