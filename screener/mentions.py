@@ -208,6 +208,11 @@ def _list_findings(text: str) -> Iterator[tuple[int, str]]:
             yield number, lower
 
 
+def is_before_findings(heading: str) -> bool:
+    """Tell whether what stands under a heading says why or how it was looked, not what was seen."""
+    return _BEFORE_FINDINGS.match(f"{heading.lower()}:") is not None
+
+
 def _is_question(sentence: str) -> bool:
     """Tell whether it asks for a mass; one that weighs what a measured mass may be does not."""
     return sentence.endswith("?") and not re.search(r"\bdd\b|\d ?[mc]m\b", sentence)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from screener.decode_text import decode_text
+from screener.mentions import is_before_findings
 
 MOST_TEXT: Final = 200_000
 """Characters of one report; no radiology report is longer."""
@@ -227,18 +228,26 @@ def _holds_text(message: _Message, line: Sequence[str]) -> bool:
 
 
 def _join_lines(message: _Message, group: _Group) -> str:
-    """The text of a report, what each OBX is said to hold as the heading where it changes."""
+    """The text of a report, what its OBX are said to hold as headings.
+
+    One heading over all of it is left out, for it is none of the report's sentences, which are counted.
+    """
+    lines = [line for line in group.lines if _holds_text(message, line) and _line_status(message, line) in _IN_FORCE]
+    headings = [_name_line(message, line) for line in lines]
+    has_parts = len(set(headings)) > 1 or any(is_before_findings(each) for each in headings)
     text, heading = "", ""
-    for line in group.lines:
-        if not _holds_text(message, line) or _line_status(message, line) not in _IN_FORCE:
-            continue
-        named = message.parts(line, 3)[0]
-        words = re.sub(r"[^\w /.&-]", " ", message.component(named, 2) or message.component(named, 1))[:40].strip()
-        if words and words != heading:
-            text += f"\n\n{words}:\n"
-            heading = words
+    for line, named in zip(lines, headings, strict=True):
+        if has_parts and named and named != heading:
+            text += f"\n\n{named}:\n"
+            heading = named
         text += "\n".join(message.unescape(each) for each in message.parts(line, 5)) + "\n"
     return text
+
+
+def _name_line(message: _Message, line: Sequence[str]) -> str:
+    """What an OBX is said to hold, as a heading is written."""
+    named = message.parts(line, 3)[0]
+    return re.sub(r"[^\w /.&-]", " ", message.component(named, 2) or message.component(named, 1))[:40].strip()
 
 
 def write_ack(text: str, code: str, reason: str, *, at: datetime) -> str:

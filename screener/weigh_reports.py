@@ -57,7 +57,8 @@ def weigh_reports(reports: Sequence[Mention], places: Sequence[Side | None]) -> 
         where = " and the ".join(missing)
         sentence = f"The radiology report mentions a mass {_where(mentions)}, but none in the {where} parotid."
         return Weighed(standing=Standing.NOT_MENTIONED, sentence=sentence)
-    sentence = f"The radiology report mentions a parotid mass {_where(mentions)}".rstrip()
+    told = " ".join(part for part in (_where(mentions), _name_sentence(mentions)) if part)
+    sentence = f"The radiology report mentions a parotid mass {told}".rstrip()
     doubt = _find_doubt(reports, places, sides)
     if doubt:
         return Weighed(standing=Standing.DOUBTFUL, sentence=f"{sentence}, but {doubt}.")
@@ -70,6 +71,12 @@ def _where(mentions: Sequence[Mention]) -> str:
     if not sides or any(not each.sides for each in mentions):
         return ""
     return f"in the {' and the '.join(sorted(sides, reverse=True))} parotid"
+
+
+def _name_sentence(mentions: Sequence[Mention]) -> str:
+    """Where one report mentions it, in which of its sentences first; nothing where several do."""
+    number = mentions[0].sentence_number if len(mentions) == 1 else None
+    return f"(sentence {number})" if number is not None else ""
 
 
 def _find_doubt(reports: Sequence[Mention], places: Sequence[Side | None], sides: frozenset[Side]) -> str:

@@ -19,8 +19,8 @@ from screener.store import govern_tables as g
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base
+from screener.store.decided_runs import candidate_of
 from screener.store.mentions import NOT_READ, list_mentions
-from screener.store.outbox import candidate_of
 from screener.store.values import Kind
 from screener.study import Presence, Side
 from screener.us_study import Answer
@@ -39,8 +39,8 @@ class Tier(IntEnum):
     OTHER = 2
 
 
-Show = Literal["all", "open", "flagged", "running", "failed", "set_aside"]
-"""open: flagged, and nobody has taken note of it."""
+Show = Literal["all", "open", "unreported", "flagged", "running", "failed", "set_aside"]
+"""open: flagged, and nobody has taken note of it; unreported: of these what the radiology report does not mention."""
 Sort = Literal["newest", "oldest", "size", "probability"]
 """The latter two list what is flagged, the largest first."""
 
@@ -148,8 +148,8 @@ class WebWorklist(Base):
             return _lines(connection, study_ids)
 
     def worklist_state(self) -> str:
-        """A word that changes with everything that the worklist shows."""
-        tables = (t.studies, t.runs, t.steps, t.instances, r.acknowledgements, r.reviews, g.mentions)
+        """A word that changes with everything that the worklist shows; a report that was read is a step, too."""
+        tables = (t.studies, t.runs, t.steps, t.instances, r.acknowledgements, r.reviews)
         newest = [sa.select(sa.func.max(table.c.id)).scalar_subquery() for table in tables]
         with self._begin() as connection:
             row = connection.execute(sa.select(*newest)).one()
@@ -200,6 +200,8 @@ def _by_time(connection: sa.Connection, wish: Wish, after: Mark | None, limit: i
 
 
 def _list_tier(connection: sa.Connection, tier: Tier, wish: Wish, beyond: int | None, limit: int) -> list[int]:
+    if wish.show == "unreported" and tier is not Tier.UNREPORTED:
+        return []
     if tier is Tier.OTHER:
         return [] if wish.show == "open" else _others(connection, wish, beyond, limit)
     return _open(connection, tier, wish, beyond, limit)
@@ -265,7 +267,9 @@ def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: 
     column = t.lesions.c.longest_diameter_mm if is_size else _deciding_probability()
     of_lesion = sa.select(column).where(t.lesions.c.run_id == t.runs.c.id)
     value = sa.func.coalesce(of_candidates.scalar_subquery(), of_lesion.scalar_subquery(), 0.0)
-    conditions = _is_open_run() if wish.show == "open" else _is_flagged_run()
+    conditions = _is_open_run() if wish.show in {"open", "unreported"} else _is_flagged_run()
+    if wish.show == "unreported":
+        conditions = (*conditions, _is_unreported())
     study_id = t.runs.c.study_id
     query = sa.select(study_id, value.label("value")).where(*conditions, *_run_wishes(wish))
     if after is not None:

@@ -18,6 +18,7 @@ from screener.weigh_reports import Standing
 SHOWS: Final = {
     "all": "everything",
     "open": "not acknowledged",
+    "unreported": "not in the report",
     "flagged": "flagged",
     "running": "under way",
     "failed": "failed",

@@ -22,7 +22,7 @@ TEXTS = {
 }
 SENTENCES = {
     "silent": "No mention of a parotid mass was found in the radiology report.",
-    "this side": "The radiology report mentions a parotid mass in the left parotid.",
+    "this side": "The radiology report mentions a parotid mass in the left parotid (sentence 1).",
 }
 NEXT_MORNING = (NOON + timedelta(days=1)).replace(hour=6, minute=30)
 

@@ -41,7 +41,7 @@ def test_a_report_is_read_with_what_finds_its_study() -> None:
     assert report.accession_number == "CANARY-ACC-1"
     assert report.patient_ids == ("CANARY-ID-1", "999")
     assert (report.order, report.status) == ("F1", Status.FINAL)
-    assert report.text.split() == ["Report:", "a", "b"]
+    assert report.text.split() == ["a", "b"]
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
@@ -66,6 +66,8 @@ def test_what_stands_under_indication_is_no_finding() -> None:
     asked = obx("Mass in the left parotid.", code="55752-0^Clinical information^LN")
     (text,) = texts(obr(), asked, obx("Both glands normal.", code="59776-5^Findings^LN"))
     assert read_report(text).verdict is not Verdict.MENTIONED
+    (alone,) = texts(obr(), asked)
+    assert read_report(alone).verdict is Verdict.NOT_MENTIONED
 
 
 @pytest.mark.parametrize(("order", "line", "status"), [
@@ -90,7 +92,7 @@ def test_only_what_is_final_counts_and_corrections_are_known(order: str, line: s
 
 def test_a_line_that_was_wrong_is_left_out_of_a_report() -> None:
     (text,) = texts(obr(), obx("kept"), obx("wrong", status="W"), obx("early", status="P"), obx("UERG", kind="ED"))
-    assert text.split() == ["Report:", "kept"]
+    assert text.split() == ["kept"]
 
 
 def test_reports_of_several_orders_and_patients_are_told_apart() -> None:

@@ -32,7 +32,7 @@ from tests.unit.test_notify import write_image
 from tests.unit.test_read_oru import LEFT_MASS, message, msh, obr, obx
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-LEFT = Mention(verdict=Verdict.MENTIONED, sentence_number=2, sides=frozenset({Side.LEFT}))
+LEFT = Mention(verdict=Verdict.MENTIONED, sentence_number=1, sides=frozenset({Side.LEFT}))
 DENIAL = "Both parotid glands are unremarkable."
 
 

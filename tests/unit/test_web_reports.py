@@ -82,7 +82,9 @@ def test_pages_of_the_worklist_neither_lose_nor_double_a_study_over_the_tiers(st
             assert sorted(found) == numbers
             assert set(found[:3]) == set(unreported)
     assert listed(store, Wish(show="open"), 2)[:3] == unreported[::-1]
-    assert set(listed(store, Wish(show="running"), 2)) == set()
+    assert listed(store, Wish(show="unreported"), 2) == unreported[::-1]
+    assert sorted(listed(store, Wish(show="unreported", sort="size"), 2)) == unreported
+    assert listed(store, Wish(show="running"), 2) == []
 
 
 def test_an_acknowledged_finding_does_not_stand_first_again(store: Store) -> None:

@@ -49,9 +49,9 @@ def test_a_finding_is_held_against_the_reports(
     ([], [L], "No final radiology report is known here."),
     ([SILENT], [L], "No mention of a parotid mass was found in the radiology report."),
     ([SILENT, denied()], [L], "The radiology report denies a parotid mass."),
-    ([mentioned(L)], [L], "The radiology report mentions a parotid mass in the left parotid."),
+    ([mentioned(L)], [L], "The radiology report mentions a parotid mass in the left parotid (sentence 1)."),
     ([mentioned(L)], [R], "The radiology report mentions a mass in the left parotid, but none in the right parotid."),
-    ([mentioned()], [R], "The radiology report mentions a parotid mass, but does not say on which side."),
+    ([mentioned()], [R], "The radiology report mentions a parotid mass (sentence 1), but does not say on which side."),
     (
         [mentioned(L), mentioned(R), denied(R)],
         [R],
