@@ -16,6 +16,10 @@ STUDY ?=
 TEST_PROGRAMS := Orthanc storescu dciodvfy redis-server chromium git openssl
 TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium git openssl
 
+# Most tests wait for peers more than they compute. Those of one file share their servers, hence loadfile; the journeys take
+# longest and come first.
+TEST_PROCESSES ?= 2
+
 .PHONY: help demo run test lint audit screenshots check-peers clean
 
 help: ## Print this list.
@@ -28,7 +32,7 @@ run: .venv/.ready-to-run ## Install, then run the daemon with its embedded worke
 	@exec .venv/bin/screener run --config '$(CONFIG)'
 
 test: lint check-peers ## Install everything that the tests need, then lint and run all tests.
-	@.venv/bin/python -m pytest tests
+	@.venv/bin/python -m pytest tests -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.ready-to-test ## Check style, types and imports.
 	@.venv/bin/ruff check .
