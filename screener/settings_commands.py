@@ -49,6 +49,8 @@ def _check(options: argparse.Namespace) -> int:
         raise ConfigError(add_lines(str(error), read_text(path))) from None
     for warning in list_warnings(config):
         print(f"warning: {warning}")
+    for remark in list_remarks(config):
+        print(f"remark: {remark}")
     print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
     return 0
 
@@ -67,6 +69,16 @@ def list_warnings(config: Config) -> list[str]:
         if source.how == "move" and not admits(config, source)
     ]
     return warnings
+
+
+def list_remarks(config: Config) -> list[str]:
+    """What is sound and as it comes out of the box, and had better be known before anybody relies on it."""
+    remarks = []
+    if not config.notices.all_addresses:
+        remarks.append("nobody is told of a finding: there is no recipient; see notices.email and notices.rules")
+    if not config.results.destinations:
+        remarks.append("results go to no PACS: there is no [[results.destinations]]")
+    return remarks
 
 
 def _show(options: argparse.Namespace) -> int:
