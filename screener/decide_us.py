@@ -64,6 +64,22 @@ def decide_ultrasound(
     )
 
 
+def decide_again(malignancy: float | None, combined: float | None, thresholds: Thresholds) -> bool:
+    """Tell whether a lesion with these stored probabilities is flagged under `thresholds`; never without one.
+
+    Which findings are missing is not stored beside the probability, and does not matter for the decision.
+    """
+    if malignancy is None:
+        return False
+    return decide_ultrasound(
+        frames=1,
+        has_lesion=True,
+        malignancy=malignancy,
+        thresholds=thresholds,
+        combination=Combination(probability=combined, lowest=0.0, highest=1.0, missing=(), reason=""),
+    ).is_flagged
+
+
 def _answer(answer: Answer, malignancy: float | None, reason: str) -> UltrasoundVerdict:
     return UltrasoundVerdict(
         answer=answer, is_flagged=answer is Answer.MALIGNANT, probability=malignancy, reason=reason

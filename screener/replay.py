@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from screener.decide import decide
-from screener.decide_us import decide_ultrasound
+from screener.decide_us import decide_again
 from screener.proportion import describe_share
 from screener.store.feedback import DecidedLesion, Judgment
 from screener.store.values import DecidedRun
 from screener.study import Presence, Side, Thresholds
-from screener.us_study import Combination
 
 MOST_NAMED = 50
 """Study numbers in one line; the rest is counted."""
@@ -215,17 +214,7 @@ def _decide_lesion(decided: DecidedLesion, thresholds: Thresholds) -> _Again:
     lesion = decided.lesion
     is_flagged = decided.is_flagged
     if lesion.probability is not None:
-        # Which findings are missing is not stored beside the probability, and does not matter for the decision.
-        combination = Combination(
-            probability=lesion.combined_probability, lowest=0.0, highest=1.0, missing=(), reason=""
-        )
-        is_flagged = decide_ultrasound(
-            frames=1,
-            has_lesion=True,
-            malignancy=lesion.probability,
-            thresholds=thresholds,
-            combination=combination,
-        ).is_flagged
+        is_flagged = decide_again(lesion.probability, lesion.combined_probability, thresholds)
     return _Again(
         study_id=decided.study_id,
         was_flagged=decided.is_flagged,

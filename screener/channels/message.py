@@ -102,6 +102,7 @@ def compose_message(
         title=_capitalize(summarize(notice)),
         opening=(
             told,
+            *([_say_changed(notice)] if notice.changed_settings else []),
             *([f"Why you are told: {notice.why}."] if notice.why else []),
             *describe_reports(notice),
         ),
@@ -200,7 +201,8 @@ def _parts(notice: OwedNotice) -> tuple[Part, ...]:
 
 def _digest_lines(notice: OwedNotice) -> list[str]:
     if not notice.is_flagged:
-        return ["A later run, on more images or findings or at a person's request, finds nothing above the threshold."]
+        told = "A later run, on more images or findings or at a person's request, finds nothing above the threshold."
+        return [told, *([_say_changed(notice)] if notice.changed_settings else [])]
     why = [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
     why += describe_reports(notice)
     if notice.lesion is not None:
@@ -209,6 +211,14 @@ def _digest_lines(notice: OwedNotice) -> list[str]:
         f"{candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
         for candidate in notice.candidates
     ] + why
+
+
+def _say_changed(notice: OwedNotice) -> str:
+    """Say of a withdrawal that the settings, not the images, are why."""
+    return (
+        f"The settings have changed meanwhile ({notice.changed_settings}): under the earlier ones what this run found "
+        "would still be flagged. The finding itself is not refuted."
+    )
 
 
 def describe_reports(notice: OwedNotice) -> list[str]:

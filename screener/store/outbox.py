@@ -9,11 +9,14 @@ import sqlalchemy as sa
 from screener.journey import Stage
 from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
+from screener.store.decided_runs import candidate_of
 from screener.store.mentions import list_mentions
+from screener.store.owe import WITHDRAWN
 from screener.store.told import mark_told
 from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
-from screener.study import Candidate, GlandVerdict, Presence, Side
+from screener.store.why_withdrawn import find_changed_settings
+from screener.study import GlandVerdict, Presence, Side
 from screener.weigh_reports import weigh_reports
 
 CONFIRMED_BY = {
@@ -288,15 +291,6 @@ def _delivery(connection: sa.Connection, delivery_id: int) -> OwedDelivery:
     )
 
 
-def candidate_of(features: dict[str, object]) -> Candidate:
-    """A stored candidate as the value it was; rows of versions without features and scores have none."""
-    values = dict(features)
-    values["side"] = Side(str(values["side"]))
-    values["center_mm"] = tuple(values["center_mm"])  # type: ignore[arg-type]
-    values["scores"] = tuple(values.get("scores", ()))  # type: ignore[arg-type]
-    return Candidate(**values)  # type: ignore[arg-type]
-
-
 def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
     """A row of `notices` with all that its text is made of."""
     above = connection.execute(
@@ -322,6 +316,7 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
     lesion = lesion_of(connection, row.run_id)
     candidates = tuple(candidate_of(found.features) for found in above)
     places = [None] if lesion is not None else [candidate.side for candidate in candidates]
+    is_withdrawal = row.finding_key.startswith(WITHDRAWN)
     return OwedNotice(
         notice_id=row.id,
         study_id=row.study_id,
@@ -352,5 +347,6 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         escalates_id=row.escalates_id,
         study_instance_uid=study_instance_uid,
         key_image_path=key_image or "",
+        changed_settings=find_changed_settings(connection, row.study_id, row.run_id) if is_withdrawal else "",
         reports=weigh_reports(list_mentions(connection, [row.study_id]).get(row.study_id, []), places),
     )

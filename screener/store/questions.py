@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from screener.journey import Ending, Queue
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
-from screener.store.outbox import candidate_of
+from screener.store.decided_runs import candidate_of, decided_run_of
 from screener.store.reviews import reviewed_studies
 from screener.store.ultrasound import frames_of, lesion_of
 from screener.store.values import (
@@ -31,7 +31,7 @@ from screener.store.values import (
     WaitLine,
 )
 from screener.store.worklist import is_being_fetched
-from screener.study import GlandAssessment, Presence, Side
+from screener.study import Presence, Side
 
 RUNS_AT_ONCE = 200
 Line = TypeVar("Line", Result, DeliveryLine, NoticeLine, OddityLine)
@@ -167,7 +167,7 @@ class Questions(Base):
             with self._begin() as connection:
                 glands, candidates = (_rows_of_runs(connection, table, some) for table in (t.glands, t.candidates))
             for row in some:
-                yield _decided_run(row, glands.get(row.id, []), candidates.get(row.id, []))
+                yield decided_run_of(row, glands.get(row.id, []), candidates.get(row.id, []))
 
     def study_report(self, study_id: int) -> StudyReport:
         """One study, whole; raises sqlalchemy.exc.NoResultFound when there is no such number."""
@@ -274,28 +274,6 @@ def _rows_of_runs(
     for row in connection.execute(table.select().where(mine).order_by(table.c.id)):
         found.setdefault(row.run_id, []).append(row)
     return found
-
-
-def _decided_run(run: sa.Row[Any], glands: Sequence[sa.Row[Any]], candidates: Sequence[sa.Row[Any]]) -> DecidedRun:
-    return DecidedRun(
-        study_id=run.study_id,
-        number=run.number,
-        thresholds=thresholds_of(run),
-        presences={Side(gland._mapping["side"]): Presence(gland._mapping["presence"]) for gland in glands},
-        assessments=tuple(
-            GlandAssessment(
-                side=Side(gland["side"]),
-                is_assessed=gland["is_assessed"],
-                reason=gland["assessment_reason"],
-                volume_mm3=gland["volume_mm3"],
-                mean_hu=gland["mean_hu"],
-                covered_share=gland["covered_share"],
-                is_partial=gland["is_partial"],
-            )
-            for gland in (found._mapping for found in glands)
-        ),
-        candidates=tuple(candidate_of(found.features) for found in candidates),
-    )
 
 
 def _run_report(connection: sa.Connection, run: sa.Row[tuple[object, ...]]) -> RunReport:

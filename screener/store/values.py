@@ -308,6 +308,8 @@ class OwedNotice:
     study_instance_uid: str = ""
     key_image_path: str = ""
     """Relative to the storage folder; empty where the run made none or it has expired."""
+    changed_settings: str = ""
+    """Of a withdrawal: the settings without whose change this would still be flagged; empty where they are not why."""
     reports: Weighed = NO_REPORT
     """How what is told stands to the radiology reports that are known now."""
 
