@@ -9,6 +9,14 @@ revision = "0018"
 down_revision = "0017"
 branch_labels = None
 depends_on = None
+_COMMENTS = (
+    ("source", 16, ("file or document", "file, document or hl7")),
+    (
+        "sha256",
+        64,
+        ("of the file or document, which is how it is known", "of what held the text, which is how it is known"),
+    ),
+)
 
 
 def upgrade() -> None:
@@ -31,6 +39,14 @@ def upgrade() -> None:
                 comment="when a corrected report took its place; null while it is in force",
             )
         )
+        for name, length, (before, after) in _COMMENTS:
+            batch_op.alter_column(
+                name,
+                existing_type=sa.String(length=length),
+                existing_nullable=False,
+                existing_comment=before,
+                comment=after,
+            )
     op.create_table(
         "orders",
         sa.Column("study_id", sa.Integer(), autoincrement=False, nullable=False),
@@ -74,5 +90,13 @@ def downgrade() -> None:
     op.drop_table("sent_reports")
     op.drop_table("orders")
     with op.batch_alter_table("mentions", schema=None) as batch_op:
+        for name, length, (before, after) in _COMMENTS:
+            batch_op.alter_column(
+                name,
+                existing_type=sa.String(length=length),
+                existing_nullable=False,
+                existing_comment=after,
+                comment=before,
+            )
         batch_op.drop_column("replaced_at")
         batch_op.drop_column("order_key")
