@@ -81,6 +81,7 @@ def send_owed_notices(
 ) -> int:
     """Send every notice that is due and need not wait for a person's sake; give how many were taken.
 
+    What the radiology report does not mention goes first, so that a daily limit rather holds back what is known.
     A failure is stored with its sentence and concerns its own notice only. One
     that a person must mend is tried again after the longest delay, and stays
     in sight in `screener explain` as long as it is owed. An address that cannot
@@ -91,7 +92,8 @@ def send_owed_notices(
     by_name = {channel.name: channel for channel in channels}
     taken = 0
     silent: set[tuple[str, str]] = set()
-    for listed in store.owed_notices(now, timedelta(seconds=settings.max_retry_seconds)):
+    due = store.owed_notices(now, timedelta(seconds=settings.max_retry_seconds))
+    for listed in sorted(due, key=lambda notice: not notice.reports.is_news):
         address = (listed.channel, listed.recipient)
         if address in silent:  # due still: one that waits for a silent receiver keeps nobody else waiting
             continue

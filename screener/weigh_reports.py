@@ -32,6 +32,11 @@ class Weighed:
     standing: Standing
     sentence: str
 
+    @property
+    def is_news(self) -> bool:
+        """True: a report is known and does not mention it, so that perhaps nobody has seen it."""
+        return self.standing is Standing.NOT_MENTIONED
+
 
 NO_REPORT: Final = Weighed(standing=Standing.NO_REPORT, sentence="No final radiology report is known here.")
 

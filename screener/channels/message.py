@@ -159,7 +159,7 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
                 lines=tuple(_digest_lines(notice)),
                 links=links[notice.notice_id],
             )
-            for notice in sorted(digest.notices, key=lambda notice: not notice.is_flagged)
+            for notice in sorted(digest.notices, key=lambda notice: (not notice.is_flagged, not notice.reports.is_news))
         ),
         is_list=True,
         closing=(

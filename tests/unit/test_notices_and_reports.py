@@ -103,3 +103,23 @@ def test_what_nobody_acknowledges_is_passed_on_though_the_report_mentions_it(sto
     report(store, study, "this side")
     tell(store, notices, box, NOON + 31 * MINUTE)
     assert sorted(box.recipients) == ["a@x", "b@x", "chief@x"]
+
+
+def test_what_no_report_mentions_is_told_first_and_the_daily_limit_holds_back_the_rest(store: Store) -> None:
+    person = {"name": "dr-a", "emails": ["a@x"], "daily_limit": 1}
+    box, notices = Box(), settings(rule("all", "a@x"), people=(person,))
+    studies = [find(store, notices, Side.LEFT, study=number) for number in (1, 2, 3)]
+    report(store, studies[0], "this side")
+    report(store, studies[2], "silent")
+    tell(store, notices, box, NOON)
+    assert [message.notices[0].study_id for _, message in box.told] == [studies[2]]
+
+
+def test_the_digest_begins_with_what_no_report_mentions(store: Store) -> None:
+    box, notices = Box(), settings(rule("all", "a@x", urgency="digest"))
+    studies = [find(store, notices, Side.LEFT, study=number) for number in (1, 2, 3)]
+    report(store, studies[0], "this side")
+    report(store, studies[2], "silent")
+    tell(store, notices, box, NEXT_MORNING)
+    text = box.told[0][1].text
+    assert text.index(f"Study {studies[2]}:") < text.index(f"Study {studies[0]}:") < text.index(f"Study {studies[1]}:")
