@@ -91,9 +91,11 @@ def make_candidate(draw: random.Random, number: int, side: Side) -> Candidate:
     return replace(a_candidate(number, draw.randrange(40, 1200), side), scores=scores)
 
 
-def screen(store: Store, number: int, measured: Measured, thresholds: Thresholds) -> int:
+def screen(
+    store: Store, number: int, measured: Measured, thresholds: Thresholds, *, came_at: datetime | None = None
+) -> int:
     """Screen one study as the workers do, decided under `thresholds`; our number of it."""
-    at = START + timedelta(minutes=5 * number)
+    at = came_at or START + timedelta(minutes=5 * number)
     changes = {"sop_class_uid": ULTRASOUND, "modality": "US"} if measured.is_ultrasound else {}
     uid = f"1.2.{number}"
     store.record_instance(an_instance(number, study_instance_uid=uid, sop_instance_uid=f"{uid}.1", **changes), at)
