@@ -59,7 +59,9 @@ def read_new_documents(store: Store, folder: Path, now: datetime) -> int:
 
 
 def read_document(path: Path) -> str:
-    """Return the words of a radiology report (TID 2000, or Basic Text SR); empty for a worksheet or what is broken.
+    """Return the words of a final radiology report (TID 2000, or Basic Text SR).
+
+    Empty for a worksheet, a preliminary report, and what is broken.
 
     Report titles are LOINC codes (PS3.16 CID 7000); worksheets and measurements have DICOM's own.
     """
@@ -72,7 +74,8 @@ def read_document(path: Path) -> str:
         ds = pydicom.dcmread(path)
         titles = ds.get("ConceptNameCodeSequence") or [{}]
         is_report = ds.SOPClassUID == BasicTextSRStorage or titles[0].get("CodingSchemeDesignator") == "LN"
-        return "\n".join(_list_texts(ds)) if is_report else ""
+        is_final = ds.get("PreliminaryFlag") != "PRELIMINARY"  # PS3.3 C.17.2
+        return "\n".join(_list_texts(ds)) if is_report and is_final else ""
     except NOT_READABLE:
         return ""
 

@@ -20,6 +20,7 @@ from screener.dispatch import dispatch_study
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.explain import describe_disk, describe_study
 from screener.journey import Ending, Queue
+from screener.read_reports import add_report
 from screener.receive import Listener
 from screener.store import Run, Store, open_store
 from screener.store import tables as t
@@ -251,7 +252,9 @@ def test_an_old_file_whose_row_is_live_again_is_not_removed(world: World) -> Non
 
 
 def test_forgetting_a_study_leaves_no_row_of_it(world: World) -> None:
-    world.screen(make_ct())
+    forgotten = world.screen(make_ct())
+    world.store.record_order(forgotten, "accession", "patient")
+    add_report(world.store, forgotten, b"The parotid glands are normal.", START)
     kept = world.screen(make_ct(StudyInstanceUID=generate_uid()), destinations=("pacs",))
     world.expire(31)
     world.expire(91)

@@ -158,6 +158,15 @@ def test_a_worksheet_is_no_radiology_report(
     assert bool(read_document(path)) is is_report
 
 
+@pytest.mark.parametrize(("flag", "is_report"), [("PRELIMINARY", False), ("FINAL", True)])
+def test_a_preliminary_structured_report_is_not_read(tmp_path: Path, flag: str, *, is_report: bool) -> None:
+    path = write_document(tmp_path / "sr.dcm", findings("Left parotid mass."))
+    ds = pydicom.dcmread(path)
+    ds.PreliminaryFlag = flag
+    ds.save_as(path)
+    assert bool(read_document(path)) is is_report
+
+
 def test_a_document_that_cannot_be_read_is_not_tried_again_and_says_nothing(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "sr.dcm"
     path.write_bytes(b"no DICOM")
