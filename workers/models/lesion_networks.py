@@ -7,7 +7,7 @@ import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import BasicUNetPlusPlus, ResNet
 
-from workers.models.mobile_networks import DEEP_CHANNELS, LOW_CHANNELS, MobileBackbone
+from workers.models.mobile_networks import DEEP_CHANNELS, LOW_CHANNELS, MobileBackbone, resize_like
 
 MOBILE: Final = "mobilenetv2"
 _LAYERS: Final = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -59,9 +59,9 @@ class DeepLabV3Plus(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
         low, deep = self.backbone(image)
-        rich = _resize(self.pyramid(deep), low)
+        rich = resize_like(self.pyramid(deep), low)
         answer = self.decode(torch.cat((rich, self.reduce_low(low)), dim=1))
-        logits: torch.Tensor = _resize(self.head(answer), image)
+        logits: torch.Tensor = resize_like(self.head(answer), image)
         return logits
 
 
@@ -143,7 +143,3 @@ def _dilate(stage: torch.nn.Module) -> torch.nn.Module:
 def _convolve(before: int, after: int, size: int, dilation: int = 1) -> torch.nn.Module:
     """A convolution, normalized over the batch, then a rectifier; the picture keeps its size."""
     return Convolution(2, before, after, kernel_size=size, dilation=dilation, act="relu", norm="batch", bias=False)
-
-
-def _resize(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.interpolate(values, like.shape[2:], mode="bilinear", align_corners=False)

@@ -4,6 +4,7 @@ Sandler et al. 2018, MobileNetV2: inverted residuals and linear bottlenecks, CVP
 names are those of torchvision, so that weights published for it fit (workers/training/us_pretrained.py).
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import torch
@@ -63,13 +64,8 @@ class MobileBackbone(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the features at a quarter and at a sixteenth of each side."""
-        features = image
-        low = image
-        for place, layer in enumerate(self.features):
-            features = layer(features)
-            if place == _LOW_END:
-                low = features
-        return low, features
+        low, deep = _keep_features(self.features, image, {_LOW_END, len(self.features) - 1})
+        return low, deep
 
 
 class InvertedResidual(nn.Module):
@@ -114,8 +110,8 @@ class MobileUNet(nn.Module):
         """Return the logits."""
         *skips, features = self.backbone(image)
         for step, skip in zip(self.way_up, reversed(skips), strict=True):
-            features = step(torch.cat((_resize(features, skip), skip), dim=1))
-        return _resize(self.head(features), image)
+            features = step(torch.cat((resize_like(features, skip), skip), dim=1))
+        return resize_like(self.head(features), image)
 
 
 class _WayDown(nn.Module):
@@ -127,17 +123,22 @@ class _WayDown(nn.Module):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of each depth, the finest first."""
-        last = {place for place, _ in _SKIPS}
-        kept = []
-        features = image
-        for place, layer in enumerate(self.features):
-            features = layer(features)
-            if place in last:
-                kept.append(features)
-        return kept
+        return _keep_features(self.features, image, {place for place, _ in _SKIPS})
 
 
-def _resize(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _keep_features(layers: nn.Sequential, image: torch.Tensor, places: Collection[int]) -> list[torch.Tensor]:
+    """Return what the layers at `places` make of the image, the first of them first."""
+    kept = []
+    features = image
+    for place, layer in enumerate(layers):
+        features = layer(features)
+        if place in places:
+            kept.append(features)
+    return kept
+
+
+def resize_like(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return `values` (n, channels, rows, columns), interpolated to the rows and columns of `like`."""
     return nn.functional.interpolate(values, like.shape[2:], mode="bilinear", align_corners=False)
 
 
