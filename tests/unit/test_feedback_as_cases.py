@@ -1,4 +1,4 @@
-"""What `screener export-feedback` writes goes through `workers train ct-segmenter` and `workers evaluate ct` unchanged."""
+"""What `screener export-feedback` writes is read by `workers train ct-segmenter` and `workers evaluate ct` as it is."""
 
 import csv
 from pathlib import Path
