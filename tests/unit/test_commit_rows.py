@@ -3,27 +3,19 @@
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from screener.commit_rows import RowWriter
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.tables import instances, studies
 from screener.store.values import Receipt, ReceivedInstance
 from tests.peers.values import an_instance
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 DEADLINE_SECONDS = 120.0
-
-
-@pytest.fixture
-def store(tmp_path: Path):  # type: ignore[no-untyped-def]
-    store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield store
-    store.engine.dispose()
 
 
 class Gate:

@@ -1,8 +1,6 @@
 """A PACS that is asked how many images it holds: whatever goes wrong is a remark and an end, never a standstill."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from screener.config import AskedPacs, Source
 from screener.count_at_pacs import PacsCounts
 from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import AWAY, Caller, PacsSource
-from screener.store import QuietStudy, Store, open_store
+from screener.store import QuietStudy, Store
 from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port
 
@@ -30,13 +28,6 @@ STUDY = QuietStudy(
     study_instance_uid="1.2.3",
     senders=frozenset({"CT1"}),
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def answer_of(counts: PacsCounts, study: QuietStudy = STUDY, now: datetime = NOW) -> Count:

@@ -1,6 +1,5 @@
 """`screener status` says first whether a daemon works on the database."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ from screener.__main__ import main
 from screener.explain import describe_daemon
 from screener.store import open_store
 from screener.store.daemon_lock import is_taken, open_daemon_lock
-from tests.peers.servers import open_postgresql
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with open_postgresql() as url:
-        yield url
 
 
 @pytest.fixture(params=["file", "session"])

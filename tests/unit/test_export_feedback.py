@@ -1,7 +1,7 @@
 """Reviewed studies become cases that the training and the evaluation read, and nothing untrue stands in them."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from screener.keep_glands import write_glands
 from screener.know_segments import Held
 from screener.outcomes import NeedsPerson
 from screener.phantom import Phantom, make_phantom, write_phantom
-from screener.store import Kind, Result, Screening, Store, open_store
+from screener.store import Kind, Result, Screening, Store
 from screener.store.reviews import Opinion
 from screener.study import Mass, Parotid, SeriesChoice, Side, Thresholds
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
@@ -30,13 +30,6 @@ from workers.training.read_cases import list_cases, read_case
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LIMITS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="abc")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,10 @@
 """What a recipient last heard is what holds: a flag is told again where another was told in between."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
-
-import pytest
 
 from screener.decide import decide
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.study import Side
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit.test_store import (
@@ -23,13 +19,6 @@ from tests.unit.test_store import (
 
 RIGHT, LEFT = (Side.RIGHT,), (Side.LEFT,)
 BOTH = (Side.LEFT, Side.RIGHT)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def screen(store: Store, number: int, sides: tuple[Side, ...], *, is_told: bool = True) -> None:

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from alembic.migration import MigrationContext
 from screener.store import open_store
 from screener.store.engine import migrate, open_engine
 from screener.store.tables import metadata
-from tests.peers.servers import open_postgresql
 
 DAEMON = """
 import sys
@@ -22,12 +20,6 @@ from screener.store import open_store
 store = open_store(sys.stdin.read(), is_migrating=True, is_long_lived=True)
 print("alembic" in sys.modules, store.counts().received)
 """
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with open_postgresql() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,10 +1,8 @@
 """Rules at work on the real store: who is told, what waits, what is passed on, and that nobody is told twice."""
 
 import logging
-import shutil
 import ssl
 import time as clock_time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -26,7 +24,7 @@ from screener.match_rules import find_on_ct, match_rules
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.outcomes import TryAgain
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.study import Side
 from tests.conftest import PATIENT
 from tests.peers.certificates import make_certificate
@@ -40,22 +38,6 @@ from tests.unit.test_store import QUIET, THRESHOLDS, a_screening, claimed, dispa
 NOON = datetime(2031, 5, 6, 12, 0).astimezone()
 MINUTE = timedelta(minutes=1)
 DIGEST_AT = time(6, 30)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables and nothing in it: the migrations run once."""
-    path = tmp_path_factory.mktemp("template") / "screener.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, template: Path) -> Iterator[Store]:
-    shutil.copy(template, tmp_path / "screener.sqlite")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
-    yield opened
-    opened.engine.dispose()
 
 
 class Box:

@@ -1,15 +1,13 @@
 """What the radiology report mentions beyond doubt may wait for the digest; whatever is in doubt is told at once."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from screener.list_notices import describe_notices
 from screener.notice_settings import Notices
 from screener.read_reports import add_report
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.study import Side
 from tests.unit.test_notice_rules import CHAIN, MINUTE, NOON, Box, find, rule, settings, tell
 
@@ -25,13 +23,6 @@ SENTENCES = {
     "this side": "The radiology report mentions a parotid mass in the left parotid (sentence 1).",
 }
 NEXT_MORNING = (NOON + timedelta(days=1)).replace(hour=6, minute=30)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def report(store: Store, study: int, which: str) -> None:

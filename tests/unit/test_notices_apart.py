@@ -1,9 +1,6 @@
 """One receiver that refuses or is silent keeps no other notice back, and past studies are told in the digest only."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -11,27 +8,12 @@ from screener.channels.message import Message
 from screener.match_rules import find_on_ct, match_rules
 from screener.notify import send_owed_digests
 from screener.outcomes import NeedsPerson
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store import tables as t
 from screener.study import Side
 from tests.peers.values import an_instance
 from tests.unit.test_notice_rules import DIGEST_AT, MINUTE, NOON, Box, find, night, rule, settings, tell
 from tests.unit.test_store import QUIET, a_screening, claimed, dispatch
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "screener.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, template: Path) -> Iterator[Store]:
-    shutil.copy(template, tmp_path / "screener.sqlite")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
-    yield opened
-    opened.engine.dispose()
 
 
 class Picky(Box):

@@ -99,12 +99,6 @@ def test_a_daemon_that_was_killed_leaves_the_database_to_the_next(tmp_path: Path
         wait_until(second.listens)
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with open_postgresql() as url:
-        yield url
-
-
 def end_sessions(url: str) -> None:
     """End every other session of the server, as its restart would."""
     server = sa.create_engine(url, poolclass=sa.NullPool)

@@ -1,6 +1,5 @@
 """Figures of quality: each is counted from rows that can be checked by eye."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from screener.performance import (
     find_limits,
     measure_performance,
 )
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.feedback import Judgment
 from screener.store.quality import NO_NAME, QualityRow, Scanner
 from screener.store.reviews import Opinion
@@ -121,13 +120,6 @@ def test_nothing_is_told_of_nothing() -> None:
     performance = measure([])
     assert (performance.alarms, performance.median_turnaround, performance.scanners) == ((), None, ())
     assert "no alarm" in describe_performance(performance)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def test_what_made_the_images_is_read_once_and_names_no_patient(store: Store, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Other settings are a query on what is stored: decided again on a real database, nothing written."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from screener.decide import decide
 from screener.dispatch import dispatch_study
 from screener.journey import Queue
 from screener.replay import describe_replay, replay
-from screener.store import Screening, Store, open_store
+from screener.store import Screening, Store
 from screener.store import tables as t
 from screener.study import GAMMAS, Candidate, GlandAssessment, Presence, Side, Thresholds
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
@@ -22,13 +21,6 @@ START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LEASE = timedelta(minutes=10)
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="abc")
 SETTINGS = '[storage]\nfolder = "."\n'
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def scored(voxels: int, score: float, number: int = 1) -> Candidate:

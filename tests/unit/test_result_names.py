@@ -14,13 +14,11 @@ from screener.store.values import RunReport
 from screener.us_study import Finding
 from tests.peers.values import an_instance
 from tests.unit.test_screen_us import START, models_with
-from tests.unit.test_store import claimed, dispatch, finish, store
+from tests.unit.test_store import claimed, dispatch, finish
 from tests.unit.test_us_findings import LOGIT, Office
 from workers import screen_ct, screen_us
 from workers.results import encode_results as encoding
 from workers.results.identity import derive_uid
-
-__all__ = ["store"]
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """One word stands for a place, not for a finding: another mass there, or a larger one, is told and is open again."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from screener.decide import decide
 from screener.match_rules import find_on_ct, match_rules
 from screener.notice_settings import Notices
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.study import Candidate, Side
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit import test_notice_rules as rules
@@ -19,21 +16,6 @@ from tests.unit.test_notice_rules import CHAIN, MINUTE, NOON, Box, night, rule, 
 from tests.unit.test_store import QUIET, THRESHOLDS, a_screening, claimed, dispatch
 
 LEFT, BOTH = (Side.LEFT,), (Side.LEFT, Side.RIGHT)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "screener.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, template: Path) -> Iterator[Store]:
-    shutil.copy(template, tmp_path / "screener.sqlite")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
-    yield opened
-    opened.engine.dispose()
 
 
 def find_masses(store: Store, notices: Notices, minutes: int, *masses: Candidate) -> int:

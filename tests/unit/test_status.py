@@ -1,23 +1,12 @@
 """What `screener status` tells of the work that waits and the work in hand."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from screener.explain import describe_backlog
 from screener.journey import Queue
-from screener.store import Store, open_store
+from screener.store import Store
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, claimed, dispatch, finish
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def receive(store: Store, number: int) -> None:

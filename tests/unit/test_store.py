@@ -1,6 +1,5 @@
 """The store: what is recorded, claimed, ended and owed, on the real database."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,13 +32,6 @@ QUIET = timedelta(seconds=60)
 MAX_WAIT = timedelta(hours=1)
 LEASE = timedelta(seconds=120)
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="abc")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 def dispatch(store: Store, now: datetime) -> int:

@@ -10,17 +10,10 @@ from screener.journey import Queue
 from screener.store import Run, Store, open_store
 from screener.store import tables as t
 from screener.store.reviews import Opinion
-from tests.peers.servers import open_postgresql
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, deliver_and_notify, dispatch, finish
 
 LATER = START + timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with open_postgresql() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,17 +15,10 @@ from screener.replay import describe_replay, replay
 from screener.store import LeaseLostError, Result, Run, Store, open_store
 from screener.store.values import LesionLine, OwedNotice, UltrasoundOutcome
 from screener.us_study import Answer, FrameChoice
-from tests.peers.servers import open_postgresql
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, MAX_WAIT, QUIET, START, THRESHOLDS
 
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with open_postgresql() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,29 +1,20 @@
 """When an instance counts as come: once it is kept, however long it took to arrive."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from screener.archive import Archive
 from screener.commit_rows import RowWriter
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.take_instance import SUCCESS, IncomingInstance, Intake, StoreRequest, Tally
 from tests.peers.door import NOW
 from tests.peers.scanner import make_ct, read_data_set_bytes
 
 NEVER = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 class Clock:

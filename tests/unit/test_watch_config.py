@@ -1,7 +1,6 @@
 """A changed config.toml is taken over while the daemon runs, refused where it is wrong, and never forgotten."""
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from screener.__main__ import main
 from screener.complete import Completion
 from screener.config import load_config
 from screener.journey import Queue
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.settings_log import SettingsEvent
 from screener.watch_config import SettingsInForce
 from tests.peers.values import an_instance
@@ -26,13 +25,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
     path.write_text(GOOD, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
-    yield opened
-    opened.engine.dispose()
 
 
 @pytest.fixture
