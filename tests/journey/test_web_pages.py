@@ -130,6 +130,7 @@ def test_the_case_tells_growth_thresholds_story_and_viewer(sign_in, room: Readin
     assert "≥ 500" in text
     assert "+95 %" in text.replace("\u202f", "")
     assert "not validated for clinical diagnosis" in text
+    assert ".." not in text  # the sentences of the models end once
     page.click("summary:has-text('story')")
     assert report.study_instance_uid in page.inner_text("pre.story")
     link = page.get_attribute("a.button", "href")
