@@ -117,15 +117,6 @@ class Ultrasound(Runs):
             for row in rows
         ]
 
-    def entered_findings(self, study_id: int) -> dict[Finding, bool | None]:
-        """What persons have entered of a study's lesion, of each finding the newest; None: it is not known."""
-        with self._begin() as connection:
-            rows = _entries(connection, study_id)
-        merged: dict[Finding, bool | None] = {}
-        for row in rows:
-            merged |= _findings(row)
-        return merged
-
     def finish_ultrasound_run(
         self,
         run: Run,

@@ -8,6 +8,7 @@ import pytest
 from screener.__main__ import main
 from screener.explain import describe_study
 from screener.store import Kind
+from screener.store.ultrasound import merge_entries
 from screener.us_study import Answer, Finding
 from tests.peers.values import an_instance
 from tests.unit.test_screen_us import START, models_with
@@ -50,9 +51,11 @@ def test_of_each_finding_the_newest_entry_counts_and_none_is_lost(
 ) -> None:
     assert screener("1", "--shape", "irregular", "--nodes", "normal", "--by", "first") == 0
     assert screener("1", "--shape", "unknown", "--margin", "well", "--by", "second") == 0
-    assert office.store.entered_findings(1) == {
+    merged, elsewhere = merge_entries(office.store.entries_of(1), "", 0)
+    assert merged == {
         Finding.IRREGULAR_SHAPE: None, Finding.SUSPICIOUS_LYMPH_NODES: False, Finding.POORLY_DEFINED_MARGIN: False,
     }  # fmt: skip
+    assert elsewhere == []
     capsys.readouterr()
     assert screener("1") == 0
     first, second = capsys.readouterr().out.splitlines()
