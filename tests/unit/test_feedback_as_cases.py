@@ -16,7 +16,7 @@ from tests.unit import test_export_feedback as feedback
 from tests.unit.test_export_feedback import Screen, outline, receive_segmentation, review
 from workers.training import train_segmenter
 
-store, phantom, screen, models = feedback.store, feedback.phantom, feedback.screen, judging.models
+phantom, screen, models = feedback.phantom, feedback.screen, judging.models
 
 
 @pytest.fixture

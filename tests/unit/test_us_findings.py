@@ -238,9 +238,9 @@ def test_the_capture_tells_the_probability_that_decided(monkeypatch: pytest.Monk
 
     told: list[str] = []
     monkeypatch.setattr(module, "compose_panels", lambda _, lines: told.extend(text for text, _ in lines))
-    draw_us_capture(a_lesion(), decide(0.45, ALL, "decide"), None)
+    draw_us_capture(a_lesion(), decide(0.45, ALL, "decide"), None, "")
     assert told[0] == "Answer of the models: malignant, probability of malignancy 58 % with a reader's findings."
-    draw_us_capture(a_lesion(), decide(0.45, ALL, "report"), None)
+    draw_us_capture(a_lesion(), decide(0.45, ALL, "report"), None, "")
     assert "benign, probability of malignancy 45 %." in " ".join(told)
 
 
