@@ -192,6 +192,8 @@ def open_provider(provider: OpenIdProvider) -> Iterator[OpenIdProvider]:
             provider.calls.append(path)
             asked = {name: values[0] for name, values in parse_qs(query).items()}
             match path.removeprefix("/realm"):
+                case "/.well-known/openid-configuration" | "/keys" if "gone" in provider.lies:
+                    self._send(404, "no such page")
                 case "/.well-known/openid-configuration":
                     self._send(200, json.dumps(provider.document()))
                 case "/keys":

@@ -14,6 +14,7 @@ import pytest
 
 from screener.store import Store
 from screener.web.ask_provider import LEFT_ALONE, try_provider
+from screener.web.gate import COOKIE
 from tests.peers.certificates import Certificate, make_certificate
 from tests.peers.openid_provider import CLIENT_ID, OpenIdProvider, open_provider
 from tests.unit import openid_desk
@@ -136,6 +137,39 @@ def test_the_log_says_at_the_start_whether_the_provider_can_be_asked(
         desk.provider.metadata = {}
         try_provider(provider)
         assert "the OpenID provider answers" in caplog.text
+
+
+def test_a_provider_that_knows_no_such_page_gives_a_page_and_a_line_at_the_start(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.provider.lies = {"gone"}  # a wrong issuer, or a proxy while the provider starts
+    answer = desk.client.get("/sign-in/openid", headers=HTML)
+    assert answer.status_code == 503
+    assert 'name="password"' in answer.text
+    caplog.clear()
+    try_provider(desk.client.app.state.site.provider)  # type: ignore[attr-defined]
+    assert "the OpenID provider cannot be asked: it refuses: status 404" in caplog.text
+
+
+def test_what_is_known_of_a_provider_serves_on_while_it_knows_no_such_page(desk: Desk) -> None:
+    assert desk.sign_in().status_code == 303
+    desk.client.cookies.clear()
+    desk.provider.lies = {"gone"}
+    desk.clock.now += timedelta(minutes=61)
+    assert desk.sign_in().status_code == 303
+
+
+def test_who_signs_out_before_a_provider_that_knows_no_such_page_is_out_here(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.sign_in()
+    site = desk.client.app.state.site  # type: ignore[attr-defined]
+    site.provider._endpoints = None  # as after a restart
+    desk.provider.lies = {"gone"}
+    assert desk.sign_out().status_code == 200
+    assert COOKIE not in desk.client.cookies
+    assert not desk.is_in
+    assert "sign-out: the OpenID provider cannot be asked: it refuses: status 404" in caplog.text
 
 
 def test_who_is_in_stays_in_while_the_provider_is_away(store: Store, clock: Clock, tmp_path: Path) -> None:
