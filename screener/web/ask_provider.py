@@ -19,7 +19,7 @@ from screener.config import Config
 from screener.notice_settings import is_web_address
 from screener.tls import make_openid_tls
 from screener.web.check_id_token import read_keys
-from screener.web.fetch_json import JsonFetcher, ProviderAwayError, ProviderError
+from screener.web.fetch_json import JsonFetcher, ProviderAwayError, ProviderError, ProviderRefusal
 from screener.web_settings import OpenId
 
 logger = logging.getLogger(__name__)
@@ -140,6 +140,7 @@ class Provider:
         return hinted if len(hinted) <= MAX_SIGN_OUT_CHARACTERS else _with_query(address, asked)
 
     def _ask(self, address: str, form: bytes | None = None, authorization: str = "") -> dict[str, Any]:
+        """Ask it one thing; only what a form asks for may be refused, for what it publishes is for everybody."""
         now = self._clock()
         if self._away_at is not None and timedelta(0) <= now - self._away_at < LEFT_ALONE:
             raise ProviderError("it could not be reached a moment ago")
@@ -150,6 +151,10 @@ class Provider:
         except ProviderAwayError:
             self._away_at = now
             raise
+        except ProviderRefusal as refusal:
+            if form is not None:
+                raise
+            raise ProviderError(f"it refuses: {refusal}") from None
         finally:
             self._places.release()
 
