@@ -51,6 +51,8 @@ class OpenIdProvider:
         """Of the ID token's claims, after all else; None takes one away."""
         self.metadata: dict[str, Any] = {}
         """Of the discovery document."""
+        self.refusal = ""
+        """Its word for why it gives no token for any code; empty: it gives one."""
         self.algorithm = "RS256"
         self.now: Callable[[], float] = time.time
         self.calls: list[str] = []
@@ -113,6 +115,8 @@ class OpenIdProvider:
             client = tuple(unquote_plus(part) for part in pair)
         else:
             client = (form.get("client_id", ""), form.get("client_secret", ""))
+        if self.refusal:
+            return 400, {"error": self.refusal}
         if client != (CLIENT_ID, CLIENT_SECRET):
             return 401, {"error": "invalid_client", "error_description": "CANARY^DONOTLOG"}
         code = form.get("code", "")

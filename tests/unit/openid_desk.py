@@ -81,6 +81,7 @@ def served() -> Iterator[OpenIdProvider]:
 @pytest.fixture
 def provider(served: OpenIdProvider, clock: Clock) -> OpenIdProvider:
     served.lies, served.changes, served.metadata, served.algorithm, served.signed_in = set(), {}, {}, "RS256", ""
+    served.refusal = ""
     served.calls.clear()
     served.signed_out.clear()
     served.now = lambda: clock().timestamp()

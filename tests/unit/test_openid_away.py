@@ -32,9 +32,47 @@ def test_an_address_must_wait_after_very_many_answers_that_are_not_believed(desk
     assert answers == [401] * 15 + [429]
     assert desk.provider.calls.count("/realm/token") == 15
     right = {"name": "reader", "password": PASSWORD}
-    assert desk.client.post("/sign-in", data=right).status_code == 429  # the address is one for both
+    assert desk.client.post("/sign-in", data=right).status_code == 303  # local accounts are counted by themselves
+    desk.sign_out()
+    assert desk.sign_in().status_code == 429
     desk.clock.now += timedelta(minutes=16)
     desk.provider.lies = set()
+    assert desk.sign_in().status_code == 303
+
+
+@pytest.mark.parametrize("changes", [{"iat": 700}, {"iat": -700}, {"exp": 61}, {"nbf": -120}], ids=str)
+def test_a_clock_that_is_wrong_counts_as_nobodys_failure(
+    desk: Desk, caplog: pytest.LogCaptureFixture, changes: dict[str, int]
+) -> None:
+    now = int(desk.clock().timestamp())
+    desk.provider.changes = {name: now - seconds for name, seconds in changes.items()}
+    assert [desk.sign_in().status_code for _ in range(16)] == [401] * 16
+    assert caplog.text.count("is not believed") == 1  # a line a minute for each address
+    assert [line.action for line in desk.store.audit_lines()].count("sign-in failed") == 1
+    desk.provider.changes = {}
+    assert desk.sign_in().status_code == 303
+
+
+@pytest.mark.parametrize("word", ["invalid_client", "unauthorized_client"])
+def test_a_secret_that_has_expired_counts_as_nobodys_failure(desk: Desk, word: str) -> None:
+    desk.provider.refusal = word
+    assert [desk.sign_in().status_code for _ in range(16)] == [401] * 16
+    desk.provider.refusal = ""
+    assert desk.sign_in().status_code == 303
+
+
+def test_a_code_that_somebody_makes_up_counts_as_a_failure(desk: Desk) -> None:
+    desk.provider.refusal = "invalid_grant"
+    assert [desk.sign_in().status_code for _ in range(16)] == [401] * 15 + [429]
+
+
+def test_failures_of_local_accounts_leave_the_hospitals_sign_in_alone(
+    provider: OpenIdProvider, store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    desk = open_desk(provider, store, clock, tmp_path, max_failures=1)
+    for number in range(6):
+        answer = desk.client.post("/sign-in", data={"name": f"nobody-{number}", "password": "x"})
+    assert answer.status_code == 429
     assert desk.sign_in().status_code == 303
 
 
