@@ -114,3 +114,22 @@ def test_the_digest_begins_with_what_no_report_mentions(store: Store) -> None:
     tell(store, notices, box, NEXT_MORNING)
     text = box.told[0][1].text
     assert text.index(f"Study {studies[2]}:") < text.index(f"Study {studies[0]}:") < text.index(f"Study {studies[1]}:")
+
+
+@pytest.mark.parametrize("second", [None, b"Again: there is a mass of 2 cm in the left parotid."])
+def test_a_document_that_says_nothing_new_leaves_the_finding_in_the_digest_of_today(
+    store: Store, second: bytes | None
+) -> None:
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    report(store, study, "this side")
+    tell(store, notices, box, NOON)
+    box.is_away = True
+    tell(store, notices, box, NEXT_MORNING)
+    if second is None:  # a worksheet, no report at all
+        store.add_mention(study, None, source="document", sha256="f" * 64, now=NEXT_MORNING)
+    else:
+        add_report(store, study, second, NEXT_MORNING)
+    box.is_away = False
+    tell(store, notices, box, NEXT_MORNING + 60 * MINUTE)
+    assert len(box.told) == 1, "today, once the mail server is back"
