@@ -14,6 +14,7 @@ from screener.store import tables as t
 from screener.store.base import Base, add_step, lock_study
 from screener.store.values import Hold, Kind
 from screener.study import Side
+from screener.weigh_reports import Standing, Weighed, weigh_reports
 
 NOT_READ: Final = "not read"
 """In place of a verdict: the document is no radiology report, or cannot be read."""
@@ -141,13 +142,32 @@ def columns_of(mention: Mention | None) -> dict[str, object]:
 
 
 def look_again(connection: sa.Connection, study_id: int, now: datetime) -> None:
-    """Take the notices of a study out of the digest that wait there for what its reports say; its row must be held.
+    """Take a study's notices out of the digest where its reports no longer mention them; its row must be held.
 
-    The next round holds them again, or tells them at once where a report now says otherwise.
+    The next round tells those at once. What is still mentioned beyond doubt keeps its place in the digest.
     """
     waits = (t.notices.c.study_id == study_id, t.notices.c.state == "owed", t.notices.c.hold == Hold.REPORTED)
+    run_ids = connection.execute(sa.select(t.notices.c.run_id).where(*waits).distinct()).scalars().all()
+    doubted = [
+        run_id for run_id in run_ids if weigh_run(connection, study_id, run_id).standing is not Standing.MENTIONED
+    ]
     values = {"is_in_digest": False, "digest_id": None, "not_before": now}
-    connection.execute(t.notices.update().where(*waits).values(values))
+    connection.execute(t.notices.update().where(*waits, t.notices.c.run_id.in_(doubted)).values(values))
+
+
+def weigh_run(connection: sa.Connection, study_id: int, run_id: int) -> Weighed:
+    """Weigh the reports in force of a study against what one of its runs flags."""
+    reports = list_mentions(connection, [study_id]).get(study_id, [])
+    return weigh_reports(reports, _list_places(connection, run_id))
+
+
+def _list_places(connection: sa.Connection, run_id: int) -> list[Side | None]:
+    """Give the side of each mass that a run flags; None for the lesion of an ultrasound run."""
+    lesion = sa.select(t.lesions.c.id).where(t.lesions.c.run_id == run_id)
+    if connection.execute(lesion).first() is not None:
+        return [None]
+    above = (t.candidates.c.run_id == run_id, t.candidates.c.is_above_threshold)
+    return [Side(side) for side in connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars()]
 
 
 def list_mentions(connection: sa.Connection, study_ids: Collection[int]) -> dict[int, list[Mention]]:

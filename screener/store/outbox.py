@@ -10,14 +10,13 @@ from screener.journey import Stage
 from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
 from screener.store.decided_runs import candidate_of
-from screener.store.mentions import list_mentions
+from screener.store.mentions import weigh_run
 from screener.store.owe import WITHDRAWN
 from screener.store.told import mark_told
 from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
 from screener.store.why_withdrawn import find_changed_settings
 from screener.study import GlandVerdict, Presence, Side
-from screener.weigh_reports import weigh_reports
 
 CONFIRMED_BY = {
     "find": "as C-FIND shows",
@@ -315,7 +314,6 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
     ).scalar_one()
     lesion = lesion_of(connection, row.run_id)
     candidates = tuple(candidate_of(found.features) for found in above)
-    places = [None] if lesion is not None else [candidate.side for candidate in candidates]
     is_withdrawal = row.finding_key.startswith(WITHDRAWN)
     return OwedNotice(
         notice_id=row.id,
@@ -348,5 +346,5 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         study_instance_uid=study_instance_uid,
         key_image_path=key_image or "",
         changed_settings=find_changed_settings(connection, row.study_id, row.run_id) if is_withdrawal else "",
-        reports=weigh_reports(list_mentions(connection, [row.study_id]).get(row.study_id, []), places),
+        reports=weigh_run(connection, row.study_id, row.run_id),
     )
