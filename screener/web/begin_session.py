@@ -22,14 +22,17 @@ class TooManyFailuresError(Exception):
 def begin_attempt(visit: Visit, name: str | None = None) -> list[int]:
     """Count a sign-in as failed before it is looked at, under its address and `name`; gives what takes that back.
 
-    TooManyFailuresError where there were too many; the trail tells it once
-    per key and window, for each line costs a write.
+    Without a name it is one of OpenID, whose address is counted by itself: what
+    fails at the provider must leave the local accounts. TooManyFailuresError
+    where there were too many; the trail tells it once per key and window, for
+    each line costs a write.
     """
     site, now = visit.site, visit.site.clock()
     window = timedelta(minutes=site.config.web.failure_minutes)
     most = site.config.web.max_failures
     limits = {} if name is None else {_digest(f"account {name}"): most}
-    limits[_digest(f"address {visit.address}")] = most * _ADDRESS_SHARE
+    way = "openid address" if name is None else "address"
+    limits[_digest(f"{way} {visit.address}")] = most * _ADDRESS_SHARE
     over = [key for key, limit in limits.items() if site.reader.failed_sign_ins(key, now - window) >= limit]
     attempt = [] if over else site.store.begin_sign_in(limits, now, window)
     if attempt:

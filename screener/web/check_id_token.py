@@ -18,6 +18,8 @@ LEEWAY_SECONDS: Final = 60
 """By which the provider's clock may differ from ours."""
 MAX_AGE_SECONDS: Final = 600
 """A token comes straight from the provider: one that was issued earlier is not of this sign-in."""
+_TIMES: Final = {"iat", "exp", "nbf"}
+"""Claims of which a clock that is wrong breaks one."""
 _REGISTRY: Final = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
 """What a header says beside what we know is passed over (RFC 7515 4)."""
 _MALFORMED: Final = (JoseError, ValueError, TypeError, KeyError, RecursionError)
@@ -26,6 +28,10 @@ _MALFORMED: Final = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 
 class TokenError(Exception):
     """An ID token that is not to be believed; the message says why, in words of ours."""
+
+
+class TokenTimeError(TokenError):
+    """Its times do not fit ours: a clock is wrong, here or at the provider."""
 
 
 class UnknownKeyError(TokenError):
@@ -87,11 +93,12 @@ def _check_claims(claims: dict[str, Any], expected: Expected) -> None:
     try:
         registry.validate(claims)
     except JoseError as error:
-        raise TokenError(_say(error)) from None
+        kind = TokenTimeError if getattr(error, "claim", "") in _TIMES else TokenError
+        raise kind(_say(error)) from None
     if not isinstance(claims["nonce"], str):
         raise TokenError("its nonce is no text")
     if claims["iat"] < now - MAX_AGE_SECONDS:
-        raise TokenError("it was issued too long ago")
+        raise TokenTimeError("it was issued too long ago: iat")
 
 
 def _say(error: JoseError) -> str:

@@ -28,7 +28,7 @@ from screener.web.begin_session import (
     begin_session,
     own_path,
 )
-from screener.web.check_id_token import Expected, TokenError, UnknownKeyError, check_id_token
+from screener.web.check_id_token import Expected, TokenError, TokenTimeError, UnknownKeyError, check_id_token
 from screener.web.fetch_json import ProviderError, ProviderRefusal, clean_word
 from screener.web.gate import RefusedError
 from screener.web.grant_role import digest_subject, grant_role, read_name
@@ -45,6 +45,8 @@ _UNBELIEVED: Final = "The hospital's sign-in gave an answer that cannot be belie
 _NO_ROLE: Final = (
     "You have signed in at the hospital, but have no role here: ask whoever looks after the screener for one."
 )
+_OWN_FAULTS: Final = {"invalid_client", "unauthorized_client"}
+"""Of the hospital's settings, here or at the provider (RFC 6749 5.2): whoever signs in can do nothing about them."""
 
 logger = logging.getLogger(__name__)
 
@@ -152,9 +154,7 @@ def _sign_in(visit: Visit, provider: Provider, under_way: UnderWay, code: str, i
         visit.site.store.sign_in_succeeded(attempt)
         return _tell_away(visit, next_path, error)
     except (ProviderRefusal, TokenError) as error:
-        logger.error("sign-in: the OpenID provider's answer is not believed: %s", error)
-        visit.audit("sign-in failed", detail="OpenID: the answer is not believed")
-        return ask_to_sign_in(visit, next_path, _UNBELIEVED, status=401)
+        return _tell_unbelieved(visit, next_path, attempt, error)
     except CannotSignInError as error:
         visit.audit("sign-in failed", detail=f"OpenID: {error.why}", account=error.name)
         return ask_to_sign_in(visit, next_path, str(error), status=403)
@@ -249,6 +249,18 @@ def _tell_refused(visit: Visit, next_path: str, word: str) -> Response:
         logger.warning("sign-in: the OpenID provider refuses: %s", word or "it does not say why")
     sentence = f"The hospital's sign-in did not let you in{f' ({word})' if word else ''}."
     return ask_to_sign_in(visit, next_path, sentence, status=401)
+
+
+def _tell_unbelieved(visit: Visit, next_path: str, attempt: list[int], error: ProviderRefusal | TokenError) -> Response:
+    """What only the hospital can mend is nobody's failure, and is told once a minute for each address."""
+    is_own_fault = isinstance(error, TokenTimeError) or str(error) in _OWN_FAULTS
+    if is_own_fault:
+        visit.site.store.sign_in_succeeded(attempt)
+    key, minute = f"openid unbelieved {visit.address}", timedelta(minutes=1)
+    if not is_own_fault or visit.site.refusals.is_first(key, visit.site.clock(), minute):
+        logger.error("sign-in: the OpenID provider's answer is not believed: %s", error)
+        visit.audit("sign-in failed", detail="OpenID: the answer is not believed")
+    return ask_to_sign_in(visit, next_path, _UNBELIEVED, status=401)
 
 
 def _tell_away(visit: Visit, next_path: str, error: ProviderError) -> Response:
