@@ -1,6 +1,7 @@
 """What a report says of a parotid mass: every sentence of the list, and the traps between sentences."""
 
 import csv
+import time
 
 import pytest
 
@@ -88,3 +89,24 @@ def test_a_heading_begins_a_sentence_also_where_the_line_before_has_no_end() -> 
 def test_a_sentence_without_end_costs_no_time_and_hides_no_other(words: str) -> None:
     endless = words * (200_000 // len(words))
     assert read_report(f"{endless}. A mass lies in the right parotid.").sides == {Side.RIGHT}
+
+
+def seconds_to_split(words: str, count: int) -> float:
+    """The least processor time of several tries."""
+    taken = []
+    for _ in range(3):
+        before = time.thread_time()
+        split_sentences(words * count)
+        taken.append(time.thread_time() - before)
+    return min(taken)
+
+
+@pytest.mark.parametrize("words", ["Dr. ", "z. B. ", "Siehe Dr. Ca. "])
+def test_abbreviations_without_end_cost_no_more_than_their_number(words: str) -> None:
+    assert seconds_to_split(words, 2000) < 9 * seconds_to_split(words, 500), "four times the text"
+
+
+def test_a_sentence_that_goes_on_after_abbreviations_without_end_is_one() -> None:
+    endless = "Dr. " * 2000
+    assert split_sentences(f"1. {endless}Mass. Next") == [f"1. {endless}Mass.", "Next"]
+    assert split_sentences(f"{endless}3. Next")[0] == f"{endless}3.", "a number that begins no sentence ends one"
