@@ -1,6 +1,7 @@
 """What the radiology report mentions beyond doubt may wait for the digest; whatever is in doubt is told at once."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ SENTENCES = {
     "this side": "The radiology report mentions a parotid mass in the left parotid (sentence 1).",
 }
 NEXT_MORNING = (NOON + timedelta(days=1)).replace(hour=6, minute=30)
+DENIAL = b"The parotid glands are unremarkable."
 
 
 def report(store: Store, study: int, which: str) -> None:
@@ -71,7 +73,7 @@ def test_a_report_that_puts_it_in_doubt_takes_the_finding_out_of_the_digest(stor
     study = find(store, notices, Side.LEFT)
     report(store, study, "this side")
     tell(store, notices, box, NOON)
-    add_report(store, study, b"The parotid glands are unremarkable.", NOON)
+    add_report(store, study, DENIAL, NOON)
     tell(store, notices, box, NOON + MINUTE)
     assert len(box.told) == 1
     tell(store, notices, box, NEXT_MORNING)
@@ -133,3 +135,21 @@ def test_a_document_that_says_nothing_new_leaves_the_finding_in_the_digest_of_to
     box.is_away = False
     tell(store, notices, box, NEXT_MORNING + 60 * MINUTE)
     assert len(box.told) == 1, "today, once the mail server is back"
+
+
+def test_a_denial_that_comes_while_a_notice_is_held_keeps_it_out_of_the_digest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    report(store, study, "this side")
+    hold = store.hold_notice
+
+    def deny_and_hold(*args: Any, **more: Any) -> None:
+        add_report(store, study, DENIAL, NOON)
+        hold(*args, **more)
+
+    monkeypatch.setattr(store, "hold_notice", deny_and_hold)
+    tell(store, notices, box, NOON)
+    tell(store, notices, box, NOON + MINUTE)
+    assert len(box.told) == 1, "the reports were weighed before the denial came"
