@@ -17,6 +17,7 @@ from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
 from screener.store.why_withdrawn import find_changed_settings
 from screener.study import GlandVerdict, Presence, Side
+from screener.weigh_reports import Standing
 
 CONFIRMED_BY = {
     "find": "as C-FIND shows",
@@ -206,11 +207,14 @@ class Outbox(Base):
     def hold_notice(self, notice_id: int, hold: Hold, sentence: str, *, not_before: datetime, now: datetime) -> None:
         """Let a notice wait: told in the next digest (LIMIT, REPORTED), or looked at again at `not_before` (QUIET).
 
-        The study's history tells it once, however often it is looked at.
+        The study's history tells it once, however often it is looked at. What no report mentions any more (REPORTED)
+        does not wait: another may have been read since the reports were weighed.
         """
         with self._begin() as connection:
             row = _held_notice(connection, notice_id)
             if row.state != "owed" or row.is_in_digest:
+                return
+            if hold is Hold.REPORTED and not _is_mentioned(connection, row):
                 return
             values: dict[str, object] = {"hold": hold, "waits": sentence, "not_before": not_before}
             if hold in {Hold.LIMIT, Hold.REPORTED}:
@@ -255,6 +259,10 @@ def _held_notice(connection: sa.Connection, notice_id: int) -> sa.Row[Any]:
     query = t.notices.select().where(t.notices.c.id == notice_id)
     lock_study(connection, connection.execute(query).one().study_id)
     return connection.execute(query).one()
+
+
+def _is_mentioned(connection: sa.Connection, row: sa.Row[Any]) -> bool:
+    return weigh_run(connection, row.study_id, row.run_id).standing is Standing.MENTIONED
 
 
 def _is(state: str) -> sa.ColumnElement[bool]:
