@@ -13,7 +13,7 @@ from screener.store import Screening, Store
 from screener.store import tables as t
 from screener.store.web_accounts import Role
 from screener.store.web_case import KnownPatient
-from screener.study import Candidate, Presence, Side
+from screener.study import Candidate, Presence, SeriesChoice, Side
 from screener.us_study import Answer
 from screener.web.say_answers import say_beside_masses
 from tests.peers.values import a_candidate, an_assessment, an_instance
@@ -47,6 +47,11 @@ def screen(store: Store, number: int, *masses: Candidate, assessed: tuple[Side, 
     dispatch(store, now + QUIET)
     run = store.claim_run(Queue.CT, "worker", now + QUIET, LEASE)
     assert run is not None
+    series = str(of_study(number)["series_instance_uid"])
+    chosen = SeriesChoice(
+        series_instance_uid=series, modality="CT", score=4.0, is_chosen=True, reasons=(), instance_count=1
+    )
+    store.record_series(run, [chosen], None)
     assessments = tuple(an_assessment(side, is_assessed=side in assessed) for side in (Side.RIGHT, Side.LEFT))
     screening = Screening(
         assessments=assessments,
@@ -169,6 +174,17 @@ def test_earlier_screenings_tell_not_assessed_and_ultrasound_from_nothing_found(
     assert prior_of(reader, malignant, shown).endswith("ultrasound, side not known: lesion called malignant")
     assert prior_of(reader, nothing, shown).endswith(f"not assessed {NONE}")
     assert prior_of(reader, shown, shown).endswith("0.90 ml not assessed before 0.80 ml not found before")
+
+
+@pytest.mark.parametrize("kept", [[], ["left"], ["right"], ["right", "left"]], ids=str)
+def test_a_case_of_which_not_every_gland_is_known_is_shown(reader: TestClient, store: Store, kept: list[str]) -> None:
+    study_id = screen(store, 1)
+    with store.engine.begin() as connection:
+        connection.execute(t.glands.delete().where(t.glands.c.side.not_in(kept)))
+    answer = reader.get(f"/studies/{study_id}")
+    assert answer.status_code == 200
+    assert re.findall(r"<strong>(\w+) parotid", answer.text) == ["Right", "Left"]  # a picture of either
+    assert answer.text.count(" ml, mean ") == len(kept)
 
 
 def test_growth_is_told_against_the_last_mass_of_that_side(reader: TestClient, store: Store) -> None:
