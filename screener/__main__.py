@@ -67,7 +67,7 @@ REPLAYED = (
     ("min_malignancy", float),
 )
 """The options of `screener replay`, named as the keys of [decision]."""
-TLS_HINT = ": if this listener takes TLS only, use dcmtk, as storescu +tla -ic -aec CALLED HOST PORT FILE"
+TLS_HINT = ": if this listener takes TLS only, use DCMTK's, as /usr/bin/storescu +tla -ic -aec CALLED HOST PORT FILE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,6 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     demo = add_command(commands, "demo", _demo, "show the whole journey on synthetic patients, or on a study of yours")
     demo.add_argument("--study", type=Path, metavar="FOLDER", help="a folder with one DICOM study, instead of phantoms")
     demo.add_argument("--keep", type=Path, metavar="FOLDER", help="where the results stay (default: demo-results)")
+
+    phantoms = commands.add_parser(
+        "phantoms",
+        help="write the demo's synthetic patients to a folder, to be sent with `send`",
+        description="Write three synthetic patients as DICOM files: on CT with a mass and without, and on ultrasound.",
+    )
+    phantoms.add_argument("folder", type=Path, metavar="FOLDER", help="made if absent; each patient gets one below it")
+    phantoms.set_defaults(command=_phantoms)
 
     send = add_command(
         commands, "send", _send, "send a folder of DICOM files to the running screener, as a scanner would"
@@ -213,6 +221,18 @@ def _demo(options: argparse.Namespace) -> int:
 
     status: int = run_demo(options.study, keep=options.keep)
     return status
+
+
+def _phantoms(options: argparse.Namespace) -> int:
+    from screener.phantom_patients import write_patients
+
+    try:
+        for patient, folder in write_patients(options.folder):
+            print(f"{folder}: {patient.title}")
+    except OSError as error:
+        print(f"{options.folder}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _send(options: argparse.Namespace) -> int:

@@ -25,13 +25,10 @@ from screener.demo_peers import HOST, Received
 from screener.demo_report import describe_checks, describe_decision, describe_mail, describe_step, heading, wrap
 from screener.explain import describe_counts, describe_study
 from screener.journey import Ending
-from screener.phantom import Phantom, make_phantom, write_phantom
-from screener.phantom_us import UltrasoundPhantom, make_us_phantom
+from screener.phantom_patients import PhantomPatient, write_patients
 from screener.send_folder import SendError, send_folder
 from screener.store import StudyReport
 
-PHANTOM_MASS_MM = 25.0
-PHANTOM_LESION_MM = 18.0
 REPORTS = frozenset({Comprehensive3DSRStorage, ComprehensiveSRStorage})
 """Of CT, which has places in the patient, and of ultrasound, which has places in a picture."""
 IDENTITY_KEYWORDS = ("PatientName", "PatientID")
@@ -99,39 +96,18 @@ def _run(work: Path, study: Path | None, given: dict[str, set[str]], results: Pa
 
 def _send_phantoms(hospital: Hospital, work: Path) -> list[DemoStudy]:
     """Make three synthetic patients, two on CT and one on ultrasound, and send them as scanners would."""
-    studies = []
-    for number, mass_mm in enumerate((PHANTOM_MASS_MM, None), start=1):
-        name, patient_id = _name_phantom(number)
-        phantom = make_phantom(mass_mm=mass_mm, seed=number, patient_name=name, patient_id=patient_id)
-        title = f"phantom {number}, CT {f'with a mass of {mass_mm:.0f} mm' if mass_mm else 'without a mass'}"
-        studies.append(_send_phantom(hospital, phantom, work, number, title))
-        studies[-1].is_mass_expected = mass_mm is not None
-    number = len(studies) + 1
-    name, patient_id = _name_phantom(number)
-    ultrasound = make_us_phantom(lesion_mm=PHANTOM_LESION_MM, seed=number, patient_name=name, patient_id=patient_id)
-    title = f"phantom {number}, ultrasound with a lesion of {PHANTOM_LESION_MM:.0f} mm"
-    studies.append(_send_phantom(hospital, ultrasound, work, number, title))
-    studies[-1].is_lesion_expected = True
-    return studies
+    return [_send_phantom(hospital, patient, folder) for patient, folder in write_patients(work)]
 
 
-def _name_phantom(number: int) -> tuple[str, str]:
-    """Give a synthetic patient's name and ID."""
-    return f"PHANTOM^{number}", f"PHANTOM-{number}"
-
-
-def _send_phantom(
-    hospital: Hospital, phantom: Phantom | UltrasoundPhantom, work: Path, number: int, title: str
-) -> DemoStudy:
-    folder = work / f"phantom-{number}"
-    write_phantom(phantom, folder)
+def _send_phantom(hospital: Hospital, patient: PhantomPatient, folder: Path) -> DemoStudy:
     demo_study = DemoStudy(
-        title=title,
-        study_instance_uid=phantom.study_instance_uid,
-        is_mass_expected=None,
-        identity=frozenset(_name_phantom(number)),
+        title=patient.title,
+        study_instance_uid=patient.phantom.study_instance_uid,
+        is_mass_expected=patient.is_mass_expected,
+        identity=patient.identity,
+        is_lesion_expected=patient.is_lesion_expected,
     )
-    _send(hospital, folder, title)
+    _send(hospital, folder, patient.title)
     demo_study.sent_at = time.monotonic()
     return demo_study
 

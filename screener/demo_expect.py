@@ -17,7 +17,7 @@ class DemoStudy:
     is_mass_expected: bool | None
     """True or False for a CT phantom; None where nobody knows, and for ultrasound."""
     identity: frozenset[str]
-    """The patient's name and ID, which no log may hold."""
+    """The patient's name, ID and accession number, which no log may hold."""
     is_lesion_expected: bool = False
     """True: an ultrasound phantom, of which a lesion is expected to be outlined; benign or malignant is not known."""
     sent_at: float = 0.0

@@ -63,6 +63,7 @@ def make_phantom(
     z_range_mm: tuple[float, float] | None = None,
     patient_name: str = "CANARY^DONOTLOG",
     patient_id: str = "CANARY-ID-1",
+    accession_number: str = "CANARY-ACC-1",
     uid_salt: str | None = None,
 ) -> Phantom:
     """Make a patient; the same arguments make the same voxels, byte for byte.
@@ -88,7 +89,9 @@ def make_phantom(
         hu, right, left = _flip(hu), _flip(left), _flip(right)
         mass = None if mass is None else _flip(mass)
     salt = uid_salt if uid_salt is not None else uuid.uuid4().hex
-    maker = _DatasetMaker(salt=salt, patient_name=patient_name, patient_id=patient_id, affine=affine)
+    maker = _DatasetMaker(
+        salt=salt, patient_name=patient_name, patient_id=patient_id, accession_number=accession_number, affine=affine
+    )
     datasets = [maker.make_slice(hu, index) for index in range(len(hu))]
     if with_localizer:
         datasets.append(maker.make_localizer(hu))
@@ -240,6 +243,7 @@ class _DatasetMaker:
     salt: str
     patient_name: str
     patient_id: str
+    accession_number: str
     affine: NDArray[np.float64]
 
     def derive_uid(self, role: str) -> UID:
@@ -293,7 +297,7 @@ class _DatasetMaker:
         ds.PositionReferenceIndicator = ""
         ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20260102"
         ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "030405"
-        ds.AccessionNumber = "CANARY-ACC-1"
+        ds.AccessionNumber = self.accession_number
         ds.Modality = "CT"
         ds.Manufacturer = "Parotid Screener"
         ds.ManufacturerModelName = "Phantom"

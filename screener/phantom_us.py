@@ -68,6 +68,7 @@ def make_us_phantom(
     seed: int = 0,
     patient_name: str = "CANARY^DONOTLOG",
     patient_id: str = "CANARY-ID-1",
+    accession_number: str = "CANARY-ACC-1",
     uid_salt: str | None = None,
 ) -> UltrasoundPhantom:
     """Make a patient; the same arguments make the same pixels, byte for byte.
@@ -82,7 +83,9 @@ def make_us_phantom(
     for number, slice_mm in enumerate(SLICES_MM[:pictures], start=1):
         tissue = _lay_tissue(np.random.default_rng(seed), lesion_mm, slice_mm)  # the same patient in each picture
         shown = _show_echoes(np.random.default_rng((seed, number)), tissue.echo_db)
-        datasets.append(_make_image(_frame_picture(shown), salt, number, patient_name, patient_id))
+        ds = _make_image(_frame_picture(shown), salt, number)
+        ds.PatientName, ds.PatientID, ds.AccessionNumber = patient_name, patient_id, accession_number
+        datasets.append(ds)
         lesion = np.zeros(PICTURE_SHAPE, np.bool_)
         lesion[BOX.top : BOX.bottom, BOX.left : BOX.right] = tissue.lesion
         lesions.append(lesion)
@@ -165,7 +168,7 @@ def _frame_picture(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture
 
 
-def _make_image(picture: NDArray[np.uint8], salt: str, number: int, patient_name: str, patient_id: str) -> Dataset:
+def _make_image(picture: NDArray[np.uint8], salt: str, number: int) -> Dataset:
     """Build one Ultrasound Image Storage data set (PS3.3 A.6)."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
@@ -178,10 +181,10 @@ def _make_image(picture: NDArray[np.uint8], salt: str, number: int, patient_name
     ds.StudyInstanceUID, ds.SeriesInstanceUID = _derive_uid(salt, "us study"), _derive_uid(salt, "us series")
     ds.StudyDate = ds.SeriesDate = ds.ContentDate = "20260102"
     ds.StudyTime = ds.SeriesTime = ds.ContentTime = "030405"
-    ds.AccessionNumber, ds.StudyID, ds.ReferringPhysicianName = "CANARY-ACC-1", "1", ""
+    ds.StudyID, ds.ReferringPhysicianName = "1", ""
     ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = "US", "Parotid Screener", "Phantom"
     ds.StudyDescription = "US parotid, synthetic patient"
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = patient_name, patient_id, "19500101", "O"
+    ds.PatientBirthDate, ds.PatientSex = "19500101", "O"
     ds.SeriesNumber, ds.InstanceNumber, ds.PatientOrientation, ds.Laterality = 1, number, "", "R"
     ds.SequenceOfUltrasoundRegions = [_make_region()]
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
