@@ -1,12 +1,15 @@
 """What the radiology report mentions beyond doubt may wait for the digest; whatever is in doubt is told at once."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from screener.channels.message import Message
 from screener.list_notices import describe_notices
 from screener.notice_settings import Notices
+from screener.notify import send_owed_notices
 from screener.read_reports import add_report
 from screener.store import Store
 from screener.study import Side
@@ -153,3 +156,25 @@ def test_a_denial_that_comes_while_a_notice_is_held_keeps_it_out_of_the_digest(
     tell(store, notices, box, NOON)
     tell(store, notices, box, NOON + MINUTE)
     assert len(box.told) == 1, "the reports were weighed before the denial came"
+
+
+def test_a_denial_that_comes_while_the_digest_is_sent_does_not_tell_its_finding_twice(store: Store) -> None:
+    notices = put_off()
+    study = find(store, notices, Side.LEFT)
+
+    class Slow(Box):
+        """While it sends the digest a denial is read, and the round of single notices comes."""
+
+        def send(self, message: Message, recipient: str) -> None:
+            super().send(message, recipient)
+            if len(self.told) == 1:
+                add_report(store, study, DENIAL, NEXT_MORNING)
+                send_owed_notices(store, [self], notices, NEXT_MORNING + MINUTE, storage_folder=Path())
+
+    box = Slow()
+    report(store, study, "this side")
+    tell(store, notices, box, NOON)
+    tell(store, notices, box, NEXT_MORNING)
+    tell(store, notices, box, NEXT_MORNING + 60 * MINUTE)
+    assert len(box.told) == 1
+    assert store.owed_notices(NEXT_MORNING + 60 * MINUTE) == []
