@@ -144,9 +144,11 @@ def columns_of(mention: Mention | None) -> dict[str, object]:
 def look_again(connection: sa.Connection, study_id: int, now: datetime) -> None:
     """Take a study's notices out of the digest where its reports no longer mention them; its row must be held.
 
-    The next round tells those at once. What is still mentioned beyond doubt keeps its place in the digest.
+    The next round tells those at once. What is still mentioned beyond doubt keeps its place in the digest, as does
+    whatever is in one that was opened: it may be on its way, and says what the reports say when it goes out.
     """
-    waits = (t.notices.c.study_id == study_id, t.notices.c.state == "owed", t.notices.c.hold == Hold.REPORTED)
+    is_waiting = (t.notices.c.state == "owed", t.notices.c.hold == Hold.REPORTED, t.notices.c.digest_id.is_(None))
+    waits = (t.notices.c.study_id == study_id, *is_waiting)
     run_ids = connection.execute(sa.select(t.notices.c.run_id).where(*waits).distinct()).scalars().all()
     doubted = [
         run_id for run_id in run_ids if weigh_run(connection, study_id, run_id).standing is not Standing.MENTIONED
