@@ -162,9 +162,9 @@ _SENTENCE_END: Final = re.compile(
     r"(?<=[.!?])\s+(?=[\"(]?[A-ZÄÖÜ0-9])|\n\s*\n|(?<=[:.])\n|\n(?=\s*(?:[-*•]|\d+[.)]))"
     r"|\n(?=[ \t]*[A-ZÄÖÜ][\w /.&-]{2,40}:)"  # a heading
 )
-_ABBREVIATION: Final = re.compile(
-    r"(?:\b(?:gl|ca|dr|prof|fig|no|z|n|b|bzw|vs|approx|evtl|max|re|li|im|ser)|^\d+)\.$", re.I
-)
+_ABBREVIATION: Final = re.compile(r"\b(?:gl|ca|dr|prof|fig|no|z|n|b|bzw|vs|approx|evtl|max|re|li|im|ser)\.$", re.I)
+_LONGEST_ABBREVIATION: Final = len(" approx.")
+_LIST_NUMBER: Final = re.compile(r"\d+\.")
 
 
 def read_report(text: str) -> Mention:
@@ -185,16 +185,18 @@ def read_report(text: str) -> Mention:
 def split_sentences(text: str) -> list[str]:
     """Split a report's text: at full stops, not at those of abbreviations and numbers, and at empty lines."""
     sentences: list[str] = []
-    begun = ""
-    for piece in _SENTENCE_END.split(text):
-        joined = " ".join(f"{begun} {piece}".split())
-        if _ABBREVIATION.search(joined):
-            begun = joined
-            continue
-        begun = ""
-        if joined:
-            sentences.append(joined)
-    return [*sentences, begun] if begun else sentences
+    begun: list[str] = []
+    for piece in filter(None, (" ".join(each.split()) for each in _SENTENCE_END.split(text))):
+        is_number = not begun and _LIST_NUMBER.fullmatch(piece) is not None
+        begun.append(piece)
+        if not is_number and not _ends_in_abbreviation(piece):
+            sentences.append(" ".join(begun))
+            begun.clear()
+    return [*sentences, " ".join(begun)] if begun else sentences
+
+
+def _ends_in_abbreviation(piece: str) -> bool:
+    return _ABBREVIATION.search(piece, max(0, len(piece) - _LONGEST_ABBREVIATION)) is not None
 
 
 def _list_findings(text: str) -> Iterator[tuple[int, str]]:
