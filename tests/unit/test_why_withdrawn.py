@@ -12,7 +12,7 @@ from screener.decide import decide
 from screener.decide_us import decide_again
 from screener.dispatch import dispatch_study
 from screener.store import OwedDigest, OwedNotice, Screening, Store, open_store
-from screener.study import Thresholds
+from screener.study import Candidate, Side, Thresholds
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit.test_store import MAX_WAIT, QUIET, START, THRESHOLDS, claimed
 from tests.unit.test_taken_back import ENT, LATER, Mail, tell
@@ -31,12 +31,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.engine.dispose()
 
 
-def find(store: Store, number: int, voxels: int, thresholds: Thresholds, now: datetime) -> None:
+def find(
+    store: Store, number: int, voxels: int, thresholds: Thresholds, now: datetime, found: Candidate | None = None
+) -> None:
     """Let an image come, and the run that it opens find one candidate, decided under `thresholds`."""
     store.record_instance(an_instance(number), now - QUIET)
     for study in store.quiet_studies(now, quiet=QUIET, max_wait=MAX_WAIT):
         dispatch_study(store, study, thresholds, now)
-    candidates = (a_candidate(1, voxels),)
+    candidates = (found or a_candidate(1, voxels),)
     screening = Screening(
         assessments=BOTH_ASSESSED,
         candidates=candidates,
@@ -69,6 +71,16 @@ def test_where_the_images_show_less_the_threshold_is_not_blamed(store: Store) ->
     find(store, 2, 100, STRICTER, LATER)
     assert withdrawal(store).changed_settings == ""
     assert "settings have changed" not in say(withdrawal(store))
+
+
+@pytest.mark.parametrize(
+    "other", [a_candidate(1, 700, Side.LEFT), replace(a_candidate(1, 700), center_mm=(60.0, -20.0, 5.0))]
+)
+def test_of_a_mass_that_is_gone_it_is_not_said_that_it_stands(store: Store, other: Candidate) -> None:
+    """Under the earlier settings another mass would be flagged; the one that was told is not there."""
+    find(store, 2, 700, STRICTER, LATER, other)
+    assert withdrawal(store).changed_settings == ""
+    assert "not refuted" not in say(withdrawal(store))
 
 
 def test_where_no_setting_changed_nothing_is_said_of_them(store: Store) -> None:
