@@ -162,12 +162,19 @@ def _local(match: re.Match[str]) -> str:
         return match[0]
 
 
+def tell_verdict(*, is_flagged: bool) -> str:
+    """Say what a run has decided, in the words of the pages."""
+    return "flagged" if is_flagged else "not flagged"
+
+
 def _run_lines(run: RunReport) -> list[str]:
     thresholds = run.thresholds
     lines = [
         f"run {run.number} on queue {run.queue}: {run.ending or run.state}",
         f"  thresholds: {_describe_thresholds(run)}, config revision {thresholds.config_revision}",
     ]
+    if run.is_flagged is not None:
+        lines.append(f"  {tell_verdict(is_flagged=run.is_flagged)}")
     if run.state == "superseded":
         lines.append("  superseded by a later run")
     if run.model_identity:

@@ -35,6 +35,8 @@ def _notices(options: argparse.Namespace) -> int:
     decided = [run for run in report.runs if run.is_flagged is not None]
     if decided and decided[-1].is_flagged:
         print(_judge(config, store, report, decided[-1]))
+    elif decided:
+        print(f"it is not flagged, and nobody is told of such a study; why: screener explain {study_id}")
     return 0
 
 
