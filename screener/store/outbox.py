@@ -353,6 +353,6 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         escalates_id=row.escalates_id,
         study_instance_uid=study_instance_uid,
         key_image_path=key_image or "",
-        changed_settings=find_changed_settings(connection, row.study_id, row.run_id) if is_withdrawal else "",
+        changed_settings=find_changed_settings(connection, row) if is_withdrawal else "",
         reports=weigh_run(connection, row.study_id, row.run_id),
     )
