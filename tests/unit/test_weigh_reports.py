@@ -8,6 +8,7 @@ from screener.weigh_reports import Standing, weigh_reports
 
 L, R = Side.LEFT, Side.RIGHT
 SILENT = Mention(verdict=Verdict.NOT_MENTIONED)
+OF_RIGHT_ONLY = "The radiology report denies a mass in the right parotid only; no mention of one was found in it."
 
 
 def mentioned(*sides: Side) -> Mention:
@@ -22,6 +23,7 @@ def denied(*sides: Side) -> Mention:
     ([], [L], Standing.NO_REPORT),
     ([SILENT], [L], Standing.NOT_MENTIONED),
     ([denied()], [L], Standing.NOT_MENTIONED),
+    ([denied(R)], [L], Standing.NOT_MENTIONED),
     ([mentioned(L)], [L], Standing.MENTIONED),
     ([SILENT, mentioned(L)], [L], Standing.MENTIONED),
     ([mentioned(L, R)], [L], Standing.MENTIONED),
@@ -49,6 +51,14 @@ def test_a_finding_is_held_against_the_reports(
     ([], [L], "No final radiology report is known here."),
     ([SILENT], [L], "No mention of a parotid mass was found in the radiology report."),
     ([SILENT, denied()], [L], "The radiology report denies a parotid mass."),
+    ([denied(L)], [L], "The radiology report denies a parotid mass."),
+    ([denied(R), denied(L)], [L, R], "The radiology report denies a parotid mass."),
+    ([denied(L, R)], [], "The radiology report denies a parotid mass."),
+    ([denied()], [None], "The radiology report denies a parotid mass."),
+    ([denied(R)], [L], OF_RIGHT_ONLY),
+    ([denied(R)], [L, R], OF_RIGHT_ONLY),
+    ([denied(R)], [None], OF_RIGHT_ONLY),
+    ([SILENT, denied(R)], [], OF_RIGHT_ONLY),
     ([mentioned(L)], [L], "The radiology report mentions a parotid mass in the left parotid (sentence 1)."),
     ([mentioned(L)], [R], "The radiology report mentions a mass in the left parotid, but none in the right parotid."),
     ([mentioned()], [R], "The radiology report mentions a parotid mass (sentence 1), but does not say on which side."),
