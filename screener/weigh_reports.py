@@ -53,10 +53,9 @@ def weigh_reports(reports: Sequence[Mention], places: Sequence[Side | None]) -> 
     if not reports:
         return NO_REPORT
     mentions = [report for report in reports if report.verdict is Verdict.MENTIONED]
-    if not mentions:
-        is_denied = any(report.verdict is Verdict.DENIED for report in reports)
-        return Weighed(standing=Standing.NOT_MENTIONED, sentence=DENIED if is_denied else NOT_FOUND)
     sides = frozenset(side for side in places if side is not None)
+    if not mentions:
+        return Weighed(standing=Standing.NOT_MENTIONED, sentence=_say_denied(reports, sides))
     missing = [side for side in sorted(sides) if not any(each.covers(frozenset({side})) for each in mentions)]
     if missing:
         where = " and the ".join(missing)
@@ -68,6 +67,20 @@ def weigh_reports(reports: Sequence[Mention], places: Sequence[Side | None]) -> 
     if doubt:
         return Weighed(standing=Standing.DOUBTFUL, sentence=f"{sentence}, but {doubt}.")
     return Weighed(standing=Standing.MENTIONED, sentence=f"{sentence}.")
+
+
+def _say_denied(reports: Sequence[Mention], sides: frozenset[Side]) -> str:
+    """Say what reports without a mention deny: a mass, or one on a side that is not all that is asked of.
+
+    Without `sides` it is asked of both.
+    """
+    denials = [report for report in reports if report.verdict is Verdict.DENIED]
+    if not denials:
+        return NOT_FOUND
+    denied = frozenset[Side]().union(*(each.sides for each in denials))
+    if any(not each.sides for each in denials) or (sides or frozenset(Side)) <= denied:
+        return DENIED
+    return f"The radiology report denies a mass {_where(denials)} only; no mention of one was found in it."
 
 
 def _where(mentions: Sequence[Mention]) -> str:
