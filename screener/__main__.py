@@ -208,7 +208,7 @@ def _run(options: argparse.Namespace) -> int:
     leave_out_decoders()
     from screener.daemon import Daemon
 
-    config, path = read_config(options)
+    config, path = read_config(options, needs_secrets=True)
     start_logging(config.log.level)
     if not options.no_workers:
         check_bundles(config)
@@ -365,7 +365,7 @@ def _web(options: argparse.Namespace) -> int:
             f"{error.name} is not installed: pip install 'parotid-screener[web]' serves the pages"
         ) from None
 
-    config, store = open_database(options)
+    config, store = open_database(options, needs_secrets=True)
     start_logging(config.log.level)
     serve(config, store, parent=options.parent)
     return 0

@@ -28,15 +28,18 @@ def add_command(
     return parser
 
 
-def read_config(options: argparse.Namespace) -> tuple[Config, Path]:
-    """The settings that a command names, and their file; ConfigError where they are wrong."""
+def read_config(options: argparse.Namespace, *, needs_secrets: bool = False) -> tuple[Config, Path]:
+    """The settings that a command names, and their file; ConfigError where they are wrong.
+
+    What tells people or signs them in `needs_secrets`; any other command runs in a shell that lacks them.
+    """
     path: Path = options.config or find_config()
-    return load_config(path), path
+    return load_config(path, needs_secrets=needs_secrets), path
 
 
-def open_database(options: argparse.Namespace) -> tuple[Config, Store]:
+def open_database(options: argparse.Namespace, *, needs_secrets: bool = False) -> tuple[Config, Store]:
     """The settings and the database they name; UsageError where no daemon has made one yet."""
-    config, _ = read_config(options)
+    config, _ = read_config(options, needs_secrets=needs_secrets)
     return config, _open(config)
 
 

@@ -1,8 +1,8 @@
-"""config.toml as typed settings: the only reader of the file and of the environment.
+"""config.toml as typed settings: the only reader of the file and, with read_secrets.py, of the environment.
 
 An unknown key, a wrong type or a missing secret stops the start and names the
-key. The string below each field is the sentence above the key in config.toml;
-a test holds the two together.
+key; a command that uses no secret runs without it. The string below each field
+is the sentence above the key in config.toml; a test holds the two together.
 """
 
 import hashlib
@@ -21,7 +21,6 @@ from pydantic import (
     BaseModel,
     Field,
     PrivateAttr,
-    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -29,6 +28,7 @@ from pydantic import (
 from screener.describe_allowed import describe_allowed
 from screener.find_lines import add_lines
 from screener.notice_settings import Notices
+from screener.read_secrets import MissingSecret, read_secrets
 from screener.report_settings import Reports
 from screener.section import Port, Positive, Section, TimeOfDay, Window
 from screener.study import (
@@ -44,10 +44,6 @@ from screener.study import (
 from screener.web_settings import Web
 
 BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" / "bundles"
-PASSWORD_VARIABLE = "SCREENER_EMAIL_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
-WEBHOOK_VARIABLE = "SCREENER_WEBHOOK_SECRET"
-APPRISE_VARIABLE = "SCREENER_APPRISE_URL"
-OPENID_VARIABLE = "SCREENER_OPENID_SECRET"
 CONFIG_VARIABLE = "SCREENER_CONFIG"
 
 
@@ -423,11 +419,17 @@ class Config(Section):
     """What is logged."""
     _base: Path = PrivateAttr(default_factory=Path.cwd)
     _file: Path | None = PrivateAttr(default=None)
+    _missing_secrets: tuple[MissingSecret, ...] = PrivateAttr(default=())
 
     @property
     def file(self) -> Path | None:
         """Absolute path of the config.toml that the settings were read from; None where it was none."""
         return self._file
+
+    @property
+    def missing_secrets(self) -> tuple[MissingSecret, ...]:
+        """The secrets that the settings call for and that are not set here; none where they had to be."""
+        return self._missing_secrets
 
     def resolve(self, path: str) -> Path:
         """Absolute path of a file that the settings name relative to config.toml."""
@@ -507,9 +509,12 @@ class Config(Section):
         )
 
 
-def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read `path`; raise ConfigError with one line per wrong key, which names the line of the file."""
-    return parse_config(read_text(path), path, environment)
+def load_config(path: Path, environment: Mapping[str, str] = os.environ, *, needs_secrets: bool = True) -> Config:
+    """Read `path`; raise ConfigError with one line per wrong key, which names the line of the file.
+
+    Without `needs_secrets` a secret that the environment lacks is no error: it is among `missing_secrets`.
+    """
+    return parse_config(read_text(path), path, environment, needs_secrets=needs_secrets)
 
 
 def read_text(path: Path) -> str:
@@ -522,30 +527,34 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def parse_config(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+def parse_config(
+    text: str, path: Path, environment: Mapping[str, str] = os.environ, *, needs_secrets: bool = True
+) -> Config:
     """Check `text`, which lies at `path` or is about to; ConfigError as `load_config` raises it."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
-        config = make_config(tables, base=path.resolve().parent, environment=environment)
+        config = make_config(tables, base=path.resolve().parent, environment=environment, needs_secrets=needs_secrets)
     except ConfigError as error:
         raise ConfigError(add_lines(str(error), text)) from None
     config._file = path.absolute()
     return config
 
 
-def make_config(tables: Mapping[str, Any], *, base: Path, environment: Mapping[str, str]) -> Config:
+def make_config(
+    tables: Mapping[str, Any], *, base: Path, environment: Mapping[str, str], needs_secrets: bool = True
+) -> Config:
     """Check `tables` as read from a config.toml that lies in `base`."""
     try:
         config = Config.model_validate(tables)
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(item) for item in error.errors(include_url=False))) from None
     config._base = base
-    _read_secrets(config.notices, environment)
-    if config.web.openid.issuer:
-        config.web.openid._secret = _read_secret(OPENID_VARIABLE, "web.openid.client_id", environment)
+    config._missing_secrets = tuple(read_secrets(config.notices, config.web.openid, environment))
+    if needs_secrets and config._missing_secrets:
+        raise ConfigError("\n".join(secret.refusal for secret in config._missing_secrets))
     return config
 
 
@@ -611,31 +620,3 @@ def _list_keys(place: Sequence[str | int]) -> list[str]:
             kind = table.model_fields[key].annotation
             table = cast("type[BaseModel]", next(iter(get_args(kind)), kind))
     return list(table.model_fields)
-
-
-def _read_secrets(notices: Notices, environment: Mapping[str, str]) -> None:
-    """Read the secret of every way of telling that needs one; ConfigError names the variable that is missing."""
-    if notices.email.username:
-        notices.email._password = _read_secret(PASSWORD_VARIABLE, "notices.email.username", environment)
-    for number, webhook in enumerate(notices.webhooks):
-        variable = name_variable(WEBHOOK_VARIABLE, webhook.name)
-        webhook._secret = _read_secret(variable, f"notices.webhooks.{number}", environment)
-    for number, target in enumerate(notices.apprise):
-        variable = name_variable(APPRISE_VARIABLE, target.name)
-        target._url = _read_secret(variable, f"notices.apprise.{number}", environment)
-
-
-def name_variable(prefix: str, name: str) -> str:
-    """Name the variable that holds the secret of the webhook or the apprise destination `name`."""
-    return f"{prefix}_{name.upper().replace('-', '_')}"
-
-
-def _read_secret(variable: str, key: str, environment: Mapping[str, str]) -> SecretStr:
-    if variable in environment:
-        return SecretStr(environment[variable])
-    if f"{variable}_FILE" in environment:
-        try:
-            return SecretStr(Path(environment[f"{variable}_FILE"]).read_text(encoding="utf-8").rstrip("\n"))
-        except OSError as error:
-            raise ConfigError(f"{key}: {variable}_FILE cannot be read: {error.strerror}") from None
-    raise ConfigError(f"{key}: set, but neither {variable} nor {variable}_FILE is")

@@ -1,6 +1,7 @@
 """The commands of the settings: check, show, diff, replay and history."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ def add_settings_commands(commands: "argparse._SubParsersAction[argparse.Argumen
 def _check(options: argparse.Namespace) -> int:
     config, path = read_config(options)
     try:
+        _refuse_unread_secrets(config)
         check_bundles(config)
         make_listener_tls(config)
         make_reports_tls(config)
@@ -49,10 +51,25 @@ def _check(options: argparse.Namespace) -> int:
         raise ConfigError(add_lines(str(error), read_text(path))) from None
     for warning in list_warnings(config):
         print(f"warning: {warning}")
-    for remark in list_remarks(config):
+    for remark in (*list_remarks(config), *list_missing_secrets(config)):
         print(f"remark: {remark}")
     print(f"{path}: good; revision of the decision settings {config.thresholds().config_revision}")
     return 0
+
+
+def _refuse_unread_secrets(config: Config) -> None:
+    """Raise ConfigError for each variable that is set here and names a file that cannot be read."""
+    unread = [secret.refusal for secret in config.missing_secrets if secret.problem]
+    if unread:
+        raise ConfigError("\n".join(unread))
+
+
+def list_missing_secrets(config: Config) -> list[str]:
+    """What this shell lacks of what the daemon needs, each with the line of the key that calls for it."""
+    if config.file is None or not config.missing_secrets:
+        return []
+    remarks = "\n".join(secret.remark for secret in config.missing_secrets)
+    return add_lines(remarks, read_text(config.file)).splitlines()
 
 
 def list_warnings(config: Config) -> list[str]:
@@ -84,12 +101,16 @@ def list_remarks(config: Config) -> list[str]:
 def _show(options: argparse.Namespace) -> int:
     config, _ = read_config(options)
     print(show_config(config))
+    for remark in list_missing_secrets(config):
+        print(f"remark: {remark}", file=sys.stderr)
     return 0
 
 
 def _diff(options: argparse.Namespace) -> int:
     config, _ = read_config(options)
-    print(describe_difference(compare_configs(config, load_config(options.file)), str(options.file)))
+    print(
+        describe_difference(compare_configs(config, load_config(options.file, needs_secrets=False)), str(options.file))
+    )
     return 0
 
 

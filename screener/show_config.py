@@ -37,8 +37,16 @@ def show_config(config: Config) -> str:
         lines.append('notices.email.password = "********"')
     if config.web.openid.secret is not None:
         lines.append('web.openid.secret = "********"')
-    lines += [f'notices.webhooks[{number}].secret = "********"' for number in range(len(notices.webhooks))]
-    lines += [f'notices.apprise[{number}].url = "********"' for number in range(len(notices.apprise))]
+    lines += [
+        f'notices.webhooks[{number}].secret = "********"'
+        for number, webhook in enumerate(notices.webhooks)
+        if webhook.secret is not None
+    ]
+    lines += [
+        f'notices.apprise[{number}].url = "********"'
+        for number, target in enumerate(notices.apprise)
+        if target.url is not None
+    ]
     return "\n".join(lines)
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from screener.config import (
-    PASSWORD_VARIABLE,
     Config,
     ConfigError,
     Decision,
@@ -21,6 +20,7 @@ from screener.config import (
     make_config,
 )
 from screener.folder_broker import SCHEME
+from screener.read_secrets import PASSWORD_VARIABLE
 from screener.show_config import show_config
 from screener.study import Thresholds
 
