@@ -1,5 +1,7 @@
 """Reports are read out of HL7 messages as hospitals write them, and of any bytes whatever."""
 
+import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -167,3 +169,51 @@ def test_no_bytes_lead_to_anything_but_reports_or_a_reason(pieces: list[str], ta
         assert refusal.code in {"AE", "AR"}  # noqa: PT017 - either way is right
     else:
         assert all(report.accession_number for report in oru.reports)
+
+
+def most_bytes_of(work: Callable[[], object]) -> int:
+    """The most memory that it holds at once, whether it refuses or not."""
+    tracemalloc.start()
+    try:
+        work()
+    except NotTakenError:
+        pass
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return most
+
+
+HOSTILE = ["A\r", "||\r", "||", "OBR|\r", "OBX" + "|" * 900 + "\r", "~", "^", "&"]
+
+
+@pytest.mark.parametrize("filler", HOSTILE, ids=repr)
+@pytest.mark.parametrize("begin", ["", obr() + "\rOBX|1|TX|R||", "PID|1||"], ids=["", "OBX", "PID"])
+def test_a_message_of_nothing_but_delimiters_costs_no_more_memory_than_its_length(begin: str, filler: str) -> None:
+    text = message(begin + filler * ((1 << 19) // len(filler)))
+    assert most_bytes_of(lambda: read_oru(text, 18)) < 8 * len(text)
+
+
+@pytest.mark.parametrize("filler", HOSTILE, ids=repr)
+def test_the_acknowledgment_of_a_long_message_costs_no_memory(filler: str) -> None:
+    text = msh() + filler * ((1 << 19) // len(filler))
+    assert most_bytes_of(lambda: write_ack(text, "AE", "no", at=AT)) < 1 << 18
+
+
+@pytest.mark.parametrize(("segments", "reason"), [
+    ([obr(), *[obx()] * 20_001], "20000 segments"),
+    ([obr(), obx() + "|" * 1000], "1000 fields"),
+    (["PID|1||" + "~".join(map(str, range(101))), obr(), obx()], "100 patient IDs"),
+    ([obr(), obx("a~" * 20_001)], "20000 repetitions"),
+])  # fmt: skip
+def test_a_message_of_too_many_parts_is_refused(segments: list[str], reason: str) -> None:
+    with pytest.raises(NotTakenError, match=reason) as caught:
+        read_oru(message(*segments), 18)
+    assert caught.value.code == "AR"
+
+
+def test_a_report_of_many_lines_is_read_whole() -> None:
+    (text,) = texts(obr(), *[obx("x")] * 10_000)
+    assert len(text.split()) == 10_000
+    (text,) = texts(obr(), obx("~".join("x" * 10_000)))
+    assert len(text.split()) == 10_000

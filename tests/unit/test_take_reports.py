@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy.exc
 
+from screener import take_reports
 from screener.config import ConfigError, make_config
 from screener.know_orders import forget_old_reports, know_new_orders
 from screener.mentions import Mention, Verdict
 from screener.order_keys import load_order_keys
 from screener.read_frames import FrameReader
+from screener.read_oru import decode_message
 from screener.report_settings import Reports
 from screener.store import Store, open_store
 from screener.store import tables as t
@@ -241,6 +243,37 @@ def test_umlauts_arrive_in_a_charset_that_the_message_does_not_name(
     mention = store.mention_of(study)
     assert mention is not None
     assert mention.verdict is Verdict.MENTIONED
+
+
+def count_readers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many messages are being read at once, noted as each one's reading begins and waits for another's."""
+    now_reading: set[int] = set()
+    counts: list[int] = []
+    is_joined = threading.Event()
+
+    def read(data: bytes) -> str:
+        now_reading.add(threading.get_ident())
+        counts.append(len(now_reading))
+        if len(now_reading) > 1:
+            is_joined.set()
+        is_joined.wait(0.3)
+        now_reading.remove(threading.get_ident())
+        return decode_message(data)
+
+    monkeypatch.setattr(take_reports, "decode_message", read)
+    return counts
+
+
+@pytest.mark.parametrize(("length", "most"), [(2 << 20, 1), (10, 2)])
+def test_large_messages_are_read_one_at_a_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, most: int
+) -> None:
+    counts = count_readers(monkeypatch)
+    with open_door(store, tmp_path) as door, open_sender(door.port) as one, open_sender(door.port) as other:
+        for number, each in enumerate((one, other)):
+            each.connection.sendall(frame(a_report("x" * length, control_id=f"M{number}")))
+        assert one.code() == other.code() == ("AE" if length > 10 else "AA")
+    assert max(counts) == most
 
 
 def test_a_huge_message_is_refused_and_the_next_one_taken(sender: ReportSender) -> None:
