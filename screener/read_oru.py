@@ -7,7 +7,7 @@ eight fields (HL7 v2.5.1 chapters 2 and 7).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +18,20 @@ from screener.mentions import is_before_findings
 
 MOST_TEXT: Final = 200_000
 """Characters of one report; no radiology report is longer."""
+MOST_SEGMENTS: Final = 20_000
+"""Of one message: a report of `MOST_TEXT` with ten characters in each OBX."""
+MOST_FIELDS: Final = 1_000
+"""Of a segment that is read; HL7 knows none with a tenth of that."""
+MOST_REPETITIONS: Final = 20_000
+"""Of a field; there are senders that write each line of a text as one."""
+MOST_IDS: Final = 100
+"""Of one patient in one PID."""
+_MOST_HEAD: Final = 4096
+"""Characters of the header that are looked at."""
+_MOST_NAME: Final = 1000
+"""Characters that are looked at of what names something: a number, a code, a patient's ID."""
+_MOST_ESCAPED: Final = 8 * MOST_TEXT
+"""Characters of one report as they are sent: an escape is longer than what it stands for."""
 _CHARSETS: Final = {
     "UNICODE UTF-8": "utf-8", "8859/1": "iso8859-1", "8859/2": "iso8859-2", "8859/15": "iso8859-15",
 }  # fmt: skip
@@ -77,31 +91,53 @@ class Oru:
 
 
 class _Message:
-    """Segments as lists of fields, counted as HL7 counts them."""
+    """Segments as they came, split no further than is asked; fields are counted as HL7 counts them."""
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.delimiters = text[3] + text[4:8].partition(text[3])[0].ljust(4)
         if len(set(self.delimiters)) < len("|^~\\&") or not self.delimiters.isprintable() or " " in self.delimiters:
             self.delimiters = text[3] + "^~\\&"
-        lines = (line.strip("\n") for line in re.split(r"\r\n?|\n", text))
-        self.segments = [line.split(self.delimiters[0]) for line in lines if line]
-        self.segments[0].insert(1, self.delimiters[0])  # MSH-1 is the delimiter itself
+        self.head = text[:3] + self.delimiters[0] + _first_line(text)[3:]  # MSH-1 is the delimiter itself
 
-    def parts(self, segment: Sequence[str], field: int) -> list[str]:
+    def segments(self, *names: str) -> Iterator[str]:
+        """Yield those of some names; NotTakenError where the message has too many, or one of these too many fields."""
+        for number, found in enumerate(re.finditer(r"[^\r\n]+", self.text), 1):
+            if number > MOST_SEGMENTS:
+                raise NotTakenError("AR", f"the message has more than {MOST_SEGMENTS} segments")
+            if self.text[found.start() : min(found.start() + 4, found.end())].split(self.delimiters[0])[0] not in names:
+                continue
+            if self.text.count(self.delimiters[0], *found.span()) > MOST_FIELDS:
+                raise NotTakenError("AR", f"a segment has more than {MOST_FIELDS} fields")
+            yield found[0]
+
+    def parts(self, segment: str, field: int) -> list[str]:
         """The repetitions of a field; one that is empty where there is no such field."""
-        return segment[field].split(self.delimiters[2]) if field < len(segment) else [""]
+        repetitions = self._field(segment, field).split(self.delimiters[2], MOST_REPETITIONS)
+        if len(repetitions) > MOST_REPETITIONS:
+            raise NotTakenError("AR", f"a field has more than {MOST_REPETITIONS} repetitions")
+        return repetitions
+
+    def repetition(self, segment: str, field: int) -> str:
+        """The first repetition of a field; empty where there is no such field."""
+        return self._field(segment, field).partition(self.delimiters[2])[0]
 
     def component(self, text: str, number: int) -> str:
         """A component of a repetition, from 1, its first subcomponent that says anything, unescaped."""
-        components = text.split(self.delimiters[1])
+        components = text.split(self.delimiters[1], number)
         if number > len(components):
             return ""
-        several = components[number - 1].split(self.delimiters[4])
-        return self.unescape(next((each for each in several if each.strip()), "")).strip()
+        mark = re.escape(self.delimiters[4])
+        said = re.search(rf"[^\s{mark}][^{mark}]{{0,{_MOST_NAME}}}", components[number - 1])
+        return self.unescape(said[0]).strip() if said else ""
 
-    def first(self, segment: Sequence[str], field: int) -> str:
+    def first(self, segment: str, field: int) -> str:
         """The first component of the first repetition of a field."""
-        return self.component(self.parts(segment, field)[0], 1)
+        return self.component(self.repetition(segment, field), 1)
+
+    def _field(self, segment: str, field: int) -> str:
+        fields = segment.split(self.delimiters[0], field + 1)
+        return fields[field] if field < len(fields) else ""
 
     def unescape(self, text: str) -> str:
         """Resolve escapes (HL7 v2.5.1 2.7): delimiters, line ends, hexadecimal; what formats goes."""
@@ -119,6 +155,10 @@ class _Message:
         return " " if escape.startswith(".") else ""
 
 
+def _first_line(text: str) -> str:
+    return re.split(r"[\r\n]", text[:_MOST_HEAD], maxsplit=1)[0]
+
+
 def decode_message(data: bytes) -> str:
     """Decode a message as its MSH-18 says; what is wrong there is read as `decode_text` reads a file."""
     head = re.split(rb"[\r\n]", data[:4096].lstrip(b"\xef\xbb\xbf"), maxsplit=1)[0].decode("latin-1")
@@ -133,10 +173,10 @@ def decode_message(data: bytes) -> str:
 def read_oru(text: str, accession_field: int) -> Oru:
     """Read every report of a message; `accession_field` is the field of OBR that holds the accession number.
 
-    Raises NotTakenError where it is no ORU^R01, or holds nothing that could be filed.
+    Raises NotTakenError where it is no ORU^R01, has more parts than any report, or holds nothing that could be filed.
     """
     message = _open(text)
-    kind = message.parts(message.segments[0], 9)[0]
+    kind = message.repetition(message.head, 9)
     if (message.component(kind, 1), message.component(kind, 2)) != ("ORU", "R01"):
         raise NotTakenError("AR", "only ORU^R01 is taken here")
     groups = list(_list_groups(message))
@@ -163,25 +203,31 @@ class _Group:
     """One OBR with its lines, and whose it is."""
 
     patient_ids: tuple[str, ...]
-    order: list[str]
-    lines: list[list[str]]
+    order: str
+    lines: list[str]
 
 
 def _list_groups(message: _Message) -> Iterator[_Group]:
     patient_ids: tuple[str, ...] = ()
     group: _Group | None = None
-    for segment in message.segments:
-        if segment[0] == "PID":
-            several = message.parts(segment, 3) if message.first(segment, 3) else message.parts(segment, 2)
-            patient_ids = tuple(filter(None, (message.component(each, 1) for each in several)))
-        elif segment[0] == "OBR":
+    for segment in message.segments("PID", "OBR", "OBX"):
+        if segment.startswith("PID"):
+            patient_ids = _list_patient_ids(message, segment)
+        elif segment.startswith("OBR"):
             if group is not None:
                 yield group
             group = _Group(patient_ids=patient_ids, order=segment, lines=[])
-        elif segment[0] == "OBX" and group is not None:
+        elif group is not None:
             group.lines.append(segment)
     if group is not None:
         yield group
+
+
+def _list_patient_ids(message: _Message, segment: str) -> tuple[str, ...]:
+    several = message.parts(segment, 3 if message.first(segment, 3) else 2)
+    if len(several) > MOST_IDS:
+        raise NotTakenError("AR", f"a patient has more than {MOST_IDS} patient IDs")
+    return tuple(filter(None, (message.component(each, 1) for each in several)))
 
 
 def _read_group(message: _Message, group: _Group, accession_field: int) -> Report | str:
@@ -219,11 +265,11 @@ def _find_status(message: _Message, group: _Group) -> Status | None:
     return Status.CORRECTED if order == "C" or "C" in lines else Status.FINAL
 
 
-def _line_status(message: _Message, line: Sequence[str]) -> str:
+def _line_status(message: _Message, line: str) -> str:
     return message.first(line, 11).upper()
 
 
-def _holds_text(message: _Message, line: Sequence[str]) -> bool:
+def _holds_text(message: _Message, line: str) -> bool:
     return message.first(line, 2).upper() in _TEXT_TYPES
 
 
@@ -237,6 +283,8 @@ def _join_lines(message: _Message, group: _Group) -> str:
     has_parts = len(set(headings)) > 1 or any(is_before_findings(each) for each in headings)
     text, heading = "", ""
     for line, named in zip(lines, headings, strict=True):
+        if len(text) + len(line) > _MOST_ESCAPED:
+            return text + line  # too long, whatever its escapes stand for
         if has_parts and named and named != heading:
             text += f"\n\n{named}:\n"
             heading = named
@@ -244,16 +292,16 @@ def _join_lines(message: _Message, group: _Group) -> str:
     return text
 
 
-def _name_line(message: _Message, line: Sequence[str]) -> str:
+def _name_line(message: _Message, line: str) -> str:
     """What an OBX is said to hold, as a heading is written."""
-    named = message.parts(line, 3)[0]
+    named = message.repetition(line, 3)
     return re.sub(r"[^\w /.&-]", " ", message.component(named, 2) or message.component(named, 1))[:40].strip()
 
 
 def write_ack(text: str, code: str, reason: str, *, at: datetime) -> str:
-    """Write the acknowledgment (HL7 v2.5.1 2.9.2) of the message `text`, of which a part may be missing."""
-    message = _Message(text) if re.match(r"MSH[^\w\s]", text) else _Message("MSH|^~\\&|")
-    head = message.segments[0]
+    """Write the acknowledgment (HL7 v2.5.1 2.9.2) of the message `text`, of which only the header is looked at."""
+    message = _Message(_first_line(text) if re.match(r"MSH[^\w\s]", text) else "MSH|^~\\&|")
+    head = message.head
     control_id = _plain(message, head, 10)
     fields = ["MSH", "^~\\&", *(_plain(message, head, field) for field in (5, 6, 3, 4))]  # back to where it came from
     fields += [at.astimezone().strftime("%Y%m%d%H%M%S%z"), "", "ACK^R01^ACK", str(int(at.timestamp() * 1e6))]
@@ -262,6 +310,6 @@ def write_ack(text: str, code: str, reason: str, *, at: datetime) -> str:
     return "|".join(fields) + "\r" + "|".join(acknowledged) + "\r"
 
 
-def _plain(message: _Message, head: Sequence[str], field: int) -> str:
+def _plain(message: _Message, head: str, field: int) -> str:
     """A field of the header to be given back: its first component, without what could be taken for a delimiter."""
     return "".join(each for each in message.first(head, field) if each.isprintable() and each not in "|^~\\&")[:199]

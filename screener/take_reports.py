@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Final
 
@@ -29,6 +30,8 @@ from screener.turned_away import TurnedAway
 ANSWER_SECONDS: Final = 10.0
 """For a TLS handshake, and for a peer to take an acknowledgment."""
 END_SECONDS: Final = 5.0
+LARGE_BYTES: Final = 1 << 20
+"""Of a message from which on it is read alone: to read one takes several times its length in memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class ReportDoor:
         self._tls = tls
         self._turned_away = TurnedAway(store, clock)
         self._is_over = threading.Event()
+        self._one_large = threading.Lock()
 
     @property
     def port(self) -> int:
@@ -88,7 +92,8 @@ class ReportDoor:
     def _converse(self, connection: socket.socket, host: str) -> None:
         frames = FrameReader(connection, idle_seconds=self._settings.idle_seconds, is_over=self._is_over.is_set)
         while (frame := frames.read()) is not None:
-            answer = self._answer(frame, host)
+            with self._one_large if len(frame.data) > LARGE_BYTES else nullcontext():
+                answer = self._answer(frame, host)
             connection.settimeout(ANSWER_SECONDS)
             connection.sendall(START + answer + END)
 
