@@ -42,7 +42,10 @@ def add_report(store: Store, study_id: int, data: bytes, now: datetime) -> Menti
     """Read a report's text and keep what it says; None where it was read before. ValueError where it is no text."""
     if len(data) > MOST_BYTES or b"\0" in data:
         raise ValueError("this is no report's text")
-    mention = read_report(decode_text(data))
+    text = decode_text(data)
+    if not any(character.isalpha() for character in text):
+        raise ValueError("this holds no words: a report that is empty by mistake must not count as one without a mass")
+    mention = read_report(text)
     sha256 = hashlib.sha256(data).hexdigest()
     return mention if store.add_mention(study_id, mention, source=FILE, sha256=sha256, now=now) else None
 

@@ -13,13 +13,17 @@ def add_report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     """Everything below `screener reports`."""
     sentence = "Whether a radiology report speaks of a parotid mass already."
     reports = commands.add_parser("reports", help="what radiology reports say of the glands", description=sentence)
-    parts = reports.add_subparsers(required=True, metavar="add|show|waiting|measure")
+    parts = reports.add_subparsers(required=True, metavar="add|show|remove|waiting|measure")
     sentence = "read a radiology report's text; kept are the answer and the sentence's number, not the text"
     add = add_command(parts, "add", _add, sentence)
     add.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
     add.add_argument("file", type=Path, metavar="FILE", help="text, in UTF-8 or Windows-1252")
     show = add_command(parts, "show", _show, "say what the reports of a study come to")
     show.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    sentence = "take back a report that was given to the wrong study, by the number that `show` tells"
+    remove = add_command(parts, "remove", _remove, sentence)
+    remove.add_argument("study", metavar="STUDY", help="Study Instance UID or our number")
+    remove.add_argument("report", metavar="REPORT", type=int, help="its number")
     add_command(parts, "waiting", _count_waiting, "say how many reports that came by HL7 have found no study yet")
     measure = add_command(parts, "measure", _measure, "measure the rules on sentences with known answers")
     measure.add_argument(
@@ -46,7 +50,17 @@ def _show(options: argparse.Namespace) -> int:
     reports = store.read_reports(study_id)
     print(f"study {study_id}: {len(reports)} report(s) read")
     for report in reports:
-        print(f"  {report.at.astimezone():%Y-%m-%d %H:%M}  {report.source}: {describe_mention(report.mention)}")
+        said = f"{report.source}: {describe_mention(report.mention)}"
+        print(f"  report {report.report_id}  {report.at.astimezone():%Y-%m-%d %H:%M}  {said}")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    _, store = open_database(options)
+    study_id = find_study(store, options.study)
+    if not store.remove_report(study_id, options.report, datetime.now(UTC)):
+        raise UsageError(f"study {study_id} has no report {options.report}; `screener reports show` lists them")
+    print(f"study {study_id}: report {options.report} no longer counts")
     return 0
 
 

@@ -30,6 +30,7 @@ _WEIGHT: Final = {Verdict.MENTIONED: 2, Verdict.DENIED: 1, Verdict.NOT_MENTIONED
 class ReadReport:
     """What one report of a study says."""
 
+    report_id: int
     mention: Mention
     source: str
     """FILE, DOCUMENT or HL7."""
@@ -60,7 +61,27 @@ class Mentions(Base):
         """What each report of a study says, oldest first; none that a later one has replaced."""
         with self._begin() as connection:
             rows = connection.execute(_in_force([study_id])).all()
-        return [ReadReport(mention=mention_of_row(row), source=row.source, at=row.at) for row in rows]
+        return [ReadReport(report_id=row.id, mention=mention_of_row(row), source=row.source, at=row.at) for row in rows]
+
+    def remove_report(self, study_id: int, report_id: int, now: datetime) -> bool:
+        """Take back what a report says that was given to the wrong study; False where none in force has that number.
+
+        A file may be given anew after it; a document or a message is not read again.
+        """
+        with self._begin() as connection:
+            lock_study(connection, study_id)
+            row = next((row for row in connection.execute(_in_force([study_id])) if row.id == report_id), None)
+            if row is None:
+                return False
+            here = g.mentions.c.id == report_id
+            if row.source == FILE:
+                connection.execute(g.mentions.delete().where(here))
+            else:
+                connection.execute(g.mentions.update().where(here).values(columns_of(None)))
+            sentence = f"report {report_id} was taken back by hand"
+            add_step(connection, study_id=study_id, run_id=None, at=now, stage=STEP, sentence=sentence)
+            look_again(connection, study_id, now)
+        return True
 
     def mentions_of(self, study_id: int) -> Sequence[Mention]:
         """What the reports in force of a study say, oldest first."""

@@ -1,5 +1,6 @@
 """A report's text is read where it lies, and only the answer is kept."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,6 +196,41 @@ def test_the_command_takes_a_report_in(store: Store, tmp_path: Path, capsys: pyt
     assert run(tmp_path, "show", "1") == 0
     assert "1 report(s) read" in capsys.readouterr().out
     assert run(tmp_path, "add", "1", str(tmp_path / "absent.txt")) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b" \r\n\t", b"---\n"])
+def test_a_file_without_words_is_no_report(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    (tmp_path / "report.txt").write_bytes(data)
+    assert run(tmp_path, "add", "1", str(tmp_path / "report.txt")) == 1
+    assert "holds no words" in capsys.readouterr().err
+    assert store.mentions_of(1) == []
+
+
+def test_a_report_of_another_study_is_taken_back(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.txt").write_text(TEXT, encoding="utf-8")
+    run(tmp_path, "add", "1", str(tmp_path / "report.txt"))
+    run(tmp_path, "show", "1")
+    (number,) = re.findall(r"^  report (\d+)  ", capsys.readouterr().out, re.M)
+    assert run(tmp_path, "remove", "1", "99") == 1
+    assert "study 1 has no report 99" in capsys.readouterr().err
+    assert run(tmp_path, "remove", "1", number) == 0
+    assert store.mentions_of(1) == []
+    assert any(f"report {number} was taken back by hand" in step.sentence for step in store.study_report(1).steps)
+    assert run(tmp_path, "add", "1", str(tmp_path / "report.txt")) == 0, "a file may be given anew"
+    assert len(store.mentions_of(1)) == 1
+
+
+def test_a_document_that_was_taken_back_is_not_read_again(store: Store) -> None:
+    store.add_mention(1, read_report(TEXT), source="document", sha256="a", now=NOW)
+    (report,) = store.read_reports(1)
+    assert store.remove_report(1, report.report_id, NOW)
+    assert not store.add_mention(1, read_report(TEXT), source="document", sha256="a", now=NOW)
+    assert store.mentions_of(1) == []
+    assert not store.remove_report(1, report.report_id, NOW)
 
 
 def test_the_command_counts_what_waits(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
