@@ -56,7 +56,7 @@ class WebCase(Base):
         )
         unknown = (
             sa.select(t.studies.c.id, first.label("instance_id"))
-            .where(~sa.exists().where(patient_words.c.study_id == t.studies.c.id))
+            .where(~sa.exists().where(patient_words.c.study_id == t.studies.c.id), first.is_not(None))
             .order_by(t.studies.c.id.desc())
             .limit(limit)
             .subquery()
