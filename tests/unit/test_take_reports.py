@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy.exc
 
 from screener import take_reports
+from screener import know_orders
 from screener.config import ConfigError, make_config
 from screener.know_orders import forget_old_reports, know_new_orders
 from screener.mentions import Mention, Verdict
@@ -187,6 +188,42 @@ def test_corrections_that_waited_are_filed_in_their_order(store: Store, tmp_path
     assert [report.mention.verdict for report in store.read_reports(study)] == [Verdict.DENIED]
 
 
+def test_a_study_whose_file_cannot_be_had_for_a_while_still_finds_its_report(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path)
+    image, away = tmp_path / "image-1.dcm", tmp_path / "away.dcm"
+    image.rename(away)
+    know(store, tmp_path)
+    sender.connection.sendall(frame(a_report()))
+    assert "MSA|AA" in sender.answer()
+    assert store.mention_of(study) is None
+    away.rename(image)
+    assert know(store, tmp_path) == 1
+    assert store.mention_of(study) == LEFT
+
+
+def test_files_that_cannot_be_had_keep_no_other_study_from_its_report(
+    store: Store, tmp_path: Path, sender: ReportSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(know_orders, "AT_ONCE", 2)
+    for number in (1, 2, 3):
+        receive(store, tmp_path, number)
+        (tmp_path / f"image-{number}.dcm").unlink()
+    study = receive(store, tmp_path, 4)
+    sender.connection.sendall(frame(a_report()))
+    assert "MSA|AA" in sender.answer()
+    assert know(store, tmp_path) == 1
+    assert store.mention_of(study) == LEFT
+
+
+def test_an_image_that_is_spoiled_is_looked_at_once(store: Store, tmp_path: Path) -> None:
+    receive(store, tmp_path)
+    (tmp_path / "image-1.dcm").write_bytes(b"no DICOM file")
+    know(store, tmp_path)
+    assert store.studies_without_order(NOW - timedelta(days=1), 50) == []
+
+
 def test_a_corrected_report_leaves_that_of_another_order_alone(
     store: Store, tmp_path: Path, sender: ReportSender
 ) -> None:
@@ -296,6 +333,23 @@ def test_a_bad_message_has_its_answer_and_does_not_stop_the_next(
     assert sender.send(a_report()) == "AA"
     assert store.count_waiting_reports().kept == 1
     assert not PATIENT.search(caplog.text)
+
+
+@pytest.mark.parametrize(("faulty", "reason"), [
+    ([obr(accession="", filler="F2"), obx()], "OBR-18 holds no accession number"),
+    ([obr(filler="F2")], "no text"),
+    ([obr(filler="F2"), obx("x" * 200_001)], "more than 200000 characters"),
+])  # fmt: skip
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_message_with_one_report_at_fault_is_refused_whole(
+    store: Store, sender: ReportSender, faulty: list[str], reason: str, is_first: bool
+) -> None:
+    good = [obr(), obx(DENIAL)]
+    sender.connection.sendall(frame(message(*(faulty + good if is_first else good + faulty))))
+    answer = sender.answer()
+    assert "MSA|AE|" in answer
+    assert reason in answer
+    assert store.count_waiting_reports().kept == 0
 
 
 def test_a_database_that_is_away_is_no_acknowledgment(
