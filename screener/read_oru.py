@@ -173,7 +173,7 @@ def decode_message(data: bytes) -> str:
 def read_oru(text: str, accession_field: int) -> Oru:
     """Read every report of a message; `accession_field` is the field of OBR that holds the accession number.
 
-    Raises NotTakenError where it is no ORU^R01, has more parts than any report, or holds nothing that could be filed.
+    Raises NotTakenError where it is no ORU^R01, has more parts than any report, or a report that cannot be filed.
     """
     message = _open(text)
     kind = message.repetition(message.head, 9)
@@ -185,7 +185,7 @@ def read_oru(text: str, accession_field: int) -> Oru:
     read = [_read_group(message, group, accession_field) for group in groups]
     reports = tuple(report for report in read if isinstance(report, Report))
     faults = [fault for fault in read if isinstance(fault, str) and fault]
-    if not reports and faults:
+    if faults:  # AA would say that nothing need be sent again
         raise NotTakenError("AE", faults[0])
     return Oru(reports=reports, passed_over=read.count(""))
 
