@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy.exc
 
 from screener import take_reports
-from screener import know_orders
 from screener.config import ConfigError, make_config
 from screener.know_orders import forget_old_reports, know_new_orders
 from screener.mentions import Mention, Verdict
@@ -180,48 +179,50 @@ def test_a_corrected_report_takes_the_place_of_those_before_it(
     assert "withdrawn" in store.study_report(study).steps[-1].sentence
 
 
+def two_reports(first: str, second: str, status: str, control_id: str) -> str:
+    """A message with two reports of one filler order number, each under its procedure."""
+    neck, chest = obr(status=status, procedure="CTN"), obr(status=status, procedure="CTC")
+    return message(neck, obx(first), chest, obx(second), head=msh(control_id=control_id))
+
+
+def verdicts(store: Store, study: int) -> list[Verdict]:
+    return [report.mention.verdict for report in store.read_reports(study)]
+
+
+@pytest.mark.parametrize("is_known_first", [True, False])
+def test_reports_of_one_corrected_message_replace_those_before_and_not_each_other(
+    store: Store, tmp_path: Path, sender: ReportSender, is_known_first: bool
+) -> None:
+    study = receive(store, tmp_path)
+    if is_known_first:
+        know(store, tmp_path)
+    sender.send(a_report(DENIAL))
+    sender.send(two_reports(LEFT_MASS, "The lungs are clear.", "C", "M2"))
+    know(store, tmp_path)
+    assert verdicts(store, study) == [Verdict.MENTIONED, Verdict.NOT_MENTIONED]
+
+
+def test_a_correction_replaces_all_of_its_order_however_it_is_split(
+    store: Store, tmp_path: Path, sender: ReportSender
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    sender.send(two_reports(LEFT_MASS, "The lungs are clear.", "F", "M1"))
+    sender.send(two_reports("The lungs are clear.", LEFT_MASS, "C", "M2"))
+    assert verdicts(store, study) == [Verdict.NOT_MENTIONED, Verdict.MENTIONED]
+    sender.send(a_report(DENIAL, "C", "M3", procedure="CTX"))
+    assert verdicts(store, study) == [Verdict.DENIED]
+    sender.send(two_reports(LEFT_MASS, "The lungs are clear.", "C", "M2"))
+    assert sender.send(message(obr(status="X"), obr(status="C"), obx(), head=msh(control_id="M4"))) == "AA"
+    assert verdicts(store, study) == [Verdict.MENTIONED], "what was withdrawn in its place stays withdrawn"
+
+
 def test_corrections_that_waited_are_filed_in_their_order(store: Store, tmp_path: Path, sender: ReportSender) -> None:
     sender.send(a_report(LEFT_MASS, "F", "M1"))
     sender.send(a_report(DENIAL, "C", "M2"))
     study = receive(store, tmp_path)
     know(store, tmp_path)
     assert [report.mention.verdict for report in store.read_reports(study)] == [Verdict.DENIED]
-
-
-def test_a_study_whose_file_cannot_be_had_for_a_while_still_finds_its_report(
-    store: Store, tmp_path: Path, sender: ReportSender
-) -> None:
-    study = receive(store, tmp_path)
-    image, away = tmp_path / "image-1.dcm", tmp_path / "away.dcm"
-    image.rename(away)
-    know(store, tmp_path)
-    sender.connection.sendall(frame(a_report()))
-    assert "MSA|AA" in sender.answer()
-    assert store.mention_of(study) is None
-    away.rename(image)
-    assert know(store, tmp_path) == 1
-    assert store.mention_of(study) == LEFT
-
-
-def test_files_that_cannot_be_had_keep_no_other_study_from_its_report(
-    store: Store, tmp_path: Path, sender: ReportSender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(know_orders, "AT_ONCE", 2)
-    for number in (1, 2, 3):
-        receive(store, tmp_path, number)
-        (tmp_path / f"image-{number}.dcm").unlink()
-    study = receive(store, tmp_path, 4)
-    sender.connection.sendall(frame(a_report()))
-    assert "MSA|AA" in sender.answer()
-    assert know(store, tmp_path) == 1
-    assert store.mention_of(study) == LEFT
-
-
-def test_an_image_that_is_spoiled_is_looked_at_once(store: Store, tmp_path: Path) -> None:
-    receive(store, tmp_path)
-    (tmp_path / "image-1.dcm").write_bytes(b"no DICOM file")
-    know(store, tmp_path)
-    assert store.studies_without_order(NOW - timedelta(days=1), 50) == []
 
 
 def test_a_corrected_report_leaves_that_of_another_order_alone(
