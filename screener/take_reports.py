@@ -24,7 +24,7 @@ from screener.read_frames import END, MOST_BYTES, START, Frame, FrameReader
 from screener.read_oru import NotTakenError, Oru, Report, Status, decode_message, read_oru, write_ack
 from screener.report_settings import Reports
 from screener.store import Store
-from screener.store.sent_reports import SentReport
+from screener.store.sent_reports import SentReport, name_report
 from screener.turned_away import TurnedAway
 
 ANSWER_SECONDS: Final = 10.0
@@ -125,7 +125,7 @@ class ReportDoor:
     def _keep(self, oru: Oru, data: bytes) -> None:
         """Commit what the reports say, then file what has a study; a message that was taken before changes nothing."""
         digest = hashlib.sha256(data).hexdigest()
-        reports = [self._digest(report, f"{digest} {number}") for number, report in enumerate(oru.reports)]
+        reports = [self._digest(report, name_report(digest, number)) for number, report in enumerate(oru.reports)]
         now = self._clock()
         kept = self._store.keep_reports(reports, now)
         filed = self._file([report.accession_key for report in reports], now)
@@ -139,7 +139,7 @@ class ReportDoor:
             logger.error("a report that is kept is not filed yet: %s", describe_error(error))
             return 0
 
-    def _digest(self, report: Report, place: str) -> SentReport:
+    def _digest(self, report: Report, sha256: str) -> SentReport:
         is_withdrawn = report.status is Status.WITHDRAWN
         return SentReport(
             accession_key=self._keys.of_accession(report.accession_number),
@@ -147,5 +147,5 @@ class ReportDoor:
             order_key=self._keys.of_order(report.accession_number, report.order),
             status=report.status,
             mention=None if is_withdrawn else read_report(report.text),
-            sha256=hashlib.sha256(place.encode()).hexdigest(),
+            sha256=sha256,
         )

@@ -16,6 +16,8 @@ from screener.store.mentions import HL7, STEP, columns_of, keep_mention, mention
 from screener.store.quality import list_unread_studies
 
 AT_ONCE: Final = 200
+_MESSAGE_DIGITS: Final = 56
+"""How many digits of what a report is known by say which message it came by."""
 WITHDRAWN: Final = "the radiology report was withdrawn by who sent it"
 
 
@@ -27,11 +29,12 @@ class SentReport:
     patient_keys: tuple[str, ...]
     """Of every ID that the sender gave the patient; empty where it gave none."""
     order_key: str
-    """A corrected or withdrawn report takes the place of those before it with the same."""
+    """A corrected or withdrawn report takes the place of those with the same that came by another message."""
     status: Status
     mention: Mention | None
     """None of a withdrawn one."""
     sha256: str
+    """As `name_report` makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,11 @@ class WaitingReports:
     """Of those that wait."""
     of_another_patient: int
     """Those whose accession number is a study's of which the images name another patient."""
+
+
+def name_report(message_sha256: str, number: int) -> str:
+    """What a report is known by: its message, and its place there."""
+    return f"{message_sha256[:_MESSAGE_DIGITS]}{number:08x}"
 
 
 class SentReports(Base):
@@ -149,14 +157,18 @@ def _keep(connection: sa.Connection, report: SentReport, now: datetime) -> bool:
 
 
 def _file_row(connection: sa.Connection, row: sa.Row[Any], study_id: int, now: datetime) -> bool:
-    """Let a corrected or withdrawn report take the place of those before it, then keep what it says."""
+    """Let a corrected or withdrawn report take the place of those before it, then keep what it says.
+
+    Reports of one message stand beside each other, also those of one order: each holds a part of what is corrected.
+    """
     mine = (g.mentions.c.study_id == study_id, g.mentions.c.sha256 == row.sha256)
     if connection.execute(sa.select(g.mentions.c.id).where(*mine)).first() is not None:
         return False
     if row.status != Status.FINAL:
         earlier = (g.mentions.c.study_id == study_id, g.mentions.c.order_key == row.order_key)
         is_in_force = (g.mentions.c.source == HL7, g.mentions.c.replaced_at.is_(None))
-        connection.execute(g.mentions.update().where(*earlier, *is_in_force).values(replaced_at=now))
+        is_beside = g.mentions.c.sha256.startswith(row.sha256[:_MESSAGE_DIGITS])
+        connection.execute(g.mentions.update().where(*earlier, *is_in_force, ~is_beside).values(replaced_at=now))
     is_withdrawn = row.status == Status.WITHDRAWN
     mention = None if is_withdrawn else mention_of_row(row)
     keep_mention(connection, study_id, mention, source=HL7, sha256=row.sha256, now=now, order_key=row.order_key)
