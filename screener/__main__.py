@@ -19,6 +19,7 @@ from screener.command_parts import (
     find_study,
     open_all_the_same,
     open_database,
+    open_to_read,
     read_config,
 )
 from screener.config import Config, ConfigError, Decision, change_decision, check_bundles
@@ -292,7 +293,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    config, store = open_database(options)
+    config, store = open_to_read(options)
     study_id = store.find_study(options.study)
     if study_id is not None:
         report = store.study_report(study_id)
@@ -341,9 +342,9 @@ def _reprocess(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace) -> int:
-    _, store = open_database(options)
-    study_id = find_study(store, options.study)
     given = {word: getattr(options, word) for word in FINDING_WORDS if getattr(options, word) is not None}
+    _, store = open_database(options) if given else open_to_read(options)
+    study_id = find_study(store, options.study)
     if not given:
         print(describe_entries(store.entries_of(study_id)))
         return 0
@@ -380,7 +381,8 @@ def _users_add(options: argparse.Namespace) -> int:
 def _users_list(options: argparse.Namespace) -> int:
     from screener.web.manage_accounts import list_accounts
 
-    return _manage(list_accounts, options)
+    print(list_accounts(open_to_read(options)[1]))
+    return 0
 
 
 def _users_disable(options: argparse.Namespace) -> int:

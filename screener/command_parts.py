@@ -1,11 +1,13 @@
 """What the commands share: their options, the settings and the database that they name, and how they refuse."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from screener.config import Config, ConfigError, find_config, load_config, salvage_config
+from screener.restore_config import restore_config
 from screener.store import Store, open_store
 
 PROGRAM: Final = "screener"
@@ -43,13 +45,33 @@ def open_database(options: argparse.Namespace, *, needs_secrets: bool = False) -
     return config, _open(config)
 
 
+def open_to_read(options: argparse.Namespace) -> tuple[Config, Store]:
+    """As `open_database`, for a command that only reads: it goes on beside a wrong file, and says so on stderr."""
+    config, store, problem = open_all_the_same(options)
+    if problem:
+        file = options.config or find_config()
+        print(f"{file} is WRONG; told by the settings last in force, as far as known:", problem, file=sys.stderr)
+    return config, store
+
+
 def open_all_the_same(options: argparse.Namespace) -> tuple[Config, Store, str]:
-    """As `open_database`, also where the settings are wrong: then with what is wrong, and the rest at its defaults."""
+    """As `open_database`, also where the settings are wrong: then with the last good ones, and with what is wrong."""
     try:
         return *open_database(options), ""
     except ConfigError as error:
-        config = salvage_config(options.config or find_config())
-        return config, _open(config), str(error)
+        config, store = _open_beside(options, error)
+        return config, store, str(error)
+
+
+def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Config, Store]:
+    """Open the database that a wrong file names all the same; raises `error` where it names none for certain."""
+    try:
+        salvaged = salvage_config(options.config or find_config())
+    except ConfigError:
+        raise error from None
+    store = _open(salvaged)
+    line = store.last_settings_line()
+    return (salvaged if line is None else restore_config(line.settings, salvaged)), store
 
 
 def _open(config: Config) -> Store:

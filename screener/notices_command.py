@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime, timedelta
 
-from screener.command_parts import add_command, find_study, open_database
+from screener.command_parts import add_command, find_study, open_to_read
 from screener.config import Config
 from screener.journey import Stage
 from screener.list_notices import describe_judgments, describe_notices
@@ -23,7 +23,7 @@ def add_notices_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 
 def _notices(options: argparse.Namespace) -> int:
-    config, store = open_database(options)
+    config, store = open_to_read(options)
     if options.study is None:
         since = datetime.now(UTC) - timedelta(days=options.days)
         print(describe_notices(store.notice_stories(sent_since=since if options.days else None)))

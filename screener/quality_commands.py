@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from screener.command_parts import UsageError, add_command, open_database
+from screener.command_parts import UsageError, add_command, open_to_read
 from screener.explain import tell_local
 from screener.outcomes import NeedsPerson
 from screener.performance import SILENT_AFTER, describe_performance, measure_performance
@@ -33,7 +33,7 @@ def add_quality_commands(commands: "argparse._SubParsersAction[argparse.Argument
 
 
 def _performance(options: argparse.Namespace) -> int:
-    _, store = open_database(options)
+    _, store = open_to_read(options)
     now = datetime.now(UTC)
     reader = Store(reading(store.engine))  # a long look keeps no daemon from writing
     rows = reader.quality_rows(now - timedelta(days=options.days))
@@ -48,7 +48,7 @@ def _export_feedback(options: argparse.Namespace) -> int:
     # Here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py).
     from screener.export_feedback import describe_export, export_feedback
 
-    config, store = open_database(options)
+    config, store = open_to_read(options)
     try:
         exported = export_feedback(store, config.storage_folder, options.folder)
     except NeedsPerson as outcome:

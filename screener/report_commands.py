@@ -4,7 +4,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from screener.command_parts import UsageError, add_command, find_study, open_database
+from screener.command_parts import UsageError, add_command, find_study, open_database, open_to_read
 from screener.read_reports import SENTENCES, add_report, describe_measured, measure_rules
 from screener.store.mentions import describe_mention
 
@@ -45,7 +45,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    _, store = open_database(options)
+    _, store = open_to_read(options)
     study_id = find_study(store, options.study)
     reports = store.read_reports(study_id)
     print(f"study {study_id}: {len(reports)} report(s) read")
@@ -65,7 +65,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _count_waiting(options: argparse.Namespace) -> int:
-    _, store = open_database(options)
+    _, store = open_to_read(options)
     counted = store.count_waiting_reports()
     print(f"{counted.kept} report(s) came by HL7 and are kept; {counted.waiting} of them wait for their study")
     if counted.oldest_at is not None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from screener.command_parts import UsageError, add_command, open_database, read_config
+from screener.command_parts import UsageError, add_command, open_database, open_to_read, read_config
 from screener.config import Config, ConfigError, check_bundles, load_config, read_text
 from screener.describe_settings import describe_difference, describe_history, describe_state
 from screener.find_lines import add_lines
@@ -123,7 +123,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    _, store = open_database(options)
+    _, store = open_to_read(options)
     print(describe_state(store.last_settings_line()), describe_history(store.settings_lines()), sep="\n")
     return 0
 

@@ -10,6 +10,8 @@ from screener.config import Config
 
 HOT: Final = "decision."
 """What the keys begin with that the daemon takes over while it runs; all others need a restart."""
+MASK: Final = "********"
+"""What is shown in place of a secret."""
 ABSENT: Final = "absent"
 """What is shown of a key that one of two files does not have."""
 
@@ -34,16 +36,16 @@ def show_config(config: Config) -> str:
     lines = [f"{key} = {text}" for key, text in list_settings(config).items()]
     notices = config.notices
     if notices.email.password is not None:
-        lines.append('notices.email.password = "********"')
+        lines.append(f'notices.email.password = "{MASK}"')
     if config.web.openid.secret is not None:
-        lines.append('web.openid.secret = "********"')
+        lines.append(f'web.openid.secret = "{MASK}"')
     lines += [
-        f'notices.webhooks[{number}].secret = "********"'
+        f'notices.webhooks[{number}].secret = "{MASK}"'
         for number, webhook in enumerate(notices.webhooks)
         if webhook.secret is not None
     ]
     lines += [
-        f'notices.apprise[{number}].url = "********"'
+        f'notices.apprise[{number}].url = "{MASK}"'
         for number, target in enumerate(notices.apprise)
         if target.url is not None
     ]
@@ -105,5 +107,5 @@ def _mask_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     if at and ":" in user:
-        url = f"{scheme}{separator}{user.partition(':')[0]}:********@{host}"
-    return re.sub(r"(?i)(password=)[^&]*", r"\1********", url)
+        url = f"{scheme}{separator}{user.partition(':')[0]}:{MASK}@{host}"
+    return re.sub(r"(?i)(password=)[^&]*", rf"\1{MASK}", url)
