@@ -1,5 +1,6 @@
 """Who a patient is, read from files as they come: a spoiled one is "not readable", and hinders no other."""
 
+import errno
 import struct
 import zlib
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 
 from screener.channels import message
 from screener.store import Store, open_store
+from screener.web import know_patients
 from screener.web.know_patients import know_new_patients
 from screener.web.read_patient import PatientReader
 from tests.peers.values import an_instance
-from tests.unit.test_notify import owed
+from tests.unit.test_notify import owed, write_image
 from tests.unit.test_store import START
 
 SPOILED = [struct.error("unpack requires 4 bytes"), zlib.error("bad data"), RecursionError(), NotImplementedError()]
@@ -40,6 +42,37 @@ def test_a_spoiled_file_names_nobody_and_the_list_goes_on(tmp_path: Path, store:
     store.record_instance(an_instance(1), START)
     assert know_new_patients(store, store, reader) == 1
     assert know_new_patients(store, store, reader) == 0
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), FileNotFoundError(), PermissionError()])
+def test_a_study_is_asked_for_again_while_the_storage_folder_is_away(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    store.record_instance(an_instance(1, path="received/12/1.dcm"), START)
+    reader = PatientReader(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as away:
+        away.setattr(pydicom, "dcmread", fail)
+        assert reader.read("received/12/1.dcm") is None
+        assert know_new_patients(store, store, reader) == 0
+    (tmp_path / "received/12").mkdir(parents=True)
+    write_image(tmp_path / "received/12/1.dcm")
+    assert know_new_patients(store, store, reader) == 1
+    assert know_new_patients(store, store, reader) == 0
+
+
+def test_files_that_cannot_be_had_keep_no_older_study_waiting(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(know_patients, "AT_ONCE", 2)
+    write_image(tmp_path / "1.dcm")
+    for number in (1, 2, 3, 4):
+        path = "1.dcm" if number == 1 else f"away/{number}.dcm"
+        store.record_instance(an_instance(number, study_instance_uid=f"1.2.{number}", path=path), START)
+    assert know_new_patients(store, store, PatientReader(tmp_path)) == 1
 
 
 @pytest.mark.usefixtures("spoiled")
