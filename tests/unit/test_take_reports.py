@@ -270,6 +270,29 @@ def test_a_message_that_another_interrupts_is_dropped(store: Store, sender: Repo
     assert store.count_waiting_reports().kept == 1
 
 
+@pytest.mark.parametrize("text", [
+    f"First line.\x0b{LEFT_MASS}",
+    f"INDICATION: swelling\x0bFINDINGS: {LEFT_MASS}",
+    f"{LEFT_MASS}\x0bMSH6 is lost.\x0b",
+])  # fmt: skip
+def test_a_line_break_of_a_word_processor_begins_no_message(
+    store: Store, tmp_path: Path, sender: ReportSender, text: str
+) -> None:
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    assert sender.send(a_report(text)) == "AA"
+    mention = store.mention_of(study)
+    assert mention is not None
+    assert mention.verdict is Verdict.MENTIONED
+
+
+def test_a_message_with_line_breaks_may_interrupt_another(store: Store, sender: ReportSender) -> None:
+    broken = START + b"MSH|^~\\&|half\x0b of one" + START + b"\xef\xbb\xbf"
+    sender.connection.sendall(broken + frame(a_report(f"a\x0b{LEFT_MASS}", control_id="A2")).removeprefix(START))
+    assert "MSA|AA|A2\r" in sender.answer()
+    assert store.count_waiting_reports().kept == 1
+
+
 @pytest.mark.parametrize("codec", ["utf-8", "cp1252"])
 def test_umlauts_arrive_in_a_charset_that_the_message_does_not_name(
     store: Store, tmp_path: Path, sender: ReportSender, codec: str
