@@ -25,3 +25,13 @@ def test_what_reaches_nobody_is_remarked_and_is_no_fault(
     assert (UNTOLD in told, UNSENT in told) == (untold, unsent)
     assert "good; revision" in told
     assert "warning" not in told
+
+
+def test_a_provider_without_its_address_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[web.openid]\nclient_id = "screener"\nreaders = ["r"]\n', encoding="utf-8")
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert (
+        "warning: web.openid.client_id and web.openid.readers are set, but web.openid.issuer is empty: "
+        "nobody signs in through a provider" in capsys.readouterr().out
+    )
