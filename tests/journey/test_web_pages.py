@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from screener.store.reviews import Opinion
+from screener.store.web_accounts import Role
 from screener.study import Side
+from screener.web.passwords import hash_password
 from tests.conftest import PATIENT
 from tests.peers.browser import open_browser
 from tests.peers.browser import sign_in as enter
 from tests.peers.hospital import wait_until
-from tests.peers.reading_room import ReadingRoom, a_patient, open_reading_room
+from tests.peers.reading_room import PASSWORD, ReadingRoom, a_patient, open_reading_room
 
 pytest.importorskip("playwright.sync_api")
 
@@ -187,6 +190,18 @@ def test_nothing_is_cut_off_on_a_phone(sign_in, path: str) -> None:
     page = sign_in("rita", path, width=390)
     page.wait_for_load_state("networkidle")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_long_names_and_words_push_nothing_off_a_phone(sign_in, room: ReadingRoom) -> None:
+    name = f"firstname.lastname@{'w' * 40}.test"
+    room.store.add_account(name, Role.READER, hash_password(PASSWORD), datetime.now(UTC))
+    run_id = room.store.flagged_run(1)
+    assert run_id is not None
+    text = f"one line\n{'w' * 200}"
+    room.store.add_review(run_id, Opinion.COMMENT, by=name, text=text, now=datetime.now(UTC))
+    page = sign_in(name, "/studies/1", width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert text in page.inner_text(".reviews")  # in the lines that it was written in
 
 
 def test_whoever_signs_out_is_asked_to_sign_in_again(sign_in, room: ReadingRoom) -> None:
