@@ -1,5 +1,6 @@
 """Read HL7 messages off a connection: MLLP framing, whatever packets they come in (HL7 v2.5.1 Appendix C.4)."""
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ MESSAGE_SECONDS: Final = 60.0
 """From its first byte to its last."""
 TICK_SECONDS: Final = 0.5
 _PIECE_BYTES: Final = 65536
+_INTERRUPTED: Final = re.compile(rb".*\x0b(?=(?:\xef\xbb\xbf)?MSH[^\w\s]{3})", re.S)
+"""All up to the last message that begins within another one: word processors break lines with 0x0B too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ class FrameReader:
                 return None
         data = bytes(self._buffer[:end])
         del self._buffer[: end + len(END)]
-        return Frame(data=data[data.rfind(START) + 1 :], is_whole=True)
+        interrupted = _INTERRUPTED.match(data) if START in data else None
+        return Frame(data=data[interrupted.end() :] if interrupted else data, is_whole=True)
 
     def _find_start(self) -> bool:
         """Drop all up to the next message; False where there comes none."""

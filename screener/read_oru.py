@@ -289,7 +289,7 @@ def _join_lines(message: _Message, group: _Group) -> str:
             text += f"\n\n{named}:\n"
             heading = named
         text += "\n".join(message.unescape(each) for each in message.parts(line, 5)) + "\n"
-    return text
+    return text.replace("\x0b", "\n")  # how word processors break a line
 
 
 def _name_line(message: _Message, line: str) -> str:
