@@ -11,6 +11,8 @@ from screener.read_header import NOT_READABLE
 from screener.store import Store
 
 AT_ONCE: Final = 50
+TRIED: Final = 1000
+"""Files that cannot be had now keep no other waiting: so many are tried at once."""
 NEW: Final = timedelta(days=30)
 """Of older studies it is not asked any more: their files may have gone, and their reports came long ago."""
 
@@ -20,18 +22,35 @@ def know_new_orders(store: Store, folder: Path, keys: OrderKeys, now: datetime) 
 
     `folder` is the storage folder.
     """
-    for study_id, path in store.studies_without_order(now - NEW, AT_ONCE):
-        accession_number, patient_id = read_order(folder / path)
-        store.record_order(study_id, keys.of_accession(accession_number), keys.of_patient(patient_id))
+    known = 0
+    for study_id, path in store.studies_without_order(now - NEW, TRIED):
+        known += _know_order(store, study_id, folder / path, keys)
+        if known == AT_ONCE:
+            break
     return store.file_reports(now)
 
 
+def _know_order(store: Store, study_id: int, path: Path, keys: OrderKeys) -> bool:
+    """Keep under which order a study was made; False where its file cannot be had now, so that it is asked again."""
+    try:
+        accession_number, patient_id = read_order(path)
+    except OSError:
+        return False
+    store.record_order(study_id, keys.of_accession(accession_number), keys.of_patient(patient_id))
+    return True
+
+
 def read_order(path: Path) -> tuple[str, str]:
-    """Read accession number and patient ID of an archived image; what cannot be read is empty."""
+    """Read accession number and patient ID of an archived image; empty where it is no image that can be read.
+
+    Raises OSError where the disk does not give it, or not now.
+    """
     keywords = ["AccessionNumber", "PatientID"]
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *keywords])
         accession_number, patient_id = (str(ds.get(keyword) or "").strip() for keyword in keywords)
+    except OSError:
+        raise
     except NOT_READABLE:
         return "", ""
     return accession_number, patient_id

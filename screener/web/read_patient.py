@@ -74,6 +74,13 @@ class PatientReader:
 
     def read(self, path: str) -> Patient | None:
         """Whose file it is, by its path in the storage folder; None where it cannot be read."""
+        try:
+            return self.ask(path)
+        except OSError:
+            return None
+
+    def ask(self, path: str) -> Patient | None:
+        """As `read`, but raises OSError where the disk does not give the file now; None where it will not either."""
         if not path:
             return None
         with self._lock:
@@ -138,6 +145,12 @@ def _read_key(path: Path) -> bytes:
 def _read(path: Path) -> Patient | None:
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return None  # its folder is here, so that the disk is not away: the file has gone
+        raise
+    except OSError:
+        raise
     except NOT_READABLE:
         return None
     values = {keyword: _text(ds, keyword) for keyword in _KEYWORDS}

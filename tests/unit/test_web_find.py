@@ -12,10 +12,11 @@ from screener.phantom import make_phantom
 from screener.store import Store, open_store
 from screener.store.values import Kind
 from screener.store.web_accounts import Role
+from screener.web import know_patients
 from screener.web.csrf import csrf_token
 from screener.web.find_studies import MOST_FOUND
 from screener.web.gate import COOKIE, digest_token
-from screener.web.know_patients import AT_ONCE, know_new_patients
+from screener.web.know_patients import know_new_patients
 from screener.web.read_patient import Patient, PatientReader, _fold
 from screener.web.site import make_site
 from tests.peers.values import an_instance
@@ -151,9 +152,12 @@ def test_what_has_no_header_to_read_is_asked_for_once(client: TestClient, store:
     assert [know_new_patients(store, store, reader) for _ in range(2)] == [1, 0]
 
 
-def test_many_studies_without_an_image_keep_no_older_one_from_being_found(client: TestClient, store: Store) -> None:
+def test_many_studies_without_an_image_keep_no_older_one_from_being_found(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(know_patients, "TRIED", 3)
     receive(store, 8, "1.dcm")
-    for number in range(100, 100 + AT_ONCE):
+    for number in range(100, 103):
         uid = f"1.2.{number}"
         document = an_instance(number, study_instance_uid=uid, sop_instance_uid=f"{uid}.1", kind=Kind.DOCUMENT)
         store.record_instance(document, NOW)
