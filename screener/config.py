@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from screener.check_ports import Door, list_shared_ports
 from screener.describe_allowed import describe_allowed
 from screener.find_lines import add_lines
 from screener.notice_settings import Notices
@@ -556,11 +557,21 @@ def make_config(
         config = Config.model_validate(tables)
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(item) for item in error.errors(include_url=False))) from None
+    shared = list(list_shared_ports(_list_doors(config)))
+    if shared:
+        raise ConfigError("\n".join(shared))
     config._base = base
     config._missing_secrets = tuple(read_secrets(config.notices, config.web.openid, environment))
     if needs_secrets and config._missing_secrets:
         raise ConfigError("\n".join(secret.refusal for secret in config._missing_secrets))
     return config
+
+
+def _list_doors(config: Config) -> list[Door]:
+    """What `screener run` opens under these settings."""
+    optional = (("reports", config.reports), ("web", config.web))
+    doors = [Door(table, section.host, section.port) for table, section in optional if section.enabled]
+    return [Door("listener", config.listener.host, config.listener.port), *doors]
 
 
 def salvage_config(path: Path) -> Config:

@@ -4,6 +4,7 @@ The string below each field is the sentence above the key in config.toml.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
@@ -14,7 +15,6 @@ from screener.section import Port, Positive, Section, ShortName, Window
 
 SIMPLE_RULE = "notices.email.recipients"
 """The name of the rule that the plain list of addresses stands for: every finding, at once."""
-MailAddress = Annotated[str, Field(max_length=254)]
 Kind = Literal["ct", "us"]
 SideName = Literal["left", "right"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -46,7 +46,14 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+def _is_mail_address(value: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+        raise ValueError("a mail address has one @, and no space")
+    return value
+
+
 WebAddress = Annotated[str, AfterValidator(is_web_address)]
+MailAddress = Annotated[str, Field(max_length=254), AfterValidator(_is_mail_address)]
 
 
 class Email(Section):
