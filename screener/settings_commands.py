@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from screener.command_parts import UsageError, add_command, open_database, open_to_read, read_config
 from screener.config import Config, ConfigError, check_bundles, load_config, read_text
@@ -18,6 +18,10 @@ from screener.store import Store
 from screener.store.engine import reading
 from screener.tls import make_listener_tls, make_openid_tls, make_reports_tls, make_web_tls
 from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
+from screener.web_settings import OpenId
+
+PROVIDER_KEYS: Final = ("client_id", "readers", "radiologists", "administrators")
+"""Keys of [web.openid] that mean nothing without a provider."""
 
 
 def add_settings_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -79,6 +83,7 @@ def list_warnings(config: Config) -> list[str]:
         warnings.append("completeness.max_wait_seconds is shorter than completeness.quiet_seconds")
     if 0 < config.storage.clean_below_mib < config.storage.reserve_mib:
         warnings.append("storage.clean_below_mib is less than storage.reserve_mib: images are refused before any goes")
+    warnings += _warn_of_no_provider(config.web.openid)
     warnings += [
         f"pull.sources {source.name} sends by C-MOVE, but no [[listener.peers]] entry admits "
         f"{source.ae_title} at {source.host}"
@@ -86,6 +91,15 @@ def list_warnings(config: Config) -> list[str]:
         if source.how == "move" and not admits(config, source)
     ]
     return warnings
+
+
+def _warn_of_no_provider(openid: OpenId) -> list[str]:
+    """Say that keys are set which mean nothing without an issuer; nothing where there is one."""
+    meant = [f"web.openid.{key}" for key in PROVIDER_KEYS if getattr(openid, key)]
+    if openid.issuer or not meant:
+        return []
+    are = "are" if len(meant) > 1 else "is"
+    return [f"{' and '.join(meant)} {are} set, but web.openid.issuer is empty: nobody signs in through a provider"]
 
 
 def list_remarks(config: Config) -> list[str]:
