@@ -86,7 +86,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove what `upgrade` added."""
+    """Remove what `upgrade` added; reports that were replaced stay out of force, as documents that are none."""
+    mentions = sa.table(
+        "mentions", *(sa.column(name) for name in ("verdict", "sentence_number", "sides", "replaced_at"))
+    )
+    nothing = {"verdict": "not read", "sentence_number": None, "sides": ""}
+    op.execute(mentions.update().where(mentions.c.replaced_at.is_not(None)).values(nothing))
     op.drop_table("sent_reports")
     op.drop_table("orders")
     with op.batch_alter_table("mentions", schema=None) as batch_op:
