@@ -28,6 +28,7 @@ from pydantic import (
 
 from screener.check_ports import Door, list_shared_ports
 from screener.describe_allowed import describe_allowed
+from screener.describe_toml_error import describe_toml_error
 from screener.find_lines import add_lines
 from screener.notice_settings import Notices
 from screener.read_secrets import MissingSecret, read_secrets
@@ -540,7 +541,7 @@ def parse_config(
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}: {describe_toml_error(error, text)}") from None
     try:
         config = make_config(tables, base=path.resolve().parent, environment=environment, needs_secrets=needs_secrets)
     except ConfigError as error:
@@ -643,7 +644,8 @@ def _sentence(item: Any) -> str:
     allowed = "" if item["type"] in _SAY_MORE else describe_allowed(Config, item["loc"])
     if allowed:
         return f"{key}: {item['input']!r} is not allowed, only {allowed}"
-    return f"{key}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"
+    said = f"{key}: {item['msg'].removeprefix('Value error, ')}"
+    return said if isinstance(item["input"], dict) else f"{said}, got {item['input']!r}"
 
 
 def _list_keys(place: Sequence[str | int]) -> list[str]:
