@@ -45,8 +45,16 @@ def test_the_first_line_of_status_says_whether_a_daemon_runs(
     assert main(["status", "--config", str(config)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "daemon: running"
     lock.release()
-    assert main(["status", "--config", str(config)]) == 0
+    assert main(["status", "--config", str(config)]) == 3
     assert capsys.readouterr().out.startswith("daemon: NOT RUNNING")
+
+
+def test_the_help_tells_what_a_command_ends_with(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert "ends with 0" in told
+    assert "3 where all is well and no daemon runs" in " ".join(told.split())
 
 
 def test_a_lock_that_may_not_be_looked_at_is_not_told_as_a_dead_daemon() -> None:
