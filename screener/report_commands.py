@@ -71,7 +71,8 @@ def _count_waiting(options: argparse.Namespace) -> int:
     if counted.oldest_at is not None:
         print(f"  the oldest since {counted.oldest_at.astimezone():%Y-%m-%d %H:%M}")
     if counted.of_another_patient:
-        print(f"  {counted.of_another_patient} have the accession number of a study here, and another patient's ID")
+        told = f"  {counted.of_another_patient} have the accession number of a study here, and another patient's ID;"
+        print(f"{told} or none, where studies of several patients have that number")
     return 0
 
 

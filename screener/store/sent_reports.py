@@ -133,9 +133,16 @@ class SentReports(Base):
 
 
 def _is_theirs() -> sa.ColumnElement[bool]:
-    """True of a report and an order: they name the same patient, or one of them names none."""
-    report, order = g.sent_reports.c, g.orders.c
-    return sa.or_(report.patient_keys == "", order.patient_key == "", report.patient_keys.contains(order.patient_key))
+    """True of a report and an order: they name the same patient, or one of them names none.
+
+    A report that names none belongs to nobody where studies of several patients have its accession number.
+    """
+    report, order, other = g.sent_reports.c, g.orders.c, g.orders.alias("other")
+    has_others = sa.exists().where(
+        other.c.accession_key == order.accession_key, other.c.patient_key != order.patient_key
+    )
+    is_alone = sa.and_(report.patient_keys == "", ~has_others)
+    return sa.or_(is_alone, order.patient_key == "", report.patient_keys.contains(order.patient_key))
 
 
 def _keep(connection: sa.Connection, report: SentReport, now: datetime) -> bool:

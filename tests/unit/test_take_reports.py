@@ -142,6 +142,18 @@ def test_any_id_of_the_patient_will_do_and_none_where_the_image_names_none(
     assert store.mention_of(study) == LEFT
 
 
+@pytest.mark.parametrize(("second", "filed"), [("CANARY-ID-2", 0), ("CANARY-ID-1", 2)])
+def test_a_report_that_names_no_patient_is_filed_only_where_there_is_one(
+    store: Store, tmp_path: Path, sender: ReportSender, second: str, filed: int
+) -> None:
+    """Accession numbers of two hospitals may be alike; several studies of one patient may share one, too."""
+    studies = [receive(store, tmp_path), receive(store, tmp_path, 2, patient=second)]
+    know(store, tmp_path)
+    assert sender.send(a_report().replace("CANARY-ID-1^^^HOSP~999^^^OTHER", "")) == "AA"
+    assert sum(store.mention_of(study) == LEFT for study in studies) == filed
+    assert store.count_waiting_reports().waiting == (0 if filed else 1)
+
+
 def test_without_an_accession_number_a_study_takes_no_report(
     store: Store, tmp_path: Path, sender: ReportSender
 ) -> None:
