@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy.exc
@@ -33,6 +34,7 @@ from screener.explain import (
     describe_oddities,
     describe_study,
     describe_wait,
+    is_seen_away,
     tell_local,
 )
 from screener.finding_words import FINDING_WORDS, read_answers
@@ -57,6 +59,12 @@ from screener.store import BackfillReport, Store
 from screener.store.daemon_lock import is_taken
 from screener.store.web_accounts import Role
 
+NO_DAEMON = 3
+"""What `screener status` ends with where all is well and no daemon runs."""
+ENDINGS = (
+    "A command ends with 0 where it is done, 1 where it went wrong or raises an alarm, and says why, 2 where the command "
+    f"line is wrong, 130 where it was stopped; status ends with {NO_DAEMON} where all is well and no daemon runs."
+)
 RESEARCH = "Research use, not validated for clinical diagnosis."
 
 
@@ -72,7 +80,7 @@ TLS_HINT = ": if this listener takes TLS only, use DCMTK's, as /usr/bin/storescu
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0: done, 1: it went wrong and said why, 2: the command line is wrong."""
+    """Run one command; returns what ENDINGS tells."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -97,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description=f"Screens head and neck CT for masses of the parotid glands. {RESEARCH}",
+        epilog=ENDINGS,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -272,7 +281,8 @@ def _send(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     config, store, problem = open_all_the_same(options)
-    print(describe_daemon(lambda: is_taken(store.engine)))
+    look = cache(lambda: is_taken(store.engine))
+    print(describe_daemon(look))
     settings = store.last_settings_line()
     print(describe_state(settings))
     if problem and (settings is None or not settings.problem):
@@ -289,7 +299,9 @@ def _status(options: argparse.Namespace) -> int:
     if counts.oddities:
         print(describe_oddities(store.latest_oddities()))
     is_refused = bool(problem) or (settings is not None and bool(settings.problem))
-    return 0 if counts.is_balanced and not is_refused else 1
+    if is_refused or not counts.is_balanced:
+        return 1
+    return NO_DAEMON if is_seen_away(look) else 0
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -31,6 +31,14 @@ def describe_daemon(look: Callable[[], bool]) -> str:
         return f"daemon: nobody can tell ({error.filename}: {error.strerror})"
 
 
+def is_seen_away(look: Callable[[], bool]) -> bool:
+    """True: `look` sees that no daemon works on this database. False: one does, or nobody can tell."""
+    try:
+        return not look()
+    except OSError:
+        return False
+
+
 def describe_counts(counts: Counts) -> str:
     """The equation, in studies, then what is under way and owed."""
     verdict = "" if counts.is_balanced else "   DOES NOT ADD UP: please report this"

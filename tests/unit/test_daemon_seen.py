@@ -54,7 +54,7 @@ def test_the_help_tells_what_a_command_ends_with(capsys: pytest.CaptureFixture[s
         main(["--help"])
     told = capsys.readouterr().out
     assert "ends with 0" in told
-    assert "3 where all is well and no daemon runs" in " ".join(told.split())
+    assert "status ends with 3 where all is well and no daemon runs" in " ".join(told.split())
 
 
 def test_a_lock_that_may_not_be_looked_at_is_not_told_as_a_dead_daemon() -> None:
