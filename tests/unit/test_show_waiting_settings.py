@@ -1,0 +1,70 @@
+"""`screener config show` prints what the file holds, and remarks what of it is not in force yet."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from screener.__main__ import main
+from screener.config import load_config
+from screener.store import Store, open_store
+from screener.watch_config import SettingsInForce
+
+GOOD = "[listener]\nport = 104\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "config.toml").write_text(GOOD, encoding="utf-8")
+    return tmp_path / "config.toml"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    (path.parent / "var").mkdir()
+    opened = open_store(f"sqlite:///{path.parent}/var/screener.sqlite", is_migrating=True)
+    SettingsInForce(load_config(path, {}), path, opened).begin(datetime.now(UTC))
+    yield opened
+    opened.engine.dispose()
+
+
+def show(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    assert main(["config", "show", "--config", str(path)]) == 0
+    told = capsys.readouterr()
+    return told.out, told.err
+
+
+@pytest.mark.usefixtures("store")
+def test_what_needs_a_restart_is_remarked_beside_what_the_file_holds(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text('[listener]\nport = 105\n[log]\nlevel = "DEBUG"\n[decision]\nmin_voxels = 300\n', encoding="utf-8")
+    shown, remarked = show(path, capsys)
+    assert "listener.port = 105" in shown
+    assert remarked == (
+        "remark: not in force yet, needs a restart of daemon and workers: "
+        'listener.port (104 in force), log.level ("INFO" in force)\n'
+    )
+
+
+@pytest.mark.usefixtures("store")
+def test_a_file_that_is_in_force_is_shown_without_a_remark(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(path, capsys)[1] == ""
+
+
+def test_a_file_is_shown_before_any_daemon_has_started(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(path, capsys)[1] == ""
+    with path.open("a", encoding="utf-8") as file:
+        file.write('[database]\nurl = "postgresql+psycopg://nobody@127.0.0.1:1/none"\n')
+    shown, remarked = show(path, capsys)
+    assert "listener.port = 104" in shown
+    assert remarked == "remark: nobody can tell what waits for a restart: the database does not answer\n"
+
+
+def test_the_help_says_that_it_is_the_file_which_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["config", "show", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "what config.toml says" in told
+    assert "in force" not in told.partition("config.toml")[0]
