@@ -12,7 +12,10 @@ from screener.decide import decide
 from screener.decide_us import decide_again
 from screener.dispatch import dispatch_study
 from screener.store import OwedDigest, OwedNotice, Screening, Store, open_store
+from screener.store.values import LesionLine
+from screener.store.why_withdrawn import _would_flag_lesion
 from screener.study import Candidate, Side, Thresholds
+from screener.us_study import Answer
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit.test_store import MAX_WAIT, QUIET, START, THRESHOLDS, claimed
 from tests.unit.test_taken_back import ENT, LATER, Mail, tell
@@ -109,3 +112,17 @@ def test_a_stored_lesion_is_decided_again(
     malignancy: float | None, combined: float | None, settings: dict[str, object], is_flagged: bool
 ) -> None:
     assert decide_again(malignancy, combined, replace(THRESHOLDS, **settings)) is is_flagged
+
+
+@pytest.mark.parametrize(("changes", "is_same"), [
+    ({}, True),
+    ({"sop_instance_uid": "1.2.9"}, False),
+    ({"frame_number": 3}, False),
+    ({"answer": Answer.NO_LESION, "probability": None, "sop_instance_uid": "", "frame_number": 0}, False),
+])  # fmt: skip
+def test_on_ultrasound_what_was_told_is_the_lesion_of_the_same_picture(
+    changes: dict[str, object], is_same: bool
+) -> None:
+    told = LesionLine(answer=Answer.MALIGNANT, probability=0.6, reason="", sop_instance_uid="1.2.3", frame_number=7)
+    now = replace(told, **{"answer": Answer.BENIGN} | changes)  # type: ignore[arg-type]
+    assert _would_flag_lesion(now, told, THRESHOLDS) is is_same
