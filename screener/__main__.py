@@ -62,8 +62,9 @@ from screener.store.web_accounts import Role
 NO_DAEMON = 3
 """What `screener status` ends with where all is well and no daemon runs."""
 ENDINGS = (
-    "A command ends with 0 where it is done, 1 where it went wrong or raises an alarm, and says why, 2 where the command "
-    f"line is wrong, 130 where it was stopped; status ends with {NO_DAEMON} where all is well and no daemon runs."
+    "A command ends with 0 where it is done, 1 where it went wrong or raises an alarm, and says why, 2 where the "
+    "command line is wrong, 130 where it was stopped; "
+    f"status ends with {NO_DAEMON} where all is well and no daemon runs."
 )
 RESEARCH = "Research use, not validated for clinical diagnosis."
 
