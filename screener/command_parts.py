@@ -42,7 +42,7 @@ def read_config(options: argparse.Namespace, *, needs_secrets: bool = False) -> 
 def open_database(options: argparse.Namespace, *, needs_secrets: bool = False) -> tuple[Config, Store]:
     """The settings and the database they name; UsageError where no daemon has made one yet."""
     config, _ = read_config(options, needs_secrets=needs_secrets)
-    return config, _open(config)
+    return config, open_existing(config)
 
 
 def open_to_read(options: argparse.Namespace) -> tuple[Config, Store]:
@@ -69,12 +69,13 @@ def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Confi
         salvaged = salvage_config(options.config or find_config())
     except ConfigError:
         raise error from None
-    store = _open(salvaged)
+    store = open_existing(salvaged)
     line = store.last_settings_line()
     return (salvaged if line is None else restore_config(line.settings, salvaged)), store
 
 
-def _open(config: Config) -> Store:
+def open_existing(config: Config) -> Store:
+    """The database that the settings name; UsageError where no daemon has made one yet."""
     if not config.database.url and not (config.storage_folder / "screener.sqlite").exists():
         raise UsageError(f"no database in {config.storage_folder} yet: start `{PROGRAM} run` once")
     return open_store(config.database_url)

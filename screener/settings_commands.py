@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from screener.command_parts import UsageError, add_command, open_database, open_to_read, read_config
+import sqlalchemy.exc
+
+from screener.command_parts import UsageError, add_command, open_database, open_existing, open_to_read, read_config
 from screener.config import Config, ConfigError, check_bundles, load_config, read_text
 from screener.describe_settings import describe_difference, describe_history, describe_state
 from screener.find_lines import add_lines
 from screener.list_notices import list_notice_warnings
 from screener.pull.backfill import admits
-from screener.show_config import HOT, compare_configs, show_config
+from screener.show_config import HOT, compare_configs, compare_shown, list_settings, show_config
 from screener.store import Store
 from screener.store.engine import reading
 from screener.tls import make_listener_tls, make_openid_tls, make_reports_tls, make_web_tls
@@ -30,7 +32,12 @@ def add_settings_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     config = commands.add_parser("config", help="check, show, compare or try the settings", description=sentence)
     parts = config.add_subparsers(required=True, metavar="check|show|diff|replay|history")
     add_command(parts, "check", _check, "read config.toml as the daemon would and name every key that is wrong")
-    add_command(parts, "show", _show, "print the settings in force, secrets masked")
+    add_command(
+        parts,
+        "show",
+        _show,
+        "print what config.toml says, defaults included, secrets masked; on stderr what of it waits for a restart",
+    )
     diff = add_command(parts, "diff", _diff, "say how another file differs from config.toml, and what needs a restart")
     diff.add_argument("file", type=Path, metavar="FILE", help="another config.toml")
     sentence = "say what another setting would have flagged, from what is stored; nothing is written"
@@ -115,9 +122,24 @@ def list_remarks(config: Config) -> list[str]:
 def _show(options: argparse.Namespace) -> int:
     config, _ = read_config(options)
     print(show_config(config))
-    for remark in list_missing_secrets(config):
+    for remark in (*list_missing_secrets(config), *_remark_waits(config)):
         print(f"remark: {remark}", file=sys.stderr)
     return 0
+
+
+def _remark_waits(config: Config) -> list[str]:
+    """Name the keys of which another value is in force; none where no daemon has started yet."""
+    try:
+        line = open_existing(config).last_settings_line()
+    except UsageError:
+        return []
+    except sqlalchemy.exc.SQLAlchemyError:
+        return ["nobody can tell what waits for a restart: the database does not answer"]
+    if line is None:
+        return []
+    waits = [change for change in compare_shown(line.settings, list_settings(config)) if not change.is_hot]
+    keys = ", ".join(f"{change.key} ({change.before} in force)" for change in waits)
+    return [f"not in force yet, needs a restart of daemon and workers: {keys}"] if waits else []
 
 
 def _diff(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The settings in force as text, secrets masked, and how those of two files differ."""
+"""Settings as text, secrets masked, and how those of two files differ."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class Change:
 
 
 def show_config(config: Config) -> str:
-    """The settings in force, one `table.key = value` per line; secrets are masked."""
+    """The settings, one `table.key = value` per line; secrets are masked."""
     lines = [f"{key} = {text}" for key, text in list_settings(config).items()]
     notices = config.notices
     if notices.email.password is not None:
