@@ -200,7 +200,7 @@ def _add_pages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     web.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
 
     users = commands.add_parser("users", help="who may sign in to the pages", description="Who may sign in.")
-    deeds = users.add_subparsers(required=True, metavar="add|list|disable|password")
+    deeds = users.add_subparsers(required=True, metavar="add|list|openid|disable|password")
     add = add_command(deeds, "add", _users_add, "let a person sign in; the password is asked for, or read from a file")
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", required=True, choices=[role.value for role in Role], help="what the person may do")
@@ -407,6 +407,9 @@ def _users_disable(options: argparse.Namespace) -> int:
 def _users_openid(options: argparse.Namespace) -> int:
     from screener.web.manage_accounts import leave_to_openid
 
+    config, _ = read_config(options)
+    if not config.web.openid.issuer:
+        raise UsageError("web.openid.issuer is empty: without a provider nobody could open the account any more")
     return _manage(lambda store: leave_to_openid(store, options.name), options)
 
 

@@ -312,14 +312,29 @@ def test_a_session_of_long_ago_keeps_no_token_either(desk: Desk, clock: Clock) -
         assert connection.exec_driver_sql("SELECT count(*) FROM sessions WHERE id_token IS NOT NULL").scalar() == 0
 
 
+PROVIDER = """
+[web]
+url = "https://screener.hospital.example"
+[web.openid]
+issuer = "https://login.hospital.example"
+client_id = "screener"
+readers = ["reader"]
+"""
+
+
 def test_an_account_is_left_to_the_provider_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.toml").write_text("")
     (tmp_path / "var").mkdir()
+    with_provider = tmp_path / "with_provider.toml"
+    with_provider.write_text(PROVIDER, encoding="utf-8")
     opened = open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True)
     opened.add_account("alice", Role.READER, gate.HASH, NOW)
-    command = ["users", "openid", "alice", "--config", str(tmp_path / "config.toml")]
+    assert main(["users", "openid", "alice", "--config", str(tmp_path / "config.toml")]) == 1
+    assert "web.openid.issuer is empty" in capsys.readouterr().err
+    assert opened.audit_lines() == []
+    command = ["users", "openid", "alice", "--config", str(with_provider)]
     assert main(command) == 0
     assert "no password opens it" in capsys.readouterr().out
     assert [line.action for line in opened.audit_lines()] == ["left to OpenID"]
