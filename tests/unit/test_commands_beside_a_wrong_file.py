@@ -79,16 +79,36 @@ def test_a_study_is_explained_by_the_last_good_settings(
     assert "waits: 77777 s must pass without a new image" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ['[storage]\nfoldr = "data"\n', '[storage]\nfolder = "data\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[storage]\nfoldr = "data"\n',
+        '[storage]\nfolder = "data\n',
+        '[storge]\nfolder = "data"\n',
+        '[storage\nfolder = "data"\n',
+        '[storge]\nfolder = "data"\n[log]\nlevel =\n',
+    ],
+)
 @pytest.mark.usefixtures("store")
 def test_no_other_database_is_read_where_the_wrong_key_names_it(
     path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
+    (path.parent / "var").mkdir()
+    open_store(f"sqlite:///{path.parent}/var/screener.sqlite", is_migrating=True).engine.dispose()
     path.write_text(f"{text}[listener]\nprot = 1\n", encoding="utf-8")
-    assert main(["explain", "1", "--config", str(path)]) == 1
+    assert main(["config", "history", "--config", str(path)]) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert "prot" in told.err or "line 2" in told.err
+    assert "prot" in told.err or "line " in told.err
+
+
+@pytest.mark.usefixtures("store")
+def test_where_no_database_is_found_it_is_the_wrong_key_that_is_told(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text("[listener]\nprot = 1\n", encoding="utf-8")
+    assert main(["config", "history", "--config", str(path)]) == 1
+    assert "listener.prot: unknown key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["reprocess 1", "discard 1", "run", "config check"])
