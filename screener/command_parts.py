@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from screener.config import Config, ConfigError, find_config, load_config, salvage_config
+from screener.config import Config, ConfigError, find_config, load_config
 from screener.restore_config import restore_config
+from screener.salvage_config import salvage_config
 from screener.store import Store, open_store
 
 PROGRAM: Final = "screener"
@@ -67,9 +68,9 @@ def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Confi
     """Open the database that a wrong file names all the same; raises `error` where it names none for certain."""
     try:
         salvaged = salvage_config(options.config or find_config())
-    except ConfigError:
+        store = open_existing(salvaged)
+    except (ConfigError, UsageError):
         raise error from None
-    store = open_existing(salvaged)
     line = store.last_settings_line()
     return (salvaged if line is None else restore_config(line.settings, salvaged)), store
 

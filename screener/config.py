@@ -9,7 +9,6 @@ import hashlib
 import ipaddress
 import json
 import os
-import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
@@ -48,10 +47,6 @@ from screener.web_settings import Web
 
 BUNDLES_FOLDER = Path(__file__).resolve().parent.parent / "workers" / "models" / "bundles"
 CONFIG_VARIABLE = "SCREENER_CONFIG"
-_SALVAGED: Final = ("storage", "database")
-"""The tables of a wrong file without which nothing can be told."""
-_LIMITS_OF_THE_DISK: Final = {"reserve_mib", "clean_below_mib"}
-"""Keys of [storage] that do not say where anything lies."""
 
 
 class ConfigError(Exception):
@@ -573,34 +568,6 @@ def _list_doors(config: Config) -> list[Door]:
     optional = (("reports", config.reports), ("web", config.web))
     doors = [Door(table, section.host, section.port) for table, section in optional if section.enabled]
     return [Door("listener", config.listener.host, config.listener.port), *doors]
-
-
-def salvage_config(path: Path) -> Config:
-    """The settings of a wrong file as far as they name the database and the disk; ConfigError where those are wrong."""
-    text = read_text(path)
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        tables = _salvage_tables(text, path)
-    kept: dict[str, Any] = {name: tables[name] for name in _SALVAGED if name in tables}
-    base = path.resolve().parent
-    try:
-        return make_config(kept, base=base, environment={})
-    except ConfigError:
-        if not isinstance(kept.get("storage"), dict):
-            raise
-        kept["storage"] = {key: value for key, value in kept["storage"].items() if key not in _LIMITS_OF_THE_DISK}
-        return make_config(kept, base=base, environment={})
-
-
-def _salvage_tables(text: str, path: Path) -> dict[str, Any]:
-    """The salvaged tables of a file that is no TOML elsewhere, and what stands before all tables."""
-    first, *others = re.split(r"(?m)^(?=[ \t]*\[)", text)
-    mine = [part for part in others if re.match(rf"\s*\[\s*({'|'.join(_SALVAGED)})\s*\]", part)]
-    try:
-        return tomllib.loads("".join((first, *mine)))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def change_decision(config: Config, changes: Mapping[str, Any]) -> Config:
