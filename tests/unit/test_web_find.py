@@ -107,7 +107,7 @@ def test_nothing_asked_for_is_the_worklist(client: TestClient) -> None:
 
 def test_only_who_has_signed_in_may_ask_and_only_from_our_form(client: TestClient) -> None:
     assert client.post("/find", data={"find": "CANARY-ID-1"}, headers=HTML).status_code == 403
-    assert client.get("/find?find=CANARY-ID-1").status_code == 405
+    assert client.get("/find?find=1").status_code == 405
     client.cookies.clear()
     assert client.post("/find", data={"csrf_token": csrf_token(TOKEN), "find": "CANARY-ID-1"}).status_code == 401
 

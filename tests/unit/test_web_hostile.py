@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -19,6 +20,7 @@ from screener.config import make_config
 from screener.journey import Queue
 from screener.store import Store, open_store
 from screener.store.web_accounts import Role
+from screener.web import passwords
 from screener.web.csrf import csrf_token
 from screener.web.gate import COOKIE, digest_token
 from screener.web.routes import ROUTES, Route
@@ -69,6 +71,14 @@ class Served:
         self.enter()
         given = {"data": values | {"csrf_token": csrf_token(TOKEN)}} if method == "POST" else {"params": values}
         return self.client.request(method, path, headers=HEADERS, **given).status_code
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Weak digests: thousands of sign-ins are tried, and how strong a digest is asks another test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -28,6 +28,11 @@ WINDOW = timedelta(minutes=15)
 GUESSES = 12
 
 
+def test_a_digest_costs_what_rfc_9106_asks() -> None:
+    """64 MiB and three passes: its second recommended option."""
+    assert hash_password(PASSWORD).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
 def test_guesses_at_the_same_time_are_counted_before_any_of_them_is_looked_at(
     client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
