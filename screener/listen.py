@@ -1,5 +1,6 @@
 """Accept connections, one thread each, and see them all end."""
 
+import ctypes
 import logging
 import resource
 import select
@@ -8,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from screener.connection import TICK_SECONDS
 
@@ -24,6 +26,7 @@ YIELD_SECONDS = 0.002
 LONGEST_YIELD_SECONDS = 0.05
 MOST_FILES = 65536
 """A thousand associations need two thousand; programs that we start may count to whatever is allowed."""
+_M_ARENA_MAX = -8  # malloc.h of glibc
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +50,16 @@ def allow_many_files() -> None:
     enough = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < enough:
         resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
+def share_memory() -> None:
+    """Let the threads of this process share two arenas of memory (mallopt(3), M_ARENA_MAX); only glibc knows them.
+
+    Each thread would get its own, and none gives back what was freed in it: a
+    thread for each association holds more and more.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 class _Crowd:

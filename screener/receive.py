@@ -33,7 +33,7 @@ from screener.commit_rows import RowWriter
 from screener.config import Listener as ListenerSettings
 from screener.config import Peer
 from screener.connection import Connection
-from screener.listen import Server, allow_many_files, open_socket
+from screener.listen import Server, allow_many_files, open_socket, share_memory
 from screener.read_header import is_uid
 from screener.service import Admitted, Caller, Context, EventReport, Limits, Rejected
 from screener.slots import Slots
@@ -134,6 +134,7 @@ class Listener:
         """Listen; OSError where the address is taken."""
         silence_libraries()
         allow_many_files()
+        share_memory()
         listening = self._shared[0] if self._shared else open_socket(self._settings.host, self._settings.port)
         self._server = Server(listening, self._serve, is_known=self._is_known, is_shared=self._shared is not None)
         self._server.start()
