@@ -8,32 +8,21 @@ retired) asks for less.
 import ssl
 from pathlib import Path
 
-from screener.config import Config, ConfigError
+from screener.config import Config, ConfigError, Listener
+from screener.report_settings import Reports
+from screener.web_settings import Web
 
 _CIPHERS_OF_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"  # RFC 9325 4.2; those of TLS 1.3 are all of this kind
 
 
 def make_listener_tls(config: Config) -> ssl.SSLContext | None:
     """Read the listener's certificate and keys; None: no TLS. ConfigError names the key whose file is wrong."""
-    settings = config.listener
-    if not settings.tls_certificate:
-        return None
-    context = _make_context(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, "listener", config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
-    if settings.tls_client_ca:
-        _load_authorities(context, "listener.tls_client_ca", config.resolve(settings.tls_client_ca))
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    return _make_server(config, "listener", config.listener, client_ca=config.listener.tls_client_ca)
 
 
 def make_web_tls(config: Config) -> ssl.SSLContext | None:
     """Read the certificate and the key of the pages, as those of the listener; None: no TLS."""
-    settings = config.web
-    if not settings.tls_certificate:
-        return None
-    context = _make_context(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, "web", config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
-    return context
+    return _make_server(config, "web", config.web)
 
 
 def make_openid_tls(config: Config) -> ssl.SSLContext:
@@ -49,13 +38,21 @@ def make_openid_tls(config: Config) -> ssl.SSLContext:
 
 def make_reports_tls(config: Config) -> ssl.SSLContext | None:
     """Read the certificate and keys of the door for reports, as those of the listener; None: no TLS."""
-    settings = config.reports
-    if not (settings.enabled and settings.tls_certificate):
+    if not config.reports.enabled:
+        return None
+    return _make_server(config, "reports", config.reports, client_ca=config.reports.tls_client_ca)
+
+
+def _make_server(
+    config: Config, section: str, settings: Listener | Web | Reports, *, client_ca: str = ""
+) -> ssl.SSLContext | None:
+    """Make what a door shows and, with `client_ca`, asks of its callers; None where it has no certificate."""
+    if not settings.tls_certificate:
         return None
     context = _make_context(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, "reports", config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
-    if settings.tls_client_ca:
-        _load_authorities(context, "reports.tls_client_ca", config.resolve(settings.tls_client_ca))
+    _load_certificate(context, section, config.resolve(settings.tls_certificate), config.resolve(settings.tls_key))
+    if client_ca:
+        _load_authorities(context, f"{section}.tls_client_ca", config.resolve(client_ca))
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
