@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from screener.channels import message
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.web import know_patients
 from screener.web.know_patients import know_new_patients
 from screener.web.read_patient import PatientReader
@@ -28,11 +28,6 @@ def spoiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         raise request.param
 
     monkeypatch.setattr(pydicom, "dcmread", fail)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
 
 
 @pytest.mark.usefixtures("spoiled")

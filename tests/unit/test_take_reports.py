@@ -1,7 +1,6 @@
 """The door for reports over true sockets: framing, acknowledgments after the commit, and what finds its study."""
 
 import logging
-import shutil
 import socket
 import ssl
 import threading
@@ -21,7 +20,7 @@ from screener.order_keys import load_order_keys
 from screener.read_frames import FrameReader
 from screener.read_oru import decode_message
 from screener.report_settings import Reports
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store import tables as t
 from screener.study import Side
 from screener.take_reports import ReportDoor
@@ -36,22 +35,6 @@ from tests.unit.test_read_oru import LEFT_MASS, message, msh, obr, obx
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LEFT = Mention(verdict=Verdict.MENTIONED, sentence_number=1, sides=frozenset({Side.LEFT}))
 DENIAL = "Both parotid glands are unremarkable."
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables and nothing in it: the migrations run once."""
-    path = tmp_path_factory.mktemp("template") / "screener.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, template: Path) -> Iterator[Store]:
-    shutil.copy(template, tmp_path / "screener.sqlite")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
-    yield opened
-    opened.engine.dispose()
 
 
 @contextmanager
