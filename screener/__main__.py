@@ -285,7 +285,7 @@ def _status(options: argparse.Namespace) -> int:
     look = cache(lambda: is_taken(store.engine))
     print(describe_daemon(look))
     settings = store.last_settings_line()
-    print(describe_state(settings))
+    print(describe_state(store))
     if problem and (settings is None or not settings.problem):
         print("config.toml is WRONG: a daemon that runs goes on with the last good settings, none can start:", problem)
     counts = store.counts()

@@ -4,27 +4,30 @@ from collections.abc import Sequence
 
 from screener.explain import tell_local
 from screener.show_config import Change, describe_changes
+from screener.store import Store
 from screener.store.settings_log import SettingsEvent, SettingsLine
+from screener.tell_changes import tell_changes, tell_time
 
 _WORDS = {
-    SettingsEvent.START: "in force since a start",
-    SettingsEvent.CHANGE: "changed while running",
+    SettingsEvent.START: "a daemon started",
+    SettingsEvent.CHANGE: "the file was changed",
     SettingsEvent.REFUSED: "REFUSED, nothing was taken over",
 }
 
 
-def describe_state(line: SettingsLine | None) -> str:
+def describe_state(store: Store) -> str:
     """Say which decision settings are in force, what needs a restart, and that a wrong file was refused."""
-    if line is None:
+    line, since = store.last_settings_line(), store.revision_since()
+    if line is None or since is None:
         return "settings: no daemon of this version has started yet"
-    at = f"{line.at:%Y-%m-%d %H:%M:%S} UTC"
     if line.problem:
         told = [
-            f"settings: config.toml as of {at} is WRONG and changes nothing; revision {line.revision} stays in force",
+            f"settings: config.toml as of {tell_time(line.at)} is WRONG and changes nothing; "
+            f"revision {line.revision} stays in force, as since {tell_time(since)}",
             *(f"  {sentence}" for sentence in line.problem.splitlines()),
         ]
     else:
-        told = [f"settings: revision {line.revision} in force since {at}"]
+        told = [f"settings: revision {line.revision} in force since {tell_time(since)}"]
     if line.waits:
         keys = ", ".join(change.key for change in line.waits)
         told.append(f"  changed in config.toml, needs a restart of daemon and workers: {keys}")
@@ -32,13 +35,12 @@ def describe_state(line: SettingsLine | None) -> str:
 
 
 def describe_history(lines: Sequence[SettingsLine]) -> str:
-    """Every change with its time and revision, newest first."""
+    """Every change with its time and revision and what became of it, newest first; `lines` as `tell_changes` asks."""
     told = []
-    for line in lines:
-        told.append(f"{line.at:%Y-%m-%d %H:%M:%S} UTC  revision {line.revision}  {_WORDS[line.kind]}")
-        told += [f"  {_say(change)}" for change in line.changes]
-        told += [f"  {_say(change)} (needs a restart)" for change in line.waits]
-        told += [f"  {sentence}" for sentence in line.problem.splitlines()]
+    for each in tell_changes(lines):
+        line = each.line
+        told.append(f"{tell_time(line.at)}  revision {line.revision}  {_WORDS[line.kind]}")
+        told += [f"  {sentence}" for sentence in (*each.sentences, *line.problem.splitlines())]
     return tell_local("\n".join(told)) if told else "no daemon of this version has started yet"
 
 
@@ -47,7 +49,3 @@ def describe_difference(changes: Sequence[Change], other: str) -> str:
     if not changes:
         return f"{other} holds the same settings"
     return f"config.toml -> {other}\n{describe_changes(changes)}"
-
-
-def _say(change: Change) -> str:
-    return f"{change.key}: {change.before} -> {change.after}"

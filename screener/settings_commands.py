@@ -18,6 +18,7 @@ from screener.pull.backfill import admits
 from screener.show_config import HOT, compare_configs, compare_shown, list_settings, show_config
 from screener.store import Store
 from screener.store.engine import reading
+from screener.tell_changes import ASKED
 from screener.tls import make_listener_tls, make_openid_tls, make_reports_tls, make_web_tls
 from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
 from screener.web_settings import OpenId
@@ -160,7 +161,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _history(options: argparse.Namespace) -> int:
     _, store = open_to_read(options)
-    print(describe_state(store.last_settings_line()), describe_history(store.settings_lines()), sep="\n")
+    print(describe_state(store), describe_history(store.settings_lines(ASKED)), sep="\n")
     return 0
 
 

@@ -88,7 +88,8 @@ class SettingsInForce:
         waits = [change for change in changes if not change.is_hot]
         config = self._config.model_copy(update={"decision": new.decision})
         last = self._store.last_settings_line()
-        if changes or (last is not None and (last.problem or last.waits)):
+        is_known = last is not None and not last.problem and last.waits == tuple(waits)
+        if taken or not is_known:
             self._keep(SettingsEvent.CHANGE, config, content.sha256, now, changes=taken, waits=waits)
         with self._lock:
             self._config = config

@@ -67,6 +67,27 @@ class SettingsLog(Base):
             rows = connection.execute(g.settings_log.select().order_by(g.settings_log.c.id.desc()).limit(limit)).all()
         return [_line(row) for row in rows]
 
+    def revision_since(self) -> datetime | None:
+        """Since when the revision in force has been so without interruption; None before the first daemon."""
+        log = g.settings_log.c
+        newest = sa.select(log.revision).order_by(log.id.desc()).limit(1).scalar_subquery()
+        others = sa.select(sa.func.max(log.id)).where(log.revision != newest).scalar_subquery()
+        query = sa.select(log.at).where(log.id > sa.func.coalesce(others, 0)).order_by(log.id).limit(1)
+        with self._begin() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def values_since(self) -> dict[str, datetime]:
+        """Since when each setting in force has had its value without interruption, by key."""
+        log = g.settings_log.c
+        last = self.last_settings_line()
+        with self._begin() as connection:
+            rows = connection.execute(sa.select(log.at, log.changes).order_by(log.id)).all()
+        if last is None:
+            return {}
+        since = dict.fromkeys(last.settings, rows[0].at)
+        since.update((change["key"], row.at) for row in rows for change in row.changes)
+        return since
+
     def last_settings_line(self) -> SettingsLine | None:
         """The newest event; None before the first daemon of this version has started."""
         return next(iter(self.settings_lines(1)), None)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from screener.explain import tell_local
+
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86400
@@ -36,6 +38,7 @@ def write_bytes(value: float) -> str:
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "moment": write_moment,
+    "local": tell_local,
     "age": write_age,
     "number": write_number,
     "gib": write_bytes,

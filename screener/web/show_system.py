@@ -36,10 +36,10 @@ def show_system(request: Request) -> Response:
         "oddities": site.reader.latest_oddities(),
         "version": __version__,
         "database": site.store.engine.dialect.name,
-        "settings": describe_state(site.reader.last_settings_line()),
+        "settings": describe_state(site.reader),
         "plain": "\n".join(
             (
-                describe_state(site.reader.last_settings_line()),
+                describe_state(site.reader),
                 describe_counts(counts),
                 describe_backlog(backlog, now),
                 describe_oddities(site.reader.latest_oddities()) if counts.oddities else "",

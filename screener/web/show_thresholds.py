@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, get_args
 
 from fastapi import Form, Query, Request
@@ -13,7 +13,9 @@ from screener.change_setting import change_settings, digest_text
 from screener.config import Config, ConfigError, Decision, parse_config, read_text
 from screener.describe_allowed import describe_allowed
 from screener.show_config import HOT
+from screener.store.settings_log import SettingsLine
 from screener.sweep_threshold import sweep_reviewed
+from screener.tell_changes import ASKED, tell_changes
 from screener.try_settings import DAYS, NOT_REPLAYED, Trial, read_value, try_settings
 from screener.web.draw_sweep import Curves, draw_sweep
 from screener.web.gate import RefusedError
@@ -35,6 +37,8 @@ class Threshold:
     """As config.toml holds it."""
     in_force: Any
     """As the daemon decides by it; None where no daemon has told yet."""
+    since: datetime | None
+    """Since when that value has been in force without interruption."""
     tried: Any
     """What the form holds."""
     choices: tuple[str, ...]
@@ -50,7 +54,7 @@ def show_thresholds(request: Request, days: Annotated[float, Query(gt=0, le=MOST
     changes = _read_changes(request.query_params, config)
     trial, refusal = _try(visit, config, changes, days)
     state = visit.site.reader.last_settings_line()
-    in_force = {key: json.loads(value) for key, value in state.settings.items()} if state is not None else {}
+    in_force = _read_in_force(state, visit.site.reader.values_since())
     values: dict[str, object] = {
         "thresholds": [_describe(key, config, in_force, changes) for key in Decision.model_fields],
         "trial": trial,
@@ -61,7 +65,8 @@ def show_thresholds(request: Request, days: Annotated[float, Query(gt=0, le=MOST
         "problem": problem,
         "state": state,
         "file_revision": config.thresholds().config_revision,
-        "history": visit.site.reader.settings_lines(),
+        "since": visit.site.reader.revision_since(),
+        "history": tell_changes(visit.site.reader.settings_lines(ASKED)),
         "curves": _draw_curves(visit, config, trial, days),
     }
     return visit.page("thresholds.html", values)
@@ -141,8 +146,17 @@ def _read_wanted(changes: str) -> dict[str, Any]:
     return wanted
 
 
-def _describe(key: str, config: Config, in_force: Mapping[str, Any], changes: Mapping[str, Any]) -> Threshold:
+def _read_in_force(state: SettingsLine | None, since: Mapping[str, datetime]) -> dict[str, tuple[Any, datetime]]:
+    """Each key of [decision] as the daemon decides by it, and since when."""
+    settings = state.settings if state is not None else {}
+    return {key.removeprefix(HOT): (json.loads(value), since[key]) for key, value in settings.items() if key in since}
+
+
+def _describe(
+    key: str, config: Config, in_force: Mapping[str, tuple[Any, datetime]], changes: Mapping[str, Any]
+) -> Threshold:
     field = Decision.model_fields[key]
+    value_in_force, since = in_force.get(key, (None, None))
     value = getattr(config.decision, key)
     is_word = isinstance(value, str)
     return Threshold(
@@ -150,7 +164,8 @@ def _describe(key: str, config: Config, in_force: Mapping[str, Any], changes: Ma
         sentence=field.description or "",
         allowed=describe_allowed(Config, ("decision", key)),
         value=value,
-        in_force=in_force.get(f"{HOT}{key}"),
+        in_force=value_in_force,
+        since=since,
         tried=changes.get(key, value),
         choices=tuple(str(word) for word in get_args(field.annotation)) if is_word else (),
         is_replayed=key != NOT_REPLAYED,

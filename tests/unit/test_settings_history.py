@@ -54,7 +54,7 @@ def history(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def at(hours: int) -> str:
-    return write_moment(START + hours * HOUR)
+    return (START + hours * HOUR).astimezone().isoformat(sep=" ")
 
 
 @pytest.mark.parametrize("between", [PORT, "[decision", f"# a remark\n{GOOD}"], ids=["port", "wrong", "remark"])
@@ -79,7 +79,7 @@ def test_a_threshold_that_came_back_is_in_force_since_it_came_back(
 def test_a_refused_file_leaves_the_time_of_what_is_in_force(
     daemon: SettingsInForce, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    take(daemon, path, STRICT, "[decision")
+    take(daemon, path, STRICT, GOOD.replace("500", "3"))
     told = history(path, capsys).splitlines()[0]
     assert f"config.toml as of {at(2)} is WRONG" in told
     assert f"stays in force, as since {at(1)}" in told
@@ -149,8 +149,8 @@ def test_the_page_tells_the_same(daemon: SettingsInForce, path: Path, store: Sto
     client = TestClient(site, base_url="https://screener.test", follow_redirects=False, headers=HTML)
     enter(client, store, Role.ADMINISTRATOR)
     page = client.get("/thresholds").text
-    assert f"</strong> is in force since {at(2)}" in page
-    assert f"In force since {at(0)}." in page
+    assert f"</strong> is in force since {write_moment(START + 2 * HOUR)}" in page
+    assert f"In force since {write_moment(START)}." in page
     assert f"500 → 800 (taken back {at(2)})" in page
     assert "listener.port: 104 was taken back before it came into force" in page
     assert "good again" not in page
