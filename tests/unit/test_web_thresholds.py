@@ -108,6 +108,22 @@ def test_a_value_that_is_not_allowed_is_refused_with_its_range(client: TestClien
     assert 'id="trial"' not in page
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "x", "", "4000", "<b>"])
+def test_wrong_days_are_named_with_their_range_and_nothing_typed_is_lost(
+    client: TestClient, store: Store, days: str
+) -> None:
+    enter(client, store)
+    answer = client.get("/thresholds", params={"min_voxels": "300", "us_findings": "decide", "days": days})
+    assert answer.status_code == 400
+    page = html.unescape(answer.text)
+    assert f"Days to try it on: {days or 'nothing'} is not allowed, only a number, more than 0 and at most 3660" in page
+    assert '<input name="min_voxels" value="300"' in page
+    assert "<option selected>decide" in page
+    assert f'name="days" value="{days}"' in page
+    assert 'id="trial"' not in page
+    assert "<b>" not in answer.text
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
