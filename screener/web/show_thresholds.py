@@ -1,6 +1,7 @@
 """The decision settings: what is in force, what others would have done, and the change of them."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,12 +48,13 @@ class Threshold:
     """False: another value takes a new screening of every study."""
 
 
-def show_thresholds(request: Request, days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = DAYS) -> Response:
+def show_thresholds(request: Request, days: Annotated[str, Query()] = f"{DAYS:g}") -> Response:
     """The values with what they mean and, where the form asks for other ones, what these would have done."""
     visit = visit_of(request)
+    tried_days, days_refusal = _read_days(days)
     config, text, problem = _read_file(visit)
     changes = _read_changes(request.query_params, config)
-    trial, refusal = _try(visit, config, changes, days)
+    trial, refusal = (None, days_refusal) if days_refusal else _try(visit, config, changes, tried_days)
     state = visit.site.reader.last_settings_line()
     in_force = _read_in_force(state, visit.site.reader.values_since())
     values: dict[str, object] = {
@@ -60,16 +62,19 @@ def show_thresholds(request: Request, days: Annotated[float, Query(gt=0, le=MOST
         "trial": trial,
         "changes": json.dumps(changes),
         "refusal": refusal,
-        "days": days,
+        "days": tried_days,
+        "typed_days": days,
+        "most_days": f"{MOST_DAYS:g}",
+        "are_days_wrong": bool(days_refusal),
         "file_sha256": digest_text(text),
         "problem": problem,
         "state": state,
         "file_revision": config.thresholds().config_revision,
         "since": visit.site.reader.revision_since(),
         "history": tell_changes(visit.site.reader.settings_lines(ASKED)),
-        "curves": _draw_curves(visit, config, trial, days),
+        "curves": _draw_curves(visit, config, trial, tried_days),
     }
-    return visit.page("thresholds.html", values)
+    return visit.page("thresholds.html", values, status=400 if days_refusal else 200)
 
 
 def do_change_thresholds(
@@ -90,6 +95,18 @@ def do_change_thresholds(
     told = ", ".join(f"{key} {getattr(config.decision, key)} -> {value}" for key, value in wanted.items())
     visit.audit(ACTION, detail=f"{told}; revision {changed.thresholds().config_revision}")
     return RedirectResponse("/thresholds", status_code=303)
+
+
+def _read_days(text: str) -> tuple[float, str]:
+    """Read how many days to try on; where they are wrong, DAYS and why, so that the page keeps all that was typed."""
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if 0 < days <= MOST_DAYS:
+        return days, ""
+    typed = text.strip()[:20] or "nothing"
+    return DAYS, f"Days to try it on: {typed} is not allowed, only a number, more than 0 and at most {MOST_DAYS:g}"
 
 
 def _try(visit: Visit, config: Config, changes: Mapping[str, Any], days: float) -> tuple[Trial | None, str]:
