@@ -156,10 +156,37 @@ def test_a_wrong_file_is_said_and_not_written_over(client: TestClient, store: St
     enter(client, store)
     path.write_text("[decision]\nmin_voxels = 3\n", encoding="utf-8")
     page = client.get("/thresholds").text
-    assert "config.toml is wrong: the last good settings stay in force" in page
+    assert "config.toml is wrong" in page
     assert "(line 2)" in page
     assert post(client, file_sha256="0", changes='{"min_voxels": 300}') == 409
     assert path.read_text(encoding="utf-8") == "[decision]\nmin_voxels = 3\n"
+
+
+def test_beside_a_wrong_file_what_is_in_force_is_tried_against(client: TestClient, store: Store, path: Path) -> None:
+    """The pages were started with 500; the daemon has taken over 800 since, and then refused the file."""
+    daemon = SettingsInForce(load_config(path, {}), path, store, {})
+    daemon.begin(datetime.now(UTC))
+    for text in (FILE.replace("500", "800"), FILE.replace("500", "3")):
+        path.write_text(text, encoding="utf-8")
+        for _ in range(2):
+            daemon.watch(datetime.now(UTC))
+    enter(client, store)
+    page = client.get("/thresholds?min_voxels=300").text
+    assert f'<th scope="col">in force, revision {daemon.thresholds().config_revision}</th>' in page
+    assert "With 300 instead of 800 voxels" in page
+    assert "all else as it is in force" in page
+    assert "as config.toml" not in page
+
+
+def test_beside_a_wrong_file_without_a_daemon_the_pages_say_whose_settings_they_try(
+    client: TestClient, store: Store, path: Path
+) -> None:
+    enter(client, store)
+    path.write_text(FILE.replace("500", "3"), encoding="utf-8")
+    page = client.get("/thresholds?min_voxels=300").text
+    assert '<th scope="col">as these pages were started with</th>' in page
+    assert "the last good settings stay in force" not in page
+    assert "as config.toml" not in page
 
 
 @pytest.mark.parametrize("query", ["days=0", "days=-1", "days=nan", "days=x", "min_voxels=%00", "gamma=%3Cscript%3E"])
