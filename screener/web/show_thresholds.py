@@ -13,7 +13,9 @@ from starlette.responses import RedirectResponse, Response
 from screener.change_setting import change_settings, digest_text
 from screener.config import Config, ConfigError, Decision, parse_config, read_text
 from screener.describe_allowed import describe_allowed
+from screener.restore_config import restore_config
 from screener.show_config import HOT
+from screener.store import Store
 from screener.store.settings_log import SettingsLine
 from screener.sweep_threshold import sweep_reviewed
 from screener.tell_changes import ASKED, tell_changes
@@ -23,6 +25,7 @@ from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
 
 MOST_DAYS: Final = 3660.0
+STARTED: Final = "as these pages were started with"
 ACTION: Final = "threshold"
 """What the audit trail calls a change."""
 
@@ -35,7 +38,7 @@ class Threshold:
     sentence: str
     allowed: str
     value: Any
-    """As config.toml holds it."""
+    """As config.toml holds it; while that is wrong, as it is in force."""
     in_force: Any
     """As the daemon decides by it; None where no daemon has told yet."""
     since: datetime | None
@@ -52,10 +55,12 @@ def show_thresholds(request: Request, days: Annotated[str, Query()] = f"{DAYS:g}
     """The values with what they mean and, where the form asks for other ones, what these would have done."""
     visit = visit_of(request)
     tried_days, days_refusal = _read_days(days)
+    state = visit.site.reader.last_settings_line()
     config, text, problem = _read_file(visit)
+    if problem:
+        config = _restore(config, state)
     changes = _read_changes(request.query_params, config)
     trial, refusal = (None, days_refusal) if days_refusal else _try(visit, config, changes, tried_days)
-    state = visit.site.reader.last_settings_line()
     in_force = _read_in_force(state, visit.site.reader.values_since())
     values: dict[str, object] = {
         "thresholds": [_describe(key, config, in_force, changes) for key in Decision.model_fields],
@@ -67,14 +72,10 @@ def show_thresholds(request: Request, days: Annotated[str, Query()] = f"{DAYS:g}
         "most_days": f"{MOST_DAYS:g}",
         "are_days_wrong": bool(days_refusal),
         "file_sha256": digest_text(text),
-        "problem": problem,
-        "state": state,
-        "file_revision": config.thresholds().config_revision,
-        "since": visit.site.reader.revision_since(),
-        "history": tell_changes(visit.site.reader.settings_lines(ASKED)),
         "curves": _draw_curves(visit, config, trial, tried_days),
     }
-    return visit.page("thresholds.html", values, status=400 if days_refusal else 200)
+    told = _tell_state(visit.site.reader, state, config, problem)
+    return visit.page("thresholds.html", values | told, status=400 if days_refusal else 200)
 
 
 def do_change_thresholds(
@@ -95,6 +96,21 @@ def do_change_thresholds(
     told = ", ".join(f"{key} {getattr(config.decision, key)} -> {value}" for key, value in wanted.items())
     visit.audit(ACTION, detail=f"{told}; revision {changed.thresholds().config_revision}")
     return RedirectResponse("/thresholds", status_code=303)
+
+
+def _tell_state(reader: Store, state: SettingsLine | None, config: Config, problem: str) -> dict[str, object]:
+    """Say what is in force and since when, what a trial of `config` is held against, and what has changed."""
+    revision = config.thresholds().config_revision
+    is_in_force = state is not None and state.revision == revision
+    return {
+        "problem": problem,
+        "is_in_force": is_in_force,
+        "base": "as config.toml is" if not problem else f"in force, revision {revision}" if is_in_force else STARTED,
+        "state": state,
+        "file_revision": revision,
+        "since": reader.revision_since(),
+        "history": tell_changes(reader.settings_lines(ASKED)),
+    }
 
 
 def _read_days(text: str) -> tuple[float, str]:
@@ -138,6 +154,13 @@ def _read_file(visit: Visit) -> tuple[Config, str, str]:
         return parse_config(text, config.file), text, ""
     except ConfigError as error:
         return config, text, str(error)
+
+
+def _restore(config: Config, state: SettingsLine | None) -> Config:
+    """Give the settings of this process the decision settings that are in force, as far as a daemon has told them."""
+    if state is None:
+        return config
+    return config.model_copy(update={"decision": restore_config(state.settings, config).decision})
 
 
 def _read_changes(given: Mapping[str, str], config: Config) -> dict[str, Any]:
