@@ -142,8 +142,9 @@ def test_a_lower_role_is_refused_and_the_trail_says_so(
     lower = list(Role)[list(Role).index(route.role) - 1]
     token = enter(client, store, lower)
     data = {"csrf_token": csrf_token(token), "run": "1", "opinion": "agree"} if route.method == "POST" else None
-    assert client.request(route.method, path_of(route), data=data).status_code == 403
-    assert store.audit_lines()[0].action == "refused"
+    assert client.request(route.method, f"{path_of(route)}?q=CANARY", data=data).status_code == 403
+    line = store.audit_lines()[0]
+    assert (line.action, line.detail) == ("refused", f"{route.method} {route.path}, which takes the role {route.role}")
     assert store.reviews_of(flagged) == []
     assert store.acknowledgements_of(flagged) == []
 
