@@ -28,9 +28,10 @@ class RefusedError(Exception):
 class Gate:
     """One route's guard, run before its handler."""
 
-    def __init__(self, role: Role | None) -> None:
-        """None: the page needs no sign-in."""
+    def __init__(self, role: Role | None, path: str) -> None:
+        """No role: the page needs no sign-in. `path` is the route's own, with the names of its parts in braces."""
         self._role = role
+        self._path = path
 
     def __call__(self, request: Request) -> None:
         """Leave a Visit in the request, or raise RefusedError."""
@@ -53,7 +54,7 @@ class Gate:
         if session is None:
             raise _ask_to_sign_in(request)
         if not visit.may(self._role):
-            visit.audit("refused", detail=f"{request.method} {self._role}")
+            visit.audit("refused", detail=f"{request.method} {self._path}, which takes the role {self._role}")
             raise RefusedError(403, f"This takes an account with the role {self._role}; yours is not.")
         return visit
 

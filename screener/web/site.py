@@ -46,7 +46,7 @@ def make_site(config: Config, store: Store, clock: Callable[[], datetime]) -> Fa
         provider=make_provider(config, clock),
     )
     for route in ROUTES:
-        gate = Gate(route.role) if route.method == "GET" else FormGate(route.role)
+        gate = (Gate if route.method == "GET" else FormGate)(route.role, route.path)
         app.add_api_route(
             route.path,
             route.handler,
