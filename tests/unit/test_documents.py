@@ -16,6 +16,9 @@ from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __ve
 from screener.config import Config, Decision
 from screener.journey import CT_JOURNEY, US_JOURNEY, Stage, Step
 from screener.sop_classes import DOCUMENTS, IMAGES
+from screener.store.web_accounts import Role
+from screener.web.passwords import MAX_CHARACTERS, MIN_CHARACTERS
+from screener.web.routes import ROUTES
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("screener", "workers") for path in (PROJECT / folder).rglob("*.py"))
@@ -199,6 +202,41 @@ def test_the_conformance_statement_lists_what_the_door_lets_in() -> None:
 
 def test_the_conformance_statement_is_of_this_version() -> None:
     assert f"Parotid screener {__version__}." in (PROJECT / "deploy" / "conformance.md").read_text(encoding="utf-8")
+
+
+PAGES = {
+    ("GET", "/"): "Worklist",
+    ("POST", "/find"): "Find",
+    ("GET", "/studies/{study_id}"): "Case",
+    ("GET", "/system"): "System",
+    ("GET", "/quality"): "Quality",
+    ("POST", "/studies/{study_id}/acknowledge"): "Acknowledge",
+    ("POST", "/studies/{study_id}/review"): "Agree, Already in the report, Disagree, Comment",
+    ("POST", "/studies/{study_id}/findings"): "Enter findings",
+    ("GET", "/thresholds"): "Thresholds",
+    ("POST", "/thresholds"): "Write",
+    ("GET", "/audit"): "Audit trail",
+}
+"""What a person sees or presses, by its route; what these pages load by themselves takes the role of the page."""
+
+
+@pytest.mark.parametrize(("place", "shown"), PAGES.items(), ids=str)
+def test_the_readme_says_which_roles_may_use_a_page(place: tuple[str, str], shown: str) -> None:
+    (least,) = {route.role for route in ROUTES if (route.method, route.path) == place}
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if f"**{shown}**" in line]
+    assert [cells[1:] for cells in rows] == [["yes" if role.includes(least) else "no" for role in Role]]
+
+
+def test_the_readme_leaves_no_page_out() -> None:
+    loaded = {"/worklist.json", "/sign-out"}
+    own = {(route.method, route.path) for route in ROUTES if route.role is not None and route.path not in loaded}
+    assert {place for place in own - PAGES.keys() if not place[1].startswith("/studies/{study_id}/")} == set()
+
+
+def test_the_readme_tells_how_long_a_password_may_be() -> None:
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters" in text
 
 
 def test_the_readme_names_every_target_of_the_makefile() -> None:
