@@ -24,11 +24,11 @@ class Role(StrEnum):
     """What an account may do; each may do all that the one before may."""
 
     READER = "reader"
-    """Sees the worklist, the cases and the state of the system."""
+    """Sees the worklist, the cases, the quality and the state of the system."""
     RADIOLOGIST = "radiologist"
-    """Acknowledges, agrees and disagrees."""
+    """Acknowledges, agrees and disagrees, enters findings."""
     ADMINISTRATOR = "administrator"
-    """Sees the audit trail."""
+    """Sees the thresholds and the audit trail, and changes a threshold."""
 
     def includes(self, other: "Role") -> bool:
         """True: this role may do what the other may."""
