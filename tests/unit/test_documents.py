@@ -239,6 +239,13 @@ def test_the_readme_tells_how_long_a_password_may_be() -> None:
     assert f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters" in text
 
 
+def test_failures_through_openid_are_said_to_be_counted_apart() -> None:
+    """As `test_openid_away.py` holds the pages to."""
+    text = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
+    assert "counted apart" in FIELDS["web.max_failures"]
+    assert "failures at the provider are counted apart, by address alone" in text
+
+
 def test_the_readme_names_every_target_of_the_makefile() -> None:
     targets = re.findall(r"^([a-z]+):.*## ", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M)
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
