@@ -95,7 +95,7 @@ class Web(Section):
     idle_minutes: Positive = 30
     """Minutes without a page after which a person must sign in again."""
     max_failures: Annotated[int, Field(ge=1)] = 5
-    """Failed sign-ins to one account after which it must wait; from one address, five times as many."""
+    """Failures after which a local account waits; an address after five times as many, counted apart for OpenID."""
     failure_minutes: Positive = 15
     """Minutes after which a failed sign-in counts no more."""
     viewer: Annotated[str, AfterValidator(_is_viewer)] = ""
