@@ -1,5 +1,6 @@
 """The demo's own parts: its peers, its settings, its words and what it does when the daemon dies."""
 
+import shutil
 import smtplib
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pydicom.filereader import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
+from screener.__main__ import main
 from screener.config import load_config
 from screener.demo import run_demo
 from screener.demo_hospital import DemoError, wait_for, write_config
@@ -112,5 +114,34 @@ def test_a_folder_that_is_not_there_ends_the_demo_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_demo(tmp_path / "absent", keep=tmp_path / "kept") == 1
-    assert "is no folder" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"The demo did not start: {tmp_path}/absent is no folder\n"
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_folder_without_dicom_ends_the_demo_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("no DICOM", encoding="utf-8")
+    assert run_demo(tmp_path, keep=tmp_path / "kept") == 1
+    assert capsys.readouterr().out == (
+        f"The demo did not start: {tmp_path} holds no DICOM file with a Study Instance UID\n"
+    )
+    assert not (tmp_path / "kept").exists()
+
+
+def test_an_empty_name_is_not_the_folder_that_one_is_in(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["demo", "--study", ""])
+    assert "--study: name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("absent", "is no folder"), ("empty", "holds no DICOM file")])
+def test_make_looks_at_the_folder_before_it_installs(tmp_path: Path, name: str, sentence: str) -> None:
+    shutil.copy(Path(__file__).resolve().parents[2] / "Makefile", tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "letter.txt").write_text("no DICOM", encoding="utf-8")
+    command = ["make", "-C", str(tmp_path), "demo", f"STUDY={tmp_path / name}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert ended.returncode != 0
+    assert f"The demo did not start: {tmp_path / name} {sentence}" in ended.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Makefile", "empty"]
