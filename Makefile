@@ -20,13 +20,19 @@ TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium git 
 # longest and come first.
 TEST_PROCESSES ?= 2
 
-.PHONY: help demo run test lint audit screenshots check-peers clean
+.PHONY: help demo look-at-study run test lint audit screenshots check-peers clean
 
 help: ## Print this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: .venv/.ready-to-run ## Install, then send three phantom studies through the whole journey; STUDY=folder sends a study of yours.
+demo: look-at-study .venv/.ready-to-run ## Install, then send three phantom studies through the whole journey; STUDY=folder sends a study of yours.
 	@.venv/bin/screener demo $(if $(STUDY),--study '$(STUDY)')
+
+# What is plain to see is told before minutes of installing; what is installed looks closer.
+look-at-study:
+	@[[ -z '$(STUDY)' || -d '$(STUDY)' ]] || { echo 'The demo did not start: $(STUDY) is no folder' >&2; exit 1; }
+	@[[ -z '$(STUDY)' || -e .venv/.ready-to-run ]] || LC_ALL=C grep -RqsaF DICM -- '$(STUDY)' || \
+	  { echo 'The demo did not start: $(STUDY) holds no DICOM file' >&2; exit 1; }
 
 run: .venv/.ready-to-run ## Install, then run the daemon with its embedded workers; CONFIG=file, default config.toml.
 	@exec .venv/bin/screener run --config '$(CONFIG)'

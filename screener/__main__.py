@@ -117,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-workers", action="store_true", help="start no workers here: they run on other machines")
 
     demo = add_command(commands, "demo", _demo, "show the whole journey on synthetic patients, or on a study of yours")
-    demo.add_argument("--study", type=Path, metavar="FOLDER", help="a folder with one DICOM study, instead of phantoms")
+    demo.add_argument(
+        "--study", type=_folder, metavar="FOLDER", help="a folder with one DICOM study, instead of phantoms"
+    )
     demo.add_argument("--keep", type=Path, metavar="FOLDER", help="where the results stay (default: demo-results)")
 
     phantoms = commands.add_parser(
@@ -225,6 +227,13 @@ def _run(options: argparse.Namespace) -> int:
         check_bundles(config)
     Daemon(config, path, has_workers=not options.no_workers).run()
     return 0
+
+
+def _folder(text: str) -> Path:
+    """Read the name of a folder; an empty one is a mistake, and not the folder that one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("name a folder")
+    return Path(text)
 
 
 def _demo(options: argparse.Namespace) -> int:

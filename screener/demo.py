@@ -42,6 +42,11 @@ def run_demo(study: Path | None = None, *, keep: Path | None = None) -> int:
     Results stay in a new folder below `keep` (default: demo-results). Nothing
     of an installation beside the demo is read or touched.
     """
+    try:
+        given = _find_studies(study) if study else {}
+    except DemoError as error:
+        print(f"The demo did not start: {error}")
+        return 1
     results = (keep or Path("demo-results")) / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     library = logging.getLogger("pynetdicom")
     level = library.level
@@ -49,7 +54,6 @@ def run_demo(study: Path | None = None, *, keep: Path | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _leave)
     began = time.monotonic()
     try:
-        given = _find_studies(study) if study else {}
         results.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix="parotid-demo-") as folder:
             is_good = _run(Path(folder), study, given, results)
