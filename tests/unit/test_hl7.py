@@ -106,6 +106,22 @@ def test_an_ultrasound_finding_is_told_with_its_probability_and_what_it_has_not_
     assert learned_from in said["19005-8", ""]
 
 
+def test_a_withdrawal_says_why(folder: Path) -> None:
+    gone = replace(owed(), glands=owed().glands[:1], candidates=(), study_instance_uid="1.2.3")
+    with open_inbox(Inbox()) as inbox:
+        send(inbox, folder, replace(gone, changed_settings="min_voxels 1000 instead of 500"))
+    assert inbox.faults == []
+    said = observations(inbox)["WITHDRAWAL", ""]
+    assert said.startswith("A later run of the parotid screener, on more images or findings or at a person's request")
+    assert "~The settings have changed meanwhile (min_voxels 1000 instead of 500)" in said
+
+
+def test_a_finding_holds_nothing_of_a_withdrawal(folder: Path) -> None:
+    with open_inbox(Inbox()) as inbox:
+        send(inbox, folder)
+    assert ("WITHDRAWAL", "") not in observations(inbox)
+
+
 def test_without_leave_to_name_the_patient_the_receiver_cannot_be_used(folder: Path) -> None:
     with open_inbox(Inbox()) as inbox, pytest.raises(NeedsPerson, match="include_patient_identity is false"):
         send(inbox, folder, include_patient_identity=False)

@@ -5,13 +5,14 @@ import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from screener.channels.message import compose_digest, compose_message
-from screener.channels.webhook import WebhookChannel
+from screener.channels.webhook import WebhookChannel, describe_message
 from screener.config import ConfigError, make_config
 from screener.notice_settings import AppriseTarget, Webhook
 from screener.outcomes import NeedsPerson, TryAgain
@@ -120,6 +121,31 @@ def test_a_withdrawal_and_a_digest_say_what_they_are() -> None:
     first, second = receiver.notices.values()
     assert (first["kind"], len(first["studies"]), second["kind"]) == ("digest", 2, "withdrawal")
     assert first["studies"][1]["lesion"]["probability_of_malignancy"] == 0.8
+
+
+def test_a_withdrawal_says_why() -> None:
+    withdrawn = replace(owed(3), glands=owed().glands[:1], candidates=())
+    changed = replace(withdrawn, changed_settings="min_voxels 1000 instead of 500")
+    with open_receiver(Receiver(SECRET)) as receiver:
+        for number, notice in enumerate((owed(1), withdrawn, changed), 1):
+            channel(receiver).send(compose_message(replace(notice, notice_id=number)), "ris")
+    finding, plain, by_settings = (notice["studies"][0] for notice in receiver.notices.values())
+    assert (finding["withdrawn_because"], finding["changed_settings"]) == ("", "")
+    assert plain["withdrawn_because"].startswith("A later run of the parotid screener, on more images or findings")
+    assert plain["changed_settings"] == ""
+    assert by_settings["changed_settings"] == "min_voxels 1000 instead of 500"
+    assert "The finding itself is not refuted." in by_settings["withdrawn_because"]
+
+
+def test_the_readme_names_every_field_of_a_webhook() -> None:
+    """The numbers of glands, masses and lesions stand for themselves."""
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    on_us = replace(owed(2), lesion=LesionLine(answer=Answer.MALIGNANT, probability=0.8, reason=""), glands=())
+    message = compose_message(owed())
+    named = replace(message, patients={message.notices[0].notice_id: {"PatientID": "X"}})
+    told = [describe_message(each) for each in (named, compose_message(on_us))]
+    fields = {key for each in told for key in (*each, *each["studies"][0])}
+    assert [field for field in sorted(fields) if f"`{field}`" not in text] == []
 
 
 def test_a_webhook_without_its_secret_stops_the_start_and_a_secret_is_never_shown(tmp_path: Any) -> None:
