@@ -92,17 +92,14 @@ def compose_message(
     study = notice.study_id
     told = f"The parotid screener flagged study {study}."
     if not notice.is_flagged:
-        told = (
-            f"The earlier notice about study {study} is withdrawn: a later run of the parotid screener, on more images "
-            f"or findings or at a person's request, no longer finds a {_sought(notice)} above the threshold."
-        )
+        told = f"The earlier notice about study {study} is withdrawn."
     patient = read_patient(notice, storage_folder) if include_patient_identity else None
     links = _links(notice, link, acknowledge)
     letter = Letter(
         title=_capitalize(summarize(notice)),
         opening=(
             told,
-            *([_say_changed(notice)] if notice.changed_settings else []),
+            *describe_withdrawal(notice),
             *([f"Why you are told: {notice.why}."] if notice.why else []),
             *describe_reports(notice),
         ),
@@ -201,8 +198,7 @@ def _parts(notice: OwedNotice) -> tuple[Part, ...]:
 
 def _digest_lines(notice: OwedNotice) -> list[str]:
     if not notice.is_flagged:
-        told = "A later run, on more images or findings or at a person's request, finds nothing above the threshold."
-        return [told, *([_say_changed(notice)] if notice.changed_settings else [])]
+        return describe_withdrawal(notice)
     why = [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
     why += describe_reports(notice)
     if notice.lesion is not None:
@@ -213,12 +209,19 @@ def _digest_lines(notice: OwedNotice) -> list[str]:
     ] + why
 
 
-def _say_changed(notice: OwedNotice) -> str:
-    """Say of a withdrawal that the settings, not the images, are why."""
-    return (
+def describe_withdrawal(notice: OwedNotice) -> list[str]:
+    """Say why a notice is withdrawn, and where the settings, not the images, are why; nothing of a finding."""
+    if notice.is_flagged:
+        return []
+    cause = (
+        "A later run of the parotid screener, on more images or findings or at a person's request, "
+        f"no longer finds a {_sought(notice)} above the threshold."
+    )
+    changed = (
         f"The settings have changed meanwhile ({notice.changed_settings}): under the earlier ones what this run found "
         "would still be flagged. The finding itself is not refuted."
     )
+    return [cause, changed] if notice.changed_settings else [cause]
 
 
 def describe_reports(notice: OwedNotice) -> list[str]:

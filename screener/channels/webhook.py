@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any, Final
 
-from screener.channels.message import RESEARCH_USE, Message
+from screener.channels.message import RESEARCH_USE, Message, describe_withdrawal
 from screener.notice_settings import Webhook
 from screener.outcomes import NeedsPerson, TryAgain
 from screener.store.values import OwedNotice
@@ -144,6 +144,8 @@ def _describe_notice(notice: OwedNotice, message: Message) -> dict[str, Any]:
         "rule": notice.rule,
         "why": notice.why,
         "is_escalation": notice.escalates_id is not None,
+        "withdrawn_because": " ".join(describe_withdrawal(notice)),
+        "changed_settings": notice.changed_settings,
         "radiology_report": str(notice.reports.standing),
         "links": {link.label.lower().replace(" ", "_"): link.url for link in message.links.get(notice.notice_id, ())},
     }

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydicom import Dataset
 
 from screener.channels.letter import Link
-from screener.channels.message import BY_FUSION, RESEARCH_USE, describe_reports, summarize
+from screener.channels.message import BY_FUSION, RESEARCH_USE, describe_reports, describe_withdrawal, summarize
 from screener.notice_settings import Hl7Receiver
 from screener.store.values import LesionLine, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
@@ -49,6 +49,7 @@ PRESENCES: Final = {
     Presence.ABSENT: Coded("272519000", "Absent", "SCT"),
     Presence.UNDETERMINED: Coded("373068000", "Undetermined", "SCT"),
 }
+WITHDRAWAL: Final = Coded("WITHDRAWAL", "Why the earlier notice is withdrawn", "99PAROTID")
 IMPRESSIONS: Final = Coded("19005-8", "Impressions", "LN")
 STUDY_INSTANCE_UID: Final = Coded("113014", "DICOM Study", "DCM")
 CUBIC_MILLIMETER: Final = Coded("mm3", "cubic millimeter", "UCUM")
@@ -161,12 +162,19 @@ def _observe(notice: OwedNotice, links: Sequence[Link]) -> Iterator[Observation]
         text += [by_fusion, notice.lesion.learned_from, GLAND_NOT_CHECKED]
     text += [RESEARCH_USE]
     text += [f"{link.label}: {link.url}" for link in links]
-    yield Observation(kind="TX", code=IMPRESSIONS, value="~".join(escape(line) for line in text if line))
+    yield Observation(kind="TX", code=IMPRESSIONS, value=_write_lines(text))
+    if because := describe_withdrawal(notice):
+        yield Observation(kind="TX", code=WITHDRAWAL, value=_write_lines(because))
     yield Observation(kind="HD", code=STUDY_INSTANCE_UID, value=f"^{notice.study_instance_uid}^ISO")
     if notice.lesion is not None:
         yield from _observe_lesion(notice.lesion)
     for gland in notice.glands:
         yield from _observe_gland(gland, notice.candidates)
+
+
+def _write_lines(lines: Sequence[str]) -> str:
+    """Write each line that says something as a repetition."""
+    return "~".join(escape(line) for line in lines if line)
 
 
 def _observe_gland(gland: GlandVerdict, candidates: Sequence[Candidate]) -> Iterator[Observation]:
