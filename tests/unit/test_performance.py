@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from screener import know_scanners
 from screener.__main__ import main
 from screener.know_scanners import know_new_scanners, read_scanner
 from screener.performance import (
@@ -133,11 +134,35 @@ def test_what_made_the_images_is_read_once_and_names_no_patient(store: Store, tm
     assert (row.scanner, row.decided_at) == ("CT 7", None)
 
 
-def test_a_file_that_cannot_be_read_is_of_an_unnamed_scanner(store: Store, tmp_path: Path) -> None:
-    store.record_instance(an_instance(path="gone.dcm"), NOW)
-    assert know_new_scanners(store, tmp_path, NOW) == 1
+def test_a_file_that_cannot_be_had_for_a_while_still_names_its_scanner(store: Store, tmp_path: Path) -> None:
+    store.record_instance(an_instance(path="image.dcm"), NOW)
+    assert know_new_scanners(store, tmp_path, NOW) == 0
     assert store.quality_rows(NOW - HOUR)[0].scanner == NO_NAME
-    assert read_scanner(tmp_path / "gone.dcm") == Scanner()
+    ds = make_ct()
+    ds.StationName = "CT 7"
+    ds.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    assert know_new_scanners(store, tmp_path, NOW) == 1
+    assert store.quality_rows(NOW - HOUR)[0].scanner == "CT 7"
+
+
+def test_files_that_cannot_be_had_keep_no_other_scanner_from_being_known(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(know_scanners, "AT_ONCE", 1)
+    make_ct().save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    for number, path in enumerate(["gone.dcm", "gone too.dcm", "image.dcm"], 1):
+        instance = an_instance(number, study_instance_uid=f"1.{number}", sop_instance_uid=f"1.{number}.1", path=path)
+        store.record_instance(instance, NOW)
+    assert know_new_scanners(store, tmp_path, NOW) == 1
+
+
+def test_a_file_that_is_spoiled_is_of_an_unnamed_scanner(store: Store, tmp_path: Path) -> None:
+    store.record_instance(an_instance(path="image.dcm"), NOW)
+    (tmp_path / "image.dcm").write_bytes(b"no DICOM file")
+    assert know_new_scanners(store, tmp_path, NOW) == 1
+    assert know_new_scanners(store, tmp_path, NOW) == 0
+    assert store.quality_rows(NOW - HOUR)[0].scanner == NO_NAME
+    assert read_scanner(tmp_path / "image.dcm") == Scanner()
 
 
 def test_maker_and_model_stand_for_a_station_without_a_name() -> None:
