@@ -97,6 +97,15 @@ def test_case_json_says_that_the_mass_is_synthetic_and_which_look_alikes_there_a
     assert {one["side"] for one in alike["look_alikes"]} == {"left", "right"}
 
 
+def test_a_mixed_copy_holds_look_alikes_at_both_glands_and_one_mass(patients, tmp_path):
+    out = tmp_path / "out"
+    cases = synthesize(patients, out, "--masses", "0", "--mixed", "1", "--limit", "1")
+    about = json.loads((out / "a+mixed1" / "case.json").read_text())
+    assert list(cases) == ["a", "a+mixed1"]
+    assert cases["a+mixed1"].mass_sides == (about["mass"]["side"],)
+    assert {one["side"] for one in about["look_alikes"]} == {"left", "right"}
+
+
 def test_a_folder_without_cases_is_an_error(tmp_path):
     assert synthesize_cases.main([str(tmp_path), str(tmp_path / "out")]) == 1
     assert synthesize_cases.main([str(tmp_path / "none"), str(tmp_path / "out")]) == 1

@@ -1,8 +1,8 @@
 """Make cases with synthetic masses and look-alikes from patients without: `python -m workers synthesize DATA OUT`.
 
 Each patient of DATA is written as it is, with one synthetic mass in each of
-several copies and, if asked for, with look-alikes and no mass. case.json says
-what was put in, so that no report takes it for a patient's own.
+several copies and, if asked for, with look-alikes and no mass, or with both.
+case.json says what was put in, so that no report takes it for a patient's own.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import json
 import logging
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,18 @@ HU_RANGE: Final = (-1024, 3071)
 Bools = NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """How many copies of each patient are made, by what is put in."""
+
+    masses: int = 0
+    """With one mass each."""
+    look_alikes: int = 0
+    """With look-alikes and no mass."""
+    mixed: int = 0
+    """With look-alikes and one mass each: what resembles a mass is no sign that there is none."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the cases; 1 where DATA holds none."""
     parser = argparse.ArgumentParser(
@@ -41,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--masses", type=int, default=3, help="copies of each patient with one mass")
     parser.add_argument("--seed", type=int, default=90210, help="the same seed makes the same cases")
     parser.add_argument("--look-alikes", type=int, nargs="?", const=1, default=0, help="copies with look-alikes alone")
+    parser.add_argument("--mixed", type=int, default=0, help="copies with one mass among look-alikes")
     parser.add_argument("--limit", type=int, help="only the first patients, by name")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -50,21 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Outcome as outcome:
         logger.error("%s", outcome.reason)
         return 1
+    copies = Copies(masses=args.masses, look_alikes=args.look_alikes, mixed=args.mixed)
     for number, folder in enumerate(folders):
         try:
             case = read_case(folder)
         except Outcome as outcome:
             logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
             continue
-        written += synthesize(
-            case, args.out, args.masses, args.look_alikes, (args.seed, number), source=args.data.resolve().name
-        )
+        written += synthesize(case, args.out, copies, (args.seed, number), source=args.data.resolve().name)
         logger.info("%d/%d %s", number + 1, len(folders), case.name)
     logger.info("%d cases in %s", written, args.out)
     return 0 if written else 1
 
 
-def synthesize(case: Case, out: Path, masses: int, look_alikes: int, seed: tuple[int, int], *, source: str = "") -> int:
+def synthesize(case: Case, out: Path, copies: Copies, seed: tuple[int, int], *, source: str = "") -> int:
     """Write one patient's cases and return how many; `seed` holds the run's seed and the patient's number.
 
     `source` names the patient's data set in case.json.
@@ -78,14 +91,18 @@ def synthesize(case: Case, out: Path, masses: int, look_alikes: int, seed: tuple
     if case.mass is not None or not sides:
         logger.warning("case=%s gets nothing: it holds a mass, or no gland is outlined", case.name)
         return 1
-    for copy in range(masses):
+    for copy in range(copies.masses):
         side = sides[(seed[1] + copy) % len(sides)]
         hu, glands, mass, about = _with_mass(case, side, (*own, copy))
         write_case(out / f"{case.name}+mass{copy + 1}", case, hu, glands, mass, origin | about)
-    for copy in range(look_alikes):
+    for copy in range(copies.look_alikes):
         hu, glands, about = _with_look_alikes(case, (*own, 1000 + copy))
         write_case(out / f"{case.name}+look{copy + 1}", case, hu, glands, None, origin | about)
-    return 1 + masses + look_alikes
+    for copy in range(copies.mixed):
+        side = sides[(seed[1] + copy) % len(sides)]
+        hu, glands, mass, about = _with_both(case, side, (*own, 2000 + copy))
+        write_case(out / f"{case.name}+mixed{copy + 1}", case, hu, glands, mass, origin | about)
+    return 1 + copies.masses + copies.look_alikes + copies.mixed
 
 
 def _with_mass(
@@ -112,6 +129,16 @@ def _with_look_alikes(
     return hu, glands, {"look_alikes": kinds, "seed": list(seed)}
 
 
+def _with_both(
+    case: Case, side: Side, seed: tuple[int, ...]
+) -> tuple[NDArray[np.floating], dict[Side, Bools], Bools, dict[str, Any]]:
+    """Return the image with look-alikes at every gland and one mass on `side`, and the rest as `_with_mass` does."""
+    hu, glands, disguise = _with_look_alikes(case, seed)
+    disguised = replace(case, volume=replace(case.volume, hu=_whole_hu(hu)), glands=glands)
+    hu, glands, mass, about = _with_mass(disguised, side, seed)
+    return hu, glands, mass, about | {"look_alikes": disguise["look_alikes"]}
+
+
 def _spacing_zyx(case: Case) -> Spacing:
     x, y, z = case.volume.spacing_mm
     return z, y, x
@@ -128,7 +155,7 @@ def write_case(
     """Write one case folder on the grid of `case`; other organs of its labels stay where no gland is."""
     folder.mkdir(parents=True, exist_ok=True)
     affine = TO_RAS @ case.volume.affine
-    _write(folder / "image.nii.gz", np.clip(np.rint(hu), *HU_RANGE).astype(np.int16), affine)
+    _write(folder / "image.nii.gz", _whole_hu(hu), affine)
     _write(folder / "labels.nii.gz", label_glands(case, glands), affine)
     if mass is None:
         (folder / "mass.nii.gz").unlink(missing_ok=True)
@@ -136,6 +163,10 @@ def write_case(
         _write(folder / "mass.nii.gz", mass.astype(np.uint8), affine)
     text = json.dumps(about, indent=1, ensure_ascii=False)
     (folder / "case.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _whole_hu(hu: NDArray[Any]) -> NDArray[np.int16]:
+    return np.asarray(np.clip(np.rint(hu), *HU_RANGE), np.int16)
 
 
 def _write(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> None:
