@@ -7,12 +7,11 @@ from typing import Final
 import pydicom
 
 from screener.order_keys import OrderKeys
+from screener.read_each import TRIED, read_each
 from screener.read_header import NOT_READABLE
 from screener.store import Store
 
 AT_ONCE: Final = 50
-TRIED: Final = 1000
-"""Files that cannot be had now keep no other waiting: so many are tried at once."""
 NEW: Final = timedelta(days=30)
 """Of older studies it is not asked any more: their files may have gone, and their reports came long ago."""
 
@@ -22,22 +21,10 @@ def know_new_orders(store: Store, folder: Path, keys: OrderKeys, now: datetime) 
 
     `folder` is the storage folder.
     """
-    known = 0
-    for study_id, path in store.studies_without_order(now - NEW, TRIED):
-        known += _know_order(store, study_id, folder / path, keys)
-        if known == AT_ONCE:
-            break
+    found = store.studies_without_order(now - NEW, TRIED)
+    for study_id, (accession_number, patient_id) in read_each(found, lambda path: read_order(folder / path), AT_ONCE):
+        store.record_order(study_id, keys.of_accession(accession_number), keys.of_patient(patient_id))
     return store.file_reports(now)
-
-
-def _know_order(store: Store, study_id: int, path: Path, keys: OrderKeys) -> bool:
-    """Keep under which order a study was made; False where its file cannot be had now, so that it is asked again."""
-    try:
-        accession_number, patient_id = read_order(path)
-    except OSError:
-        return False
-    store.record_order(study_id, keys.of_accession(accession_number), keys.of_patient(patient_id))
-    return True
 
 
 def read_order(path: Path) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Final
 
 import pydicom
 
+from screener.read_each import TRIED, read_each
 from screener.read_header import NOT_READABLE
 from screener.store import Store
 from screener.store.quality import Scanner
@@ -23,17 +24,23 @@ _KEYWORDS: Final = {
 
 def know_new_scanners(store: Store, folder: Path, now: datetime) -> int:
     """Read the new studies that nobody has looked at; returns how many. `folder` is the storage folder."""
-    found = store.studies_without_scanner(now - NEW, AT_ONCE)
-    for study_id, path in found:
-        store.record_scanner(study_id, read_scanner(folder / path))
-    return len(found)
+    found = store.studies_without_scanner(now - NEW, TRIED)
+    known = read_each(found, lambda path: read_scanner(folder / path), AT_ONCE)
+    for study_id, scanner in known:
+        store.record_scanner(study_id, scanner)
+    return len(known)
 
 
 def read_scanner(path: Path) -> Scanner:
-    """Read what made an archived image; whatever cannot be read is empty. None of it is about the patient."""
+    """Read what made an archived image, none of it about the patient; empty where it is no image that can be read.
+
+    Raises OSError where the disk does not give it, or not now.
+    """
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS.values()))
         texts = {name: _tidy(str(ds.get(keyword) or "")) for name, keyword in _KEYWORDS.items()}
+    except OSError:
+        raise
     except NOT_READABLE:
         return Scanner()
     return Scanner(**texts)

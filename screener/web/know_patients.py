@@ -8,13 +8,12 @@ from typing import Final
 import sqlalchemy.exc
 
 from screener.logs import describe_error
+from screener.read_each import TRIED, read_each
 from screener.store import Store
 from screener.store.web_case import KnownPatient
 from screener.web.read_patient import Patient, PatientReader
 
 AT_ONCE: Final = 50
-TRIED: Final = 1000
-"""Files that cannot be had now keep no other waiting: so many are tried at once."""
 LOOK_SECONDS: Final = 5.0
 
 logger = logging.getLogger(__name__)
@@ -22,18 +21,10 @@ logger = logging.getLogger(__name__)
 
 def know_new_patients(reader: Store, store: Store, patients: PatientReader) -> int:
     """Read whose the newest studies are that nobody has looked at; returns how many. Their IDs are kept as digests."""
-    found: list[KnownPatient] = []
-    for study_id, path in reader.studies_without_patient(TRIED):
-        try:
-            patient = patients.ask(path)
-        except OSError:  # asked again in the next round
-            continue
-        found.append(_know_patient(study_id, patient, patients))
-        if len(found) == AT_ONCE:
-            break
-    if found:
-        store.record_patients(found)
-    return len(found)
+    read = read_each(reader.studies_without_patient(TRIED), patients.ask, AT_ONCE)
+    if read:
+        store.record_patients([_know_patient(study_id, patient, patients) for study_id, patient in read])
+    return len(read)
 
 
 def _know_patient(study_id: int, patient: Patient | None, patients: PatientReader) -> KnownPatient:
