@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote_plus, urlencode
 
 from joserfc.jwk import KeySet
@@ -23,6 +23,8 @@ from screener.web.fetch_json import JsonFetcher, ProviderAwayError, ProviderErro
 from screener.web_settings import OpenId
 
 logger = logging.getLogger(__name__)
+
+What = TypeVar("What")
 
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 KEPT: Final = timedelta(hours=1)
@@ -59,6 +61,25 @@ class Tokens(NamedTuple):
     """Empty for none; it is used for nothing but `at_hash`, and kept nowhere."""
 
 
+class _Published(Generic[What]):
+    """Something that the provider publishes; any number of threads may ask."""
+
+    def __init__(self, fetch: Callable[[], What]) -> None:
+        self._fetch = fetch
+        self._kept: tuple[datetime, What] | None = None
+
+    def ask(self, now: datetime, kept_for: timedelta) -> What:
+        """Give it, fetched anew once it is as old as `kept_for`; where that fails the older one serves, if any."""
+        if self._kept is not None and now - self._kept[0] < kept_for:
+            return self._kept[1]
+        try:
+            self._kept = (now, self._fetch())
+        except ProviderError:
+            if self._kept is None:
+                raise
+        return self._kept[1]
+
+
 class Provider:
     """Talks with the provider that [web.openid] names; any number of threads may ask."""
 
@@ -67,35 +88,24 @@ class Provider:
         self._fetcher = fetcher
         self._clock = clock
         self._places = BoundedSemaphore(AT_ONCE)
-        self._endpoints: tuple[datetime, Endpoints] | None = None
-        self._keys: tuple[datetime, KeySet] | None = None
+        self._endpoints = _Published(self._fetch_endpoints)
+        self._keys = _Published(self._fetch_keys)
         self._away_at: datetime | None = None
 
     def endpoints(self) -> Endpoints:
         """Where the provider is asked what; ProviderError where nothing is known."""
-        now = self._clock()
-        if self._endpoints is not None and now - self._endpoints[0] < KEPT:
-            return self._endpoints[1]
-        try:
-            document = self._ask(self.settings.issuer.rstrip("/") + DISCOVERY_PATH)
-            self._endpoints = (now, read_endpoints(document, self.settings.issuer))
-        except ProviderError:
-            if self._endpoints is None:
-                raise
-        return self._endpoints[1]
+        return self._endpoints.ask(self._clock(), KEPT)
 
     def keys(self, *, is_unknown: bool = False) -> KeySet:
         """The provider's public keys; `is_unknown`: a token names one that is not among them, they may be new."""
-        now = self._clock()
-        kept_for = KEYS_STEP if is_unknown else KEPT
-        if self._keys is not None and now - self._keys[0] < kept_for:
-            return self._keys[1]
-        try:
-            self._keys = (now, read_keys(self._ask(self.endpoints().keys)))
-        except ProviderError:
-            if self._keys is None:
-                raise
-        return self._keys[1]
+        return self._keys.ask(self._clock(), KEYS_STEP if is_unknown else KEPT)
+
+    def _fetch_endpoints(self) -> Endpoints:
+        document = self._ask(self.settings.issuer.rstrip("/") + DISCOVERY_PATH)
+        return read_endpoints(document, self.settings.issuer)
+
+    def _fetch_keys(self) -> KeySet:
+        return read_keys(self._ask(self.endpoints().keys))
 
     def exchange(self, code: str, verifier: str, back: str) -> Tokens:
         """Give the tokens for a code (RFC 6749 4.1.3, RFC 7636 4.5); ProviderRefusal where it will not."""
