@@ -15,8 +15,11 @@ AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 LEFT_MASS = "There is a mass of 2 cm in the left parotid."
 
 
-def msh(kind: str = "ORU^R01^ORU_R01", control_id: str = "M1", charset: str = "") -> str:
-    return f"MSH|^~\\&|RIS|HOSP|PAROTID|RAD|20260304050607||{kind}|{control_id}|P|2.5.1||||||{charset}"
+def msh(
+    kind: str = "ORU^R01^ORU_R01", control_id: str = "M1", charset: str = "", accept: str = "", application: str = ""
+) -> str:
+    head = f"MSH|^~\\&|RIS|HOSP|PAROTID|RAD|20260304050607||{kind}|{control_id}|P|2.5.1"
+    return f"{head}|||{accept}|{application}||{charset}"
 
 
 def obr(accession: str = "CANARY-ACC-1", status: str = "F", filler: str = "F1", procedure: str = "CTN") -> str:
@@ -152,9 +155,10 @@ def test_an_independent_reader_takes_the_acknowledgment() -> None:
     from hl7apy.consts import VALIDATION_LEVEL
     from hl7apy.parser import parse_message
 
-    parsed = parse_message(write_ack(message(), "AE", "no text", at=AT), validation_level=VALIDATION_LEVEL.STRICT)
-    parsed.validate()
-    assert (parsed.msa.msa_1.value, parsed.msa.msa_2.value) == ("AE", "M1")
+    for code in ("AE", "CE"):
+        parsed = parse_message(write_ack(message(), code, "no text", at=AT), validation_level=VALIDATION_LEVEL.STRICT)
+        parsed.validate()
+        assert (parsed.msa.msa_1.value, parsed.msa.msa_2.value) == (code, "M1")
 
 
 @given(st.lists(st.sampled_from([msh(), "MSH|", "MSH", "PID|1||\\", obr(), obr(status="C"), obx(), "OBX", "|", "\r",

@@ -93,6 +93,46 @@ def test_a_report_is_acknowledged_once_it_is_kept_and_filed_with_its_study(
     assert "2 cm" not in dump(store), "nor the text"
 
 
+@pytest.mark.parametrize(
+    ("accept", "application", "good", "faulty", "foreign"),
+    [
+        ("", "", ["AA"], ["AE"], ["AR"]),
+        ("AL", "NE", ["CA"], ["CE"], ["CR"]),
+        ("AL", "", ["CA"], ["CE"], ["CR"]),
+        ("al", "AL", ["CA", "AA"], ["CE"], ["CR"]),
+        ("NE", "AL", ["AA"], ["AE"], ["AR"]),
+        ("", "AL", ["AA"], ["AE"], ["AR"]),
+        ("ER", "NE", [], ["CE"], ["CR"]),
+        ("SU", "ER", ["CA"], ["AE"], ["AR"]),
+        ("ER", "SU", ["AA"], ["CE"], ["CR"]),
+        ("NE", "NE", [], [], []),
+        ("what", "NE", ["CA"], ["CE"], ["CR"]),
+    ],
+)
+def test_who_asks_for_enhanced_acknowledgment_gets_what_was_asked_for(
+    sender: ReportSender,
+    store: Store,
+    accept: str,
+    application: str,
+    good: list[str],
+    faulty: list[str],
+    foreign: list[str],
+) -> None:
+    """HL7 v2.5.1 2.9.3 and table 0155; the last message asks for nothing, so that no answer is left behind."""
+    asked = {"accept": accept, "application": application}
+    texts = {
+        "GOOD": (message(obr(), obx(), head=msh(control_id="GOOD", **asked)), good),
+        "FAULTY": (message(obr(accession=""), obx(), head=msh(control_id="FAULTY", **asked)), faulty),
+        "FOREIGN": (message(head=msh("ADT^A01^ADT_A01", control_id="FOREIGN", **asked)), foreign),
+        "LAST": (a_report(control_id="LAST"), ["AA"]),
+    }
+    sender.connection.sendall(b"".join(frame(text) for text, _ in texts.values()))
+    answers = [sender.answer() for _, codes in texts.values() for _ in codes]
+    told = [tuple(answer.partition("MSA|")[2].strip().split("|")[:2]) for answer in answers]
+    assert told == [(code, control_id) for control_id, (_, codes) in texts.items() for code in codes]
+    assert store.count_waiting_reports().kept == 2, "what is asked for changes nothing of what is kept"
+
+
 def test_a_report_waits_for_its_study_and_then_tells_the_story(
     store: Store, tmp_path: Path, sender: ReportSender
 ) -> None:
