@@ -44,6 +44,8 @@ _TAKEN_BACK: Final = {"D", "W", "X"}
 _FINAL_ORDER: Final = {"", "F", "C"}
 """OBR-25 (HL7 table 0123) of a report that is final; empty leaves it to the lines."""
 _CANCELED: Final = "X"
+_COMMIT: Final = {"AA": "CA", "AE": "CE", "AR": "CR"}
+"""HL7 table 0008: what is said of a message in the enhanced mode, where the original mode says the other."""
 _ESCAPES: Final = {"F": 0, "S": 1, "R": 2, "E": 3, "T": 4}
 """HL7 v2.5.1 2.7.1: which of the five delimiters an escape stands for."""
 
@@ -298,9 +300,29 @@ def _name_line(message: _Message, line: str) -> str:
     return re.sub(r"[^\w /.&-]", " ", message.component(named, 2) or message.component(named, 1))[:40].strip()
 
 
+def list_ack_codes(text: str, code: str) -> list[str]:
+    """Give the codes of the acknowledgments that the message `text` asks for, in their order.
+
+    `code` is AA, AE or AR, which the original mode answers (HL7 v2.5.1 2.9.2). Where MSH-15 or MSH-16 says anything the
+    mode is the enhanced one (2.9.3): whether the message is kept is said first, and ends the matter where it is not.
+    """
+    message = _open_head(text)
+    accept, application = (message.first(message.head, field).strip('"').upper() for field in (15, 16))
+    if not (accept or application):
+        return [code]
+    commit = [_COMMIT[code]] if _is_asked_for(accept, code) else []
+    is_over = bool(commit) and code != "AA"
+    return [*commit, *([code] if _is_asked_for(application, code) and not is_over else [])]
+
+
+def _is_asked_for(condition: str, code: str) -> bool:
+    """HL7 table 0155; nothing is NE beside a condition that is given, and what is none of the table is AL."""
+    return {"": False, "NE": False, "ER": code != "AA", "SU": code == "AA"}.get(condition, True)
+
+
 def write_ack(text: str, code: str, reason: str, *, at: datetime) -> str:
-    """Write the acknowledgment (HL7 v2.5.1 2.9.2) of the message `text`, of which only the header is looked at."""
-    message = _Message(_first_line(text) if re.match(r"MSH[^\w\s]", text) else "MSH|^~\\&|")
+    """Write one acknowledgment of the message `text`, of which only the header is looked at."""
+    message = _open_head(text)
     head = message.head
     control_id = _plain(message, head, 10)
     fields = ["MSH", "^~\\&", *(_plain(message, head, field) for field in (5, 6, 3, 4))]  # back to where it came from
@@ -308,6 +330,11 @@ def write_ack(text: str, code: str, reason: str, *, at: datetime) -> str:
     fields += [_plain(message, head, 11) or "P", _plain(message, head, 12) or "2.5.1"]
     acknowledged = ["MSA", code, control_id, *([reason] if reason else [])]
     return "|".join(fields) + "\r" + "|".join(acknowledged) + "\r"
+
+
+def _open_head(text: str) -> _Message:
+    """Open the header of a message alone; one that says nothing where there is none."""
+    return _Message(_first_line(text) if re.match(r"MSH[^\w\s]", text) else "MSH|^~\\&|")
 
 
 def _plain(message: _Message, head: str, field: int) -> str:

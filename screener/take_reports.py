@@ -21,7 +21,7 @@ from screener.logs import describe_error
 from screener.mentions import read_report
 from screener.order_keys import OrderKeys
 from screener.read_frames import END, MOST_BYTES, START, Frame, FrameReader
-from screener.read_oru import NotTakenError, Oru, Report, Status, decode_message, read_oru, write_ack
+from screener.read_oru import NotTakenError, Oru, Report, Status, decode_message, list_ack_codes, read_oru, write_ack
 from screener.report_settings import Reports
 from screener.store import Store
 from screener.store.sent_reports import SentReport, name_report
@@ -93,17 +93,21 @@ class ReportDoor:
         frames = FrameReader(connection, idle_seconds=self._settings.idle_seconds, is_over=self._is_over.is_set)
         while (frame := frames.read()) is not None:
             with self._one_large if len(frame.data) > LARGE_BYTES else nullcontext():
-                answer = self._answer(frame, host)
+                answers = self._answer(frame, host)
             connection.settimeout(ANSWER_SECONDS)
-            connection.sendall(START + answer + END)
+            connection.sendall(b"".join(START + answer + END for answer in answers))
 
-    def _answer(self, frame: Frame, host: str) -> bytes:
-        """Take one message: AA once it is committed, else why not; nothing that a message holds ends the door."""
+    def _answer(self, frame: Frame, host: str) -> list[bytes]:
+        """Take one message: AA or CA once it is committed, else why not, as far as its sender wants to be told.
+
+        Nothing that a message holds ends the door.
+        """
         text = decode_message(frame.data)
         code, reason = self._take(frame, text)
         if code != "AA":
             logger.warning("a report was not taken: %s, %s host=%s", code, reason, host)
-        return write_ack(text, code, reason, at=self._clock()).encode(errors="replace")
+        told = list_ack_codes(text, code)
+        return [write_ack(text, each, reason, at=self._clock()).encode(errors="replace") for each in told]
 
     def _take(self, frame: Frame, text: str) -> tuple[str, str]:
         """Give the code of the acknowledgment and the reason; AE where it may be sent again as it is, or mended."""

@@ -97,6 +97,7 @@ def test_a_report_is_acknowledged_once_it_is_kept_and_filed_with_its_study(
     ("accept", "application", "good", "faulty", "foreign"),
     [
         ("", "", ["AA"], ["AE"], ["AR"]),
+        ('""', '""', ["AA"], ["AE"], ["AR"]),
         ("AL", "NE", ["CA"], ["CE"], ["CR"]),
         ("AL", "", ["CA"], ["CE"], ["CR"]),
         ("al", "AL", ["CA", "AA"], ["CE"], ["CR"]),
