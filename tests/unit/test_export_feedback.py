@@ -23,6 +23,8 @@ from screener.store import Kind, Result, Screening, Store
 from screener.store.reviews import Opinion
 from screener.study import Mass, Parotid, SeriesChoice, Side, Thresholds
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
+from tests.unit.test_store_ultrasound import claimed as claimed_on_us
+from tests.unit.test_store_ultrasound import finish as finish_on_us
 from workers.results.encode_seg import encode_seg
 from workers.results.identity import make_identity
 from workers.training.read_cases import list_cases, read_case
@@ -344,3 +346,26 @@ def test_the_command_says_that_the_files_name_patients(
     assert told_of == [("study-1", "mass", "finding", "ours")]
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
     assert main(["export-feedback", "--config", str(tmp_path / "config.toml"), str(tmp_path / "out")]) == 1
+
+
+def test_reviews_on_ultrasound_are_counted_and_said_to_be_left_out(
+    store: Store, screen: Screen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    review(store, screen(is_flagged=True), Opinion.AGREE)
+    run, at = claimed_on_us(store, 1)
+    finish_on_us(store, run, 0.9, at)
+    review(store, run.study_id, Opinion.DISAGREE)
+    (tmp_path / "config.toml").write_text('[storage]\nfolder = "."\n', encoding="utf-8")
+    assert main(["export-feedback", str(tmp_path / "out"), "--config", str(tmp_path / "config.toml")]) == 0
+    told = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "Ultrasound is not exported; 1 reviewed study of it is not here" in told
+    assert capsys.readouterr().out.strip() == told.strip()
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["study-1"]
+
+
+def test_the_help_and_the_readme_say_that_only_ct_is_exported(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["export-feedback", "--help"])
+    assert "ultrasound is not exported" in " ".join(capsys.readouterr().out.split())
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "Ultrasound is not exported" in " ".join(readme.split())
