@@ -95,11 +95,19 @@ def export_feedback(store: Store, storage: Path, folder: Path) -> list[Exported]
     told = [_export(store, storage, folder, run) for run in store.reviewed_runs()]
     exported = [each for each in told if each is not None]
     _write_index(folder, exported)
-    (folder / "README.md").write_text(describe_export(exported), encoding="utf-8")
+    (folder / "README.md").write_text(describe_export(exported, count_ultrasound(store)), encoding="utf-8")
     return exported
 
 
-def describe_export(exported: Sequence[Exported]) -> str:
+def count_ultrasound(store: Store) -> int:
+    """Count the reviewed studies of ultrasound, of which no case is made.
+
+    A review says whether a lesion is malignant and not where it lies, and a picture may show the patient's name.
+    """
+    return sum(1 for _ in store.decided_lesions(is_reviewed=True))
+
+
+def describe_export(exported: Sequence[Exported], on_ultrasound: int) -> str:
     """What is in the folder, what is not, and what must be done before it leaves the hospital."""
     cases = [each for each in exported if not each.left_out]
     positive = [each for each in cases if each.has_mass]
@@ -128,6 +136,7 @@ def describe_export(exported: Sequence[Exported]) -> str:
         *([f"Left out: {len(exported) - len(cases)}.", ""] if reasons else []),
         *(f"- {sum(each.left_out == reason for each in exported)}: {reason}" for reason in reasons),
         *([""] if reasons else []),
+        *_tell_ultrasound(on_ultrasound),
         "```",
         "python -m workers evaluate ct THIS_FOLDER --report report",
         "python -m workers train ct-segmenter --data THIS_FOLDER --out my/parotid_mass_segmenter",
@@ -139,6 +148,13 @@ def describe_export(exported: Sequence[Exported]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _tell_ultrasound(count: int) -> list[str]:
+    if not count:
+        return []
+    studies = "1 reviewed study of it is" if count == 1 else f"{count} reviewed studies of it are"
+    return [f"Ultrasound is not exported; {studies} not here.", ""]
 
 
 def _export(store: Store, storage: Path, folder: Path, run: ReviewedRun) -> Exported | None:

@@ -27,7 +27,10 @@ def add_quality_commands(commands: "argparse._SubParsersAction[argparse.Argument
         metavar="TIMES",
         help="its usual gap that a scanner may be silent (default: %(default)g)",
     )
-    sentence = "copy reviewed CT studies into a folder of cases to train on and judge by; they name the patients"
+    sentence = (
+        "copy reviewed CT studies into a folder of cases to train on and judge by; they name the patients, and "
+        "ultrasound is not exported"
+    )
     export = add_command(commands, "export-feedback", _export_feedback, sentence)
     export.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
 
@@ -46,12 +49,12 @@ def _performance(options: argparse.Namespace) -> int:
 
 def _export_feedback(options: argparse.Namespace) -> int:
     # Here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py).
-    from screener.export_feedback import describe_export, export_feedback
+    from screener.export_feedback import count_ultrasound, describe_export, export_feedback
 
     config, store = open_to_read(options)
     try:
         exported = export_feedback(store, config.storage_folder, options.folder)
     except NeedsPerson as outcome:
         raise UsageError(outcome.reason) from None
-    print(describe_export(exported))
+    print(describe_export(exported, count_ultrasound(store)))
     return 0
