@@ -150,7 +150,7 @@ def test_the_page_tells_the_same(daemon: SettingsInForce, path: Path, store: Sto
     enter(client, store, Role.ADMINISTRATOR)
     page = client.get("/thresholds").text
     assert f"</strong> is in force since {write_moment(START + 2 * HOUR)}" in page
-    assert f"In force since {write_moment(START)}." in page
+    assert f"In force: 5, since {write_moment(START)}." in page
     assert f"500 → 800 (taken back {at(2)})" in page
     assert "listener.port: 104 was taken back before it came into force" in page
     assert "good again" not in page

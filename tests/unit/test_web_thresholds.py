@@ -79,12 +79,13 @@ def test_a_threshold_is_tried_then_changed_then_in_force(client: TestClient, sto
     assert "min_voxels 500 -&gt; 300" in client.get("/audit").text
     waiting = client.get("/thresholds").text
     assert "which the daemon takes over within seconds" in waiting
-    assert "In force: 500." in waiting
+    assert '<span class="problem">In force: 500, since ' in waiting
     for _ in range(2):
         daemon.watch(datetime.now(UTC))
     assert daemon.thresholds().min_voxels == 300
     taken = client.get("/thresholds").text
-    assert "In force: 500." not in taken
+    assert "In force: 500" not in taken
+    assert "In force: 300, since " in taken
     assert f"Revision <strong>{daemon.thresholds().config_revision}</strong> is in force" in taken
     assert "decision.min_voxels: 500 → 300" in taken
 
@@ -175,6 +176,9 @@ def test_beside_a_wrong_file_what_is_in_force_is_tried_against(client: TestClien
     assert f'<th scope="col">in force, revision {daemon.thresholds().config_revision}</th>' in page
     assert "With 300 instead of 800 voxels" in page
     assert "all else as it is in force" in page
+    assert "the last good settings stay in force, and a trial is held against them" in page
+    assert "In force: 800, since " in page, "beside the field, which holds what is tried"
+    assert "Nothing can be written while config.toml is wrong." in page
     assert "as config.toml" not in page
 
 
