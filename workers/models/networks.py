@@ -3,7 +3,7 @@
 `build_network` makes those for ultrasound too; `us_networks.py` defines them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from workers.models.lesion_networks import DeepLabV3Plus, UNetPlusPlus
 from workers.models.mobile_networks import MobileNetV2, MobileUNet
+from workers.models.network_average import NetworkAverage
 from workers.models.study_network import StudyNetwork
 
 PREPROCESSING_VERSION: Final = "2"
@@ -55,12 +56,46 @@ def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
     if target not in ALLOWED_NETWORKS:
         message = f"the network {target!r} is not one of {', '.join(sorted(ALLOWED_NETWORKS))}"
         raise ValueError(message)
+    if target == AVERAGE:
+        return _build_average(**arguments)
     if target in _DOWNLOADING:
         arguments["pretrained"] = False
     network: torch.nn.Module = (_OWN_NETWORKS.get(target) or getattr(nets, target))(**arguments)
     return network
 
 
+def average_definition(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the `network_def` of the average of networks with the same inputs and outputs; ValueError if they differ.
+
+    The members of an average count one by one.
+    """
+    flat = [part for member in members for part in (member.get("members") or [member])]
+    shapes = {(part.get("in_channels"), part.get("out_channels")) for part in flat}
+    if len(shapes) != 1:
+        message = "networks of different inputs or outputs have no average"
+        raise ValueError(message)
+    ((in_channels, out_channels),) = shapes
+    return {
+        "_target_": AVERAGE,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "members": [dict(part) for part in flat],
+    }
+
+
+def _build_average(in_channels: int, out_channels: int, members: Sequence[Mapping[str, Any]]) -> torch.nn.Module:
+    """Return the untrained average; ValueError where a member has other inputs or outputs, or is an average itself."""
+    for member in members:
+        if member.get("_target_") == AVERAGE:
+            message = "an average of averages"
+            raise ValueError(message)
+        if (member.get("in_channels"), member.get("out_channels")) != (in_channels, out_channels):
+            message = "a member of the average has other inputs or outputs"
+            raise ValueError(message)
+    return NetworkAverage([build_network(member) for member in members])
+
+
+AVERAGE: Final = "NetworkAverage"
 _OWN_NETWORKS: Final[dict[str, type[torch.nn.Module]]] = {
     "StudyNetwork": StudyNetwork,
     "DeepLabV3Plus": DeepLabV3Plus,
@@ -71,7 +106,7 @@ _OWN_NETWORKS: Final[dict[str, type[torch.nn.Module]]] = {
 _DOWNLOADING: Final = frozenset({"DenseNet121", "EfficientNetBN"})
 """These fetch weights from the network where `pretrained` is set, the latter by default: a bundle has its own."""
 ALLOWED_NETWORKS: Final = frozenset(
-    {"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet", "ResNet", *_DOWNLOADING, *_OWN_NETWORKS}
+    {"UNet", "BasicUNet", "SegResNet", "DynUNet", "AttentionUnet", "ResNet", *_DOWNLOADING, *_OWN_NETWORKS, AVERAGE}
 )
 """Networks of MONAI, and our own: the screening study's, and those for ultrasound that MONAI lacks."""
 

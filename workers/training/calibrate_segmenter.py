@@ -30,10 +30,13 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--probability", type=float, required=True)
     args = parser.parse_args()
+    definition = read_definition(args.bundle)
+    if "members" in definition:
+        parser.error(f"{args.bundle} is an average of networks: calibrate each before they are averaged")
     state = read_weights(args.bundle)
     is_half = any(values.dtype == torch.float16 for values in state.values())
     shift_probability(state, args.probability)
-    write_bundle("parotid_mass_segmenter", args.bundle, read_definition(args.bundle), state, is_half=is_half)
+    write_bundle("parotid_mass_segmenter", args.bundle, definition, state, is_half=is_half)
 
 
 if __name__ == "__main__":

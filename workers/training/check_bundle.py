@@ -1,4 +1,7 @@
-"""Verify a model bundle: `python -m workers bundle check DIR`, one line per check; `record` is record_figures.py's."""
+"""Verify a model bundle: `python -m workers bundle check DIR`, one line per check.
+
+`record` is record_figures.py's, `average` average_bundles.py's.
+"""
 
 import argparse
 import hashlib
@@ -22,6 +25,7 @@ from workers.models.networks import (
 from workers.models.us_networks import LESION_SEGMENTER
 from workers.models.us_weights import load_us_bundle
 from workers.models.weights import bundle_digest, read_definition, read_weights
+from workers.training.average_bundles import average_bundles
 from workers.training.golden_case import TOLERANCE, compare_golden
 from workers.training.record_figures import record_figures
 from workers.training.us_describe_bundle import US_KINDS
@@ -212,16 +216,22 @@ def flatten(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the command line, check or record, print; 0 where all is well, otherwise 1."""
+    """Read the command line, check, record or average, print; 0 where all is well, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m workers bundle", description=__doc__)
-    verbs = parser.add_subparsers(required=True, dest="verb", metavar="check|record")
+    verbs = parser.add_subparsers(required=True, dest="verb", metavar="check|record|average")
     check = verbs.add_parser("check", help="verify metadata, digest, input contract and golden case")
     check.add_argument("folder", type=Path, metavar="DIR", help="the bundle's folder")
     record = verbs.add_parser("record", help="write the figures of an evaluation into the bundle's metadata")
     record.add_argument("folder", type=Path, metavar="DIR", help="the bundle's folder")
     record.add_argument("summary", type=Path, metavar="SUMMARY_JSON", help="as `python -m workers evaluate` wrote it")
+    average = verbs.add_parser("average", help="write a bundle that answers with the mean of several CT networks")
+    average.add_argument("folder", type=Path, metavar="OUT", help="the folder to write")
+    average.add_argument("members", type=Path, metavar="DIR", nargs="+", help="the bundles' folders")
     options = parser.parse_args(argv)
     folder = options.folder.resolve()
+    if options.verb == "average":
+        print(f"{average_bundles(options.members, folder)} networks: {folder}")
+        return 0
     if options.verb == "record":
         for name, value in flatten(record_figures(folder, options.summary)):
             print(f"{name}: {value}")

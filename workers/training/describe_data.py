@@ -17,6 +17,8 @@ NOT_RECORDED: Final = "not recorded: the bundle was completed without its traini
 def describe_training_data(training: Mapping[str, Any] | None) -> str:
     """Return the sources of a training's cases and, where it started from a bundle, those of that bundle."""
     training = training or {}
+    if members := training.get("members"):  # of an average
+        return "; ".join(dict.fromkeys(describe_training_data(member) for member in members))
     folders: Sequence[str] = training.get("data", ())
     words = describe_folders(folders) if folders else NOT_RECORDED
     if not training.get("start"):

@@ -1,0 +1,72 @@
+"""Put several networks of one kind into a bundle that answers with their mean: `python -m workers bundle average`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from screener.outcomes import NeedsPerson
+from workers.models.bundle_files import read_json
+from workers.models.networks import NETWORKS, average_definition
+from workers.models.weights import read_weights
+from workers.training.write_bundle import KINDS, read_start, write_bundle
+
+
+def average_bundles(folders: Sequence[Path], out: Path) -> int:
+    """Write the average of the CT bundles in `folders` to `out`; the number of networks in it.
+
+    Kernels that one of them stores in half precision are stored so by all. Raises NeedsPerson (`bad_bundle`) where one
+    cannot be read, or they are not of one kind.
+    """
+    name = _find_name(folders)
+    starts = [read_start(name, folder) for folder in folders]
+    try:
+        definition = average_definition([definition for definition, _ in starts])
+    except ValueError as problem:
+        raise NeedsPerson(f"The bundles cannot be averaged: {problem}.", code="bad_bundle") from problem
+    states = [part for start in starts for part in _split(*start)]
+    write_bundle(
+        name,
+        out,
+        definition,
+        {f"members.{number}.{key}": values for number, state in enumerate(states) for key, values in state.items()},
+        training=_describe([_read_training(folder) for folder in folders]),
+        is_half=any(values.dtype == torch.float16 for folder in folders for values in read_weights(folder).values()),
+    )
+    return len(states)
+
+
+def _find_name(folders: Sequence[Path]) -> str:
+    """Return the name of the bundle of which all are a kind."""
+    kinds = set()
+    for folder in folders:
+        try:
+            kinds.add(str(read_json(folder / "configs" / "metadata.json").get("kind")))
+        except (OSError, ValueError, TypeError) as problem:
+            raise NeedsPerson(f"The model bundle {folder} cannot be read: {problem}", code="bad_bundle") from problem
+    names = [name for name in NETWORKS if {KINDS[name]} == kinds]
+    if not names:
+        reason = f"Only localizers or only segmenters of CT have an average, not {', '.join(sorted(kinds))}."
+        raise NeedsPerson(reason, code="bad_bundle")
+    return names[0]
+
+
+def _split(definition: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Return the weights of each network: an average's members are taken apart."""
+    count = len(definition.get("members") or ())
+    if not count:
+        return [dict(state)]
+    starts = [f"members.{number}." for number in range(count)]
+    return [{key.removeprefix(start): state[key] for key in state if key.startswith(start)} for start in starts]
+
+
+def _read_training(folder: Path) -> dict[str, Any]:
+    training: dict[str, Any] = dict(read_json(folder / "configs" / "metadata.json").get("training") or {})
+    return training
+
+
+def _describe(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the model card needs to know: the folders of all, and each training by itself."""
+    data = dict.fromkeys(folder for training in trainings for folder in training.get("data", ()))
+    return {"data": list(data), "members": [dict(training) for training in trainings]}
