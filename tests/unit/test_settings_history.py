@@ -114,6 +114,18 @@ def test_what_never_came_into_force_is_told_once_with_its_end(
     assert len(store.settings_lines()) == 4, "a remark leaves no entry"
 
 
+def test_what_waited_and_was_replaced_is_not_called_taken_back(
+    daemon: SettingsInForce, path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(daemon, path, PORT, PORT.replace("104", "105"))
+    path.write_text(PORT.replace("104", "106"), encoding="utf-8")
+    start(path, store, 3)
+    told = history(path, capsys)
+    assert f"listener.port: 11112 -> 104 (needs a restart; never in force, replaced {at(2)})" in told
+    assert f"listener.port: 11112 -> 105 (needs a restart; never in force, replaced {at(3)})" in told
+    assert "taken back" not in told
+
+
 def test_what_waited_tells_when_it_came_into_force(
     daemon: SettingsInForce, path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
