@@ -65,13 +65,15 @@ def _trace(change: Change, later: Sequence[SettingsLine], earlier: Sequence[Sett
 
 def _follow(change: Change, later: Sequence[SettingsLine]) -> str:
     """Say what became of a value that needs a restart."""
-    for line in later:
-        if change in line.waits:
-            continue
-        is_taken = any((each.key, each.after) == (change.key, change.after) for each in line.changes)
-        at = tell_time(line.at)
-        return _join("needs a restart", f"in force from {at} on" if is_taken else f"never in force, taken back {at}")
-    return _join("needs a restart")
+    line = next((line for line in later if change not in line.waits), None)
+    if line is None:
+        return _join("needs a restart")
+    at = tell_time(line.at)
+    if any((each.key, each.after) == (change.key, change.after) for each in line.changes):
+        return _join("needs a restart", f"in force from {at} on")
+    return _join(
+        "needs a restart", f"never in force, {'taken back' if _is_given_up(change, line) else 'replaced'} {at}"
+    )
 
 
 def _is_given_up(change: Change, line: SettingsLine) -> bool:
