@@ -47,11 +47,17 @@ class Connection:
         self._answer_seconds = answer_seconds
         self._buffer = bytearray(_FIRST_BUFFER_BYTES)
         self._start = self._end = 0
+        self._is_plain = True
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(TICK_SECONDS)
+        # The system keeps the time: a timeout of Python's costs a poll before each call, and the interpreter's lock
+        # changes hands twice as often.
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _encode_interval(TICK_SECONDS))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _encode_interval(answer_seconds))
 
     def start_tls(self, context: ssl.SSLContext, within_seconds: float) -> None:
         """Shake hands as a server; ssl.SSLError says what the peer lacks."""
+        self._is_plain = False
         self._socket.settimeout(within_seconds)
         try:
             self._socket = context.wrap_socket(self._socket, server_side=True)
@@ -93,12 +99,19 @@ class Connection:
 
     def send(self, pdus: bytes) -> None:
         """Send all of `pdus` within the time that the peer has to take an answer."""
+        deadline = time.monotonic() + self._answer_seconds
         try:
-            self._socket.settimeout(self._answer_seconds)
-            self._socket.sendall(pdus)
-            self._socket.settimeout(TICK_SECONDS)
+            sent = self._socket.send(pdus) if self._is_plain else 0
+            if sent < len(pdus):
+                self._send_slowly(memoryview(pdus)[sent:], deadline)
         except OSError:
             raise ConnectionOverError("did not take an answer") from None
+
+    def _send_slowly(self, pdus: memoryview, deadline: float) -> None:
+        """Send what the system did not take at once, or goes by TLS: a timeout of Python's holds for the whole."""
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        self._socket.sendall(pdus)
+        self._socket.settimeout(None if self._is_plain else TICK_SECONDS)
 
     def say_goodbye(self, pdus: bytes) -> None:
         """Send the last words, and let the peer read them before the connection is closed."""
@@ -129,7 +142,7 @@ class Connection:
             try:
                 with memoryview(self._buffer) as view:
                     received = self._socket.recv_into(view[self._end :])
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):  # of TLS, and of the system
                 continue
             except OSError:
                 raise ConnectionOverError("hung up") from None
@@ -152,6 +165,12 @@ class Connection:
 
 class _TooLateError(ConnectionOverError):
     """The time for what was awaited is over."""
+
+
+def _encode_interval(seconds: float) -> bytes:
+    """Encode a `struct timeval` (socket(7), SO_RCVTIMEO); not all zero, which would mean for ever."""
+    whole, rest = divmod(max(round(seconds * 1e6), 1), 1_000_000)
+    return struct.pack("@ll", whole, rest)
 
 
 def _acknowledge(sock: socket.socket) -> None:
