@@ -166,11 +166,14 @@ def test_any_id_of_the_patient_will_do_and_none_where_the_image_names_none(
     assert store.mention_of(study) == LEFT
 
 
-@pytest.mark.parametrize(("second", "filed"), [("CANARY-ID-2", 0), ("CANARY-ID-1", 2)])
+@pytest.mark.parametrize(("second", "filed"), [("CANARY-ID-2", 0), ("", 0), ("CANARY-ID-1", 2)])
 def test_a_report_that_names_no_patient_is_filed_only_where_there_is_one(
     store: Store, tmp_path: Path, sender: ReportSender, second: str, filed: int
 ) -> None:
-    """Accession numbers of two hospitals may be alike; several studies of one patient may share one, too."""
+    """Accession numbers of two hospitals may be alike; several studies of one patient may share one, too.
+
+    Images that name no patient may be those of another.
+    """
     studies = [receive(store, tmp_path), receive(store, tmp_path, 2, patient=second)]
     know(store, tmp_path)
     assert sender.send(a_report().replace("CANARY-ID-1^^^HOSP~999^^^OTHER", "")) == "AA"
