@@ -133,16 +133,17 @@ class SentReports(Base):
 
 
 def _is_theirs() -> sa.ColumnElement[bool]:
-    """True of a report and an order: they name the same patient, or one of them names none.
+    """True of a report and an order: they name the same patient, or the images name none.
 
-    A report that names none belongs to nobody where studies of several patients have its accession number.
+    A report that names none belongs to every order of its accession number where all say the same of the patient,
+    and to nobody where they do not: images that name none may be those of another.
     """
     report, order, other = g.sent_reports.c, g.orders.c, g.orders.alias("other")
     has_others = sa.exists().where(
         other.c.accession_key == order.accession_key, other.c.patient_key != order.patient_key
     )
-    is_alone = sa.and_(report.patient_keys == "", ~has_others)
-    return sa.or_(is_alone, order.patient_key == "", report.patient_keys.contains(order.patient_key))
+    is_named = sa.or_(order.patient_key == "", report.patient_keys.contains(order.patient_key))
+    return sa.case((report.patient_keys == "", ~has_others), else_=is_named)
 
 
 def _keep(connection: sa.Connection, report: SentReport, now: datetime) -> bool:
