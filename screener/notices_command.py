@@ -36,8 +36,15 @@ def _notices(options: argparse.Namespace) -> int:
     if decided and decided[-1].is_flagged:
         print(_judge(config, store, report, decided[-1]))
     elif decided:
-        print(f"it is not flagged, and nobody is told of such a study; why: screener explain {study_id}")
+        print(f"{_tell_why_not(is_known=bool(stories))}; why: screener explain {study_id}")
     return 0
+
+
+def _tell_why_not(*, is_known: bool) -> str:
+    """Say what comes of a verdict that flags nothing; `is_known`: an earlier one did, and notices of it were owed."""
+    if is_known:
+        return "it is no longer flagged: who was told of it is told of the withdrawal"
+    return "it is not flagged, and nobody is told of such a study"
 
 
 def _judge(config: Config, store: Store, report: StudyReport, run: RunReport) -> str:
