@@ -19,6 +19,8 @@ START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 GOOD = '[storage]\nfolder = "."\n[decision]\nmin_voxels = 500\n'
 STRICT = GOOD.replace("500", "800")
 PORT = f"{GOOD}[listener]\nport = 104\n"
+SECRET = f'{GOOD}[queue]\nbroker = "redis://:alpha@q:6379/0"\n'
+OTHER_SECRET = SECRET.replace("alpha", "beta")
 HOUR = timedelta(hours=1)
 
 
@@ -143,6 +145,30 @@ def test_what_was_taken_back_while_no_daemon_ran_is_called_so(
     path.write_text(GOOD, encoding="utf-8")
     start(path, store, 2)
     assert "listener.port: 104 was taken back before it came into force" in history(path, capsys)
+
+
+def test_another_secret_is_read_anew_with_the_next_start_and_not_called_taken_back(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masked both look alike: which of them a start has read is not known afterwards, only that it has read one."""
+    path.write_text(SECRET, encoding="utf-8")
+    take(start(path, store, 0), path, OTHER_SECRET)
+    start(path, store, 2)
+    told = history(path, capsys)
+    assert f"queue.broker: another secret (needs a restart; read anew with the start of {at(2)})" in told
+    assert "a daemon started\n  queue.broker: its secret was read anew\n" in told
+    assert "taken back" not in told
+    assert "beta" not in told
+
+
+def test_a_secret_that_was_put_back_while_the_daemon_ran_is_called_so(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(SECRET, encoding="utf-8")
+    take(start(path, store, 0), path, OTHER_SECRET, SECRET)
+    told = history(path, capsys)
+    assert f"queue.broker: another secret (needs a restart; never in force, taken back {at(2)})" in told
+    assert "queue.broker: the other secret was taken back before it came into force" in told
 
 
 def test_a_long_history_calls_no_later_entry_the_first(

@@ -48,6 +48,20 @@ def test_what_needs_a_restart_is_remarked_beside_what_the_file_holds(
     )
 
 
+def test_another_secret_that_waits_is_remarked_though_it_is_masked(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f'{GOOD}[queue]\nbroker = "redis://:alpha@q:6379/0"\n'
+    path.write_text(text, encoding="utf-8")
+    daemon = SettingsInForce(load_config(path, {}), path, store, {})
+    daemon.begin(datetime.now(UTC))
+    path.write_text(text.replace("alpha", "beta"), encoding="utf-8")
+    for _ in range(2):
+        daemon.watch(datetime.now(UTC))
+    remarked = show(path, capsys)[1]
+    assert "needs a restart of daemon and workers: queue.broker (another secret, as the daemon has seen)" in remarked
+
+
 @pytest.mark.usefixtures("store")
 def test_a_file_that_is_in_force_is_shown_without_a_remark(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show(path, capsys)[1] == ""

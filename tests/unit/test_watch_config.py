@@ -221,6 +221,14 @@ def test_diff_says_what_a_running_daemon_takes_over(path: Path, capsys: pytest.C
     assert "the same settings" in capsys.readouterr().out
 
 
+def test_diff_says_of_a_secret_that_it_is_another(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = path.with_name("other.toml")
+    change(path, f'{GOOD}[queue]\nbroker = "redis://:alpha@q:6379/0"\n')
+    change(other, path.read_text(encoding="utf-8").replace("alpha", "beta"))
+    assert main(["config", "diff", "--config", str(path), str(other)]) == 0
+    assert "  queue.broker: another secret\n" in capsys.readouterr().out
+
+
 def test_a_change_that_could_not_be_written_down_is_not_in_force_and_tried_again(
     settings: SettingsInForce, path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
