@@ -139,8 +139,13 @@ def _remark_waits(config: Config) -> list[str]:
     if line is None:
         return []
     waits = [change for change in compare_shown(line.settings, list_settings(config)) if not change.is_hot]
-    keys = ", ".join(f"{change.key} ({change.before} in force)" for change in waits)
-    return [f"not in force yet, needs a restart of daemon and workers: {keys}"] if waits else []
+    told = [f"{change.key} ({change.before} in force)" for change in waits]
+    told += [
+        f"{change.key} (another secret, as the daemon has seen)"
+        for change in line.waits
+        if change.is_secret and change.key not in {each.key for each in waits}
+    ]
+    return [f"not in force yet, needs a restart of daemon and workers: {', '.join(told)}"] if told else []
 
 
 def _diff(options: argparse.Namespace) -> int:

@@ -30,6 +30,16 @@ class Change:
         """True: the daemon takes it over while it runs. False: it needs a restart."""
         return self.key.startswith(HOT)
 
+    @property
+    def is_secret(self) -> bool:
+        """True: only what is masked differs, so that both sides look alike."""
+        return self.before == self.after
+
+    @property
+    def sentence(self) -> str:
+        """The key from what to what."""
+        return f"{self.key}: another secret" if self.is_secret else f"{self.key}: {self.before} -> {self.after}"
+
 
 def show_config(config: Config) -> str:
     """The settings, one `table.key = value` per line; secrets are masked."""
@@ -79,7 +89,7 @@ def describe_changes(changes: Sequence[Change]) -> str:
         return "no difference"
     lines = []
     for is_hot, title in ((True, "taken over while the daemon runs:"), (False, "need a restart:")):
-        mine = [f"  {change.key}: {change.before} -> {change.after}" for change in changes if change.is_hot is is_hot]
+        mine = [f"  {change.sentence}" for change in changes if change.is_hot is is_hot]
         lines += [title, *mine] if mine else []
     return "\n".join(lines)
 

@@ -1,4 +1,8 @@
-"""Tell the changes of the settings with what became of each: until when it held, and whether it was taken back."""
+"""Tell the changes of the settings with what became of each: until when it held, and whether it was taken back.
+
+The log keeps secrets masked: of another one that waited it is known that a
+start has read the file anew, not which of the two stood there by then.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from screener.show_config import Change
-from screener.store.settings_log import SettingsLine
+from screener.store.settings_log import SettingsEvent, SettingsLine
 
 SHOWN: Final = 50
 """So many entries are told, the newest ones."""
@@ -41,9 +45,9 @@ def _tell(line: SettingsLine, later: Sequence[SettingsLine], earlier: Sequence[S
     before = earlier[0] if earlier else None
     waited = before.waits if before is not None else ()
     sentences = [
-        *(f"{_say(change)}{_join(*_trace(change, later, earlier))}" for change in line.changes),
-        *(f"{_say(change)}{_follow(change, later)}" for change in line.waits if change not in waited),
-        *(_give_up(change) for change in waited if _is_given_up(change, line)),
+        *(f"{change.sentence}{_join(*_trace(change, later, earlier))}" for change in line.changes),
+        *(f"{change.sentence}{_follow(change, later)}" for change in line.waits if change not in waited),
+        *(_give_up(change, line) for change in waited if _is_given_up(change, line)),
     ]
     yield from sentences
     if not sentences and not line.problem:
@@ -69,6 +73,8 @@ def _follow(change: Change, later: Sequence[SettingsLine]) -> str:
     if line is None:
         return _join("needs a restart")
     at = tell_time(line.at)
+    if _reads_secret(change, line):
+        return _join("needs a restart", f"read anew with the start of {at}")
     if any((each.key, each.after) == (change.key, change.after) for each in line.changes):
         return _join("needs a restart", f"in force from {at} on")
     return _join(
@@ -81,17 +87,21 @@ def _is_given_up(change: Change, line: SettingsLine) -> bool:
     return change.key not in {each.key for each in (*line.changes, *line.waits)}
 
 
-def _give_up(change: Change) -> str:
+def _reads_secret(change: Change, line: SettingsLine) -> bool:
+    return change.is_secret and line.kind is SettingsEvent.START
+
+
+def _give_up(change: Change, line: SettingsLine) -> str:
+    if _reads_secret(change, line):
+        return f"{change.key}: its secret was read anew"
+    if change.is_secret:
+        return f"{change.key}: the other secret was taken back before it came into force"
     return f"{change.key}: {change.after} was taken back before it came into force"
 
 
 def _find(key: str, lines: Sequence[SettingsLine]) -> tuple[datetime, Change] | None:
     """Find the first of these entries that brought another value of a key into force."""
     return next(((line.at, each) for line in lines for each in line.changes if each.key == key), None)
-
-
-def _say(change: Change) -> str:
-    return f"{change.key}: {change.before} -> {change.after}"
 
 
 def _join(*parts: str) -> str:
