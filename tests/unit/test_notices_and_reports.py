@@ -140,6 +140,22 @@ def test_a_document_that_says_nothing_new_leaves_the_finding_in_the_digest_of_to
     assert len(box.told) == 1, "today, once the mail server is back"
 
 
+def test_the_digest_does_not_say_that_the_report_mentions_what_it_denies_by_now(store: Store) -> None:
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    report(store, study, "this side")
+    tell(store, notices, box, NOON)
+    box.is_away = True
+    tell(store, notices, box, NEXT_MORNING)
+    store.remove_report(study, store.read_reports(study)[0].report_id, NEXT_MORNING)
+    add_report(store, study, DENIAL, NEXT_MORNING)
+    box.is_away = False
+    tell(store, notices, box, NEXT_MORNING + 60 * MINUTE)
+    text = " ".join(box.told[0][1].text.split())
+    assert "the radiology report mentions it" not in text
+    assert "Put into the digest as a radiology report mentioned it then. The radiology report denies a parotid" in text
+
+
 def test_a_denial_that_comes_while_a_notice_is_held_keeps_it_out_of_the_digest(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
