@@ -199,14 +199,20 @@ def _parts(notice: OwedNotice) -> tuple[Part, ...]:
 def _digest_lines(notice: OwedNotice) -> list[str]:
     if not notice.is_flagged:
         return describe_withdrawal(notice)
-    why = [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
-    why += describe_reports(notice)
+    why = [*_say_why_in_digest(notice), *describe_reports(notice)]
     if notice.lesion is not None:
         return [line.strip() for line in _lesion_lines(notice.lesion)] + why
     return [
         f"{candidate.side.value.capitalize()} parotid, mass {candidate.number}: {describe_candidate(candidate)}"
         for candidate in notice.candidates
     ] + why
+
+
+def _say_why_in_digest(notice: OwedNotice) -> list[str]:
+    """Say why it was put into the digest; of a report that is no longer so, only what it was then."""
+    if notice.hold is Hold.REPORTED and notice.reports.standing is not Standing.MENTIONED:
+        return ["Put into the digest as a radiology report mentioned it then."]
+    return [f"Told in the digest: {notice.waits}."] if notice.waits and notice.hold is not Hold.PAST else []
 
 
 def describe_withdrawal(notice: OwedNotice) -> list[str]:
