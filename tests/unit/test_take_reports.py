@@ -399,8 +399,9 @@ def test_a_bad_message_has_its_answer_and_does_not_stop_the_next(
 
 
 @pytest.mark.parametrize(("faulty", "reason"), [
-    ([obr(accession="", filler="F2"), obx()], "OBR-18 holds no accession number"),
     ([obr(filler="F2")], "no text"),
+    ([obr(filler="F2"), obx(" ")], "no text"),
+    ([obr(filler="F2"), obx(kind="")], "no text"),
     ([obr(filler="F2"), obx("x" * 200_001)], "more than 200000 characters"),
 ])  # fmt: skip
 @pytest.mark.parametrize("is_first", [True, False])
@@ -412,6 +413,47 @@ def test_a_message_with_one_report_at_fault_is_refused_whole(
     answer = sender.answer()
     assert "MSA|AE|" in answer
     assert reason in answer
+    assert store.count_waiting_reports().kept == 0
+
+
+PDF = obx("^AP^PDF^Base64^JVBERi0", kind="ED", code="18748-4^CANARY^DONOTLOG^LN")
+
+
+@pytest.mark.parametrize(("other", "reason"), [
+    ([obr(filler="F2"), PDF], "no text"),
+    ([obr(filler="F2", status="C"), PDF, PDF], "no text"),
+    ([obr(accession="", filler="F2"), obx(DENIAL)], "OBR-18 holds no accession number"),
+    ([obr(accession="", filler="F2"), PDF], "OBR-18 holds no accession number"),
+])  # fmt: skip
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_part_that_cannot_be_read_or_filed_keeps_out_no_report_beside_it(
+    store: Store,
+    tmp_path: Path,
+    sender: ReportSender,
+    caplog: pytest.LogCaptureFixture,
+    other: list[str],
+    reason: str,
+    is_first: bool,
+) -> None:
+    """Some senders append the report as a PDF, each time: it can never be read, however often it is sent."""
+    caplog.set_level(logging.INFO)
+    study = receive(store, tmp_path)
+    know(store, tmp_path)
+    good = [obr(), obx()]
+    assert sender.send(message(*(other + good if is_first else good + other))) == "AA"
+    assert store.mention_of(study) == LEFT
+    assert len(store.read_reports(study)) == 1
+    assert f"1 part of a message was passed over: {reason}" in caplog.text.replace("the report has ", "")
+    assert "host=127.0.0.1" in caplog.text
+    assert "reports=1 new=1 filed=1 not_final=0 passed_over=1" in caplog.text
+    assert not PATIENT.search(caplog.text)
+
+
+@pytest.mark.parametrize("others", [[], [obr(filler="F2", status="P"), obx(status="P")], [obr(""), obx()]])
+def test_a_message_without_a_report_that_can_be_read_is_refused(
+    store: Store, sender: ReportSender, others: list[str]
+) -> None:
+    assert sender.send(message(obr(), PDF, *others)) == "AE"
     assert store.count_waiting_reports().kept == 0
 
 
