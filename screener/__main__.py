@@ -290,7 +290,7 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    config, store, problem = open_all_the_same(options)
+    (config, _), store, problem = open_all_the_same(options)
     look = cache(lambda: is_taken(store.engine))
     print(describe_daemon(look))
     settings = store.last_settings_line()

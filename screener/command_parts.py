@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from screener.config import Config, ConfigError, find_config, load_config
-from screener.restore_config import restore_config
+from screener.restore_config import Restored, restore_config
 from screener.salvage_config import salvage_config
 from screener.store import Store, open_store
 
@@ -48,23 +48,31 @@ def open_database(options: argparse.Namespace, *, needs_secrets: bool = False) -
 
 def open_to_read(options: argparse.Namespace) -> tuple[Config, Store]:
     """As `open_database`, for a command that only reads: it goes on beside a wrong file, and says so on stderr."""
-    config, store, problem = open_all_the_same(options)
+    known, store = open_to_judge(options)
+    return known.config, store
+
+
+def open_to_judge(options: argparse.Namespace) -> tuple[Restored, Store]:
+    """As `open_to_read`, for a command that judges by settings: it is told which of those in force are not known."""
+    known, store, problem = open_all_the_same(options)
     if problem:
         file = options.config or find_config()
         print(f"{file} is WRONG; told by the settings last in force, as far as known:", problem, file=sys.stderr)
-    return config, store
+        if known.unknown:
+            print("not known of them:", ", ".join(known.unknown), file=sys.stderr)
+    return known, store
 
 
-def open_all_the_same(options: argparse.Namespace) -> tuple[Config, Store, str]:
+def open_all_the_same(options: argparse.Namespace) -> tuple[Restored, Store, str]:
     """As `open_database`, also where the settings are wrong: then with the last good ones, and with what is wrong."""
     try:
-        return *open_database(options), ""
+        config, store = open_database(options)
     except ConfigError as error:
-        config, store = _open_beside(options, error)
-        return config, store, str(error)
+        return *_open_beside(options, error), str(error)
+    return Restored(config), store, ""
 
 
-def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Config, Store]:
+def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Restored, Store]:
     """Open the database that a wrong file names all the same; raises `error` where it names none for certain."""
     try:
         salvaged = salvage_config(options.config or find_config())
@@ -72,7 +80,7 @@ def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Confi
     except (ConfigError, UsageError):
         raise error from None
     line = store.last_settings_line()
-    return (salvaged if line is None else restore_config(line.settings, salvaged)), store
+    return restore_config({} if line is None else line.settings, salvaged), store
 
 
 def open_existing(config: Config) -> Store:

@@ -2,8 +2,9 @@
 
 import argparse
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from screener.command_parts import add_command, find_study, open_to_read
+from screener.command_parts import add_command, find_study, open_to_judge
 from screener.config import Config
 from screener.journey import Stage
 from screener.list_notices import describe_judgments, describe_notices
@@ -12,6 +13,8 @@ from screener.read_origin import read_origin
 from screener.store import Store, StudyReport
 from screener.store.values import RunReport
 from screener.us_study import Answer
+
+NOT_KNOWN: Final = "the rules are not known while config.toml is wrong"
 
 
 def add_notices_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +26,7 @@ def add_notices_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 
 def _notices(options: argparse.Namespace) -> int:
-    config, store = open_to_read(options)
+    known, store = open_to_judge(options)
     if options.study is None:
         since = datetime.now(UTC) - timedelta(days=options.days)
         print(describe_notices(store.notice_stories(sent_since=since if options.days else None)))
@@ -34,7 +37,8 @@ def _notices(options: argparse.Namespace) -> int:
     report = store.study_report(study_id)
     decided = [run for run in report.runs if run.is_flagged is not None]
     if decided and decided[-1].is_flagged:
-        print(_judge(config, store, report, decided[-1]))
+        is_known = known.knows("notices")
+        print(_judge(known.config, store, report, decided[-1]) if is_known else NOT_KNOWN)
     elif decided:
         print(f"{_tell_why_not(is_known=bool(stories))}; why: screener explain {study_id}")
     return 0

@@ -160,7 +160,8 @@ def _restore(config: Config, state: SettingsLine | None) -> Config:
     """Give the settings of this process the decision settings that are in force, as far as a daemon has told them."""
     if state is None:
         return config
-    return config.model_copy(update={"decision": restore_config(state.settings, config).decision})
+    restored = restore_config(state.settings, config)
+    return config.model_copy(update={"decision": restored.config.decision}) if restored.knows("decision") else config
 
 
 def _read_changes(given: Mapping[str, str], config: Config) -> dict[str, Any]:

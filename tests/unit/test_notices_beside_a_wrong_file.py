@@ -13,7 +13,9 @@ from screener.store.settings_log import SettingsEvent, SettingsLine
 from tests.unit.test_store import QUIET, START, THRESHOLDS
 from tests.unit.test_why_withdrawn import find
 
-GOOD = '[storage]\nfolder = "."\n[notices.email]\nhost = "mail"\n[[notices.rules]]\nname = "ent"\nemails = ["e@x.test"]\n'
+GOOD = (
+    '[storage]\nfolder = "."\n[notices.email]\nhost = "mail"\n[[notices.rules]]\nname = "ent"\nemails = ["e@x.test"]\n'
+)
 NOT_KNOWN = "the rules are not known while config.toml is wrong"
 
 
