@@ -1,5 +1,6 @@
 """`screener config show` prints what the file holds, and remarks what of it is not in force yet."""
 
+import errno
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,3 +83,29 @@ def test_the_help_says_that_it_is_the_file_which_is_shown(capsys: pytest.Capture
     told = " ".join(capsys.readouterr().out.split())
     assert "what config.toml says" in told
     assert "in force" not in told.partition("config.toml")[0]
+
+
+@pytest.fixture
+def closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A storage folder that the caller may not enter: the tests may run as root, who may."""
+    look = Path.exists
+
+    def refuse(self: Path, **more: bool) -> bool:
+        if self.name == "screener.sqlite":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return look(self, **more)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    return path
+
+
+def test_a_file_is_shown_to_whom_the_storage_folder_is_closed(closed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown, remarked = show(closed, capsys)
+    assert "listener.port = 104" in shown
+    folder = closed.parent / "var"
+    assert remarked == f"remark: nobody can tell what waits for a restart: {folder}: Permission denied\n"
+
+
+def test_a_command_says_that_the_storage_folder_is_closed(closed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--config", str(closed)]) == 1
+    assert capsys.readouterr().err == f"{closed.parent / 'var'}: Permission denied\n"
