@@ -88,8 +88,19 @@ class Oru:
     """A message as it was understood."""
 
     reports: tuple[Report, ...]
-    passed_over: int
-    """Reports that are not final, and are not read."""
+    not_final: int
+    """Reports that are not read for that."""
+    passed_over: tuple[str, ...]
+    """Why each of the others is not among `reports`: it cannot be read or filed, however often it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why one report of a message is not taken."""
+
+    reason: str
+    is_passed_over: bool
+    """True: it keeps out no report beside it. False: with it the whole message is refused, to be sent again."""
 
 
 class _Message:
@@ -175,7 +186,8 @@ def decode_message(data: bytes) -> str:
 def read_oru(text: str, accession_field: int) -> Oru:
     """Read every report of a message; `accession_field` is the field of OBR that holds the accession number.
 
-    Raises NotTakenError where it is no ORU^R01, has more parts than any report, or a report that cannot be filed.
+    Raises NotTakenError where it is no ORU^R01, has more parts than any report, or a report at fault. A part that holds
+    no words at all, such as a PDF, and one without an accession number are passed over where there is another beside.
     """
     message = _open(text)
     kind = message.repetition(message.head, 9)
@@ -186,10 +198,11 @@ def read_oru(text: str, accession_field: int) -> Oru:
         raise NotTakenError("AE", "the message holds no OBR")
     read = [_read_group(message, group, accession_field) for group in groups]
     reports = tuple(report for report in read if isinstance(report, Report))
-    faults = [fault for fault in read if isinstance(fault, str) and fault]
-    if faults:  # AA would say that nothing need be sent again
-        raise NotTakenError("AE", faults[0])
-    return Oru(reports=reports, passed_over=read.count(""))
+    faults = [fault for fault in read if isinstance(fault, _Fault)]
+    for fault in faults:
+        if not (fault.is_passed_over and reports):  # AA would say that nothing need be sent again
+            raise NotTakenError("AE", fault.reason)
+    return Oru(reports=reports, not_final=read.count(None), passed_over=tuple(fault.reason for fault in faults))
 
 
 def _open(text: str) -> _Message:
@@ -232,19 +245,20 @@ def _list_patient_ids(message: _Message, segment: str) -> tuple[str, ...]:
     return tuple(filter(None, (message.component(each, 1) for each in several)))
 
 
-def _read_group(message: _Message, group: _Group, accession_field: int) -> Report | str:
-    """Give the report; in its place the sentence that says what is wrong with it, empty where it is not final."""
+def _read_group(message: _Message, group: _Group, accession_field: int) -> Report | _Fault | None:
+    """Give the report; in its place what is wrong with it, None where it is not final."""
     status = _find_status(message, group)
     if status is None:
-        return ""
+        return None
     accession_number = message.first(group.order, accession_field)
     if not accession_number:
-        return f"OBR-{accession_field} holds no accession number"
+        return _Fault(f"OBR-{accession_field} holds no accession number", is_passed_over=True)
     text = "" if status is Status.WITHDRAWN else _join_lines(message, group)
     if status is not Status.WITHDRAWN and not text.strip():
-        return "the report has no text: no OBX of type TX, FT or ST that is final"
+        reason = "the report has no text: no OBX of type TX, FT or ST that is final"
+        return _Fault(reason, is_passed_over=_holds_no_words(message, group))
     if len(text) > MOST_TEXT:
-        return f"the report has more than {MOST_TEXT} characters"
+        return _Fault(f"the report has more than {MOST_TEXT} characters", is_passed_over=False)
     return Report(
         accession_number=accession_number,
         patient_ids=group.patient_ids,
@@ -273,6 +287,12 @@ def _line_status(message: _Message, line: str) -> str:
 
 def _holds_text(message: _Message, line: str) -> bool:
     return message.first(line, 2).upper() in _TEXT_TYPES
+
+
+def _holds_no_words(message: _Message, group: _Group) -> bool:
+    """True where all that a report holds is of other types (OBX-2), such as ED, which a PDF has."""
+    kinds = {message.first(line, 2).upper() for line in group.lines}
+    return bool(kinds) and not kinds & {"", *_TEXT_TYPES}
 
 
 def _join_lines(message: _Message, group: _Group) -> str:

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
@@ -103,19 +104,20 @@ class ReportDoor:
         Nothing that a message holds ends the door.
         """
         text = decode_message(frame.data)
-        code, reason = self._take(frame, text)
+        code, reason = self._take(frame, text, host)
         if code != "AA":
             logger.warning("a report was not taken: %s, %s host=%s", code, reason, host)
         told = list_ack_codes(text, code)
         return [write_ack(text, each, reason, at=self._clock()).encode(errors="replace") for each in told]
 
-    def _take(self, frame: Frame, text: str) -> tuple[str, str]:
+    def _take(self, frame: Frame, text: str, host: str) -> tuple[str, str]:
         """Give the code of the acknowledgment and the reason; AE where it may be sent again as it is, or mended."""
         try:
             if not frame.is_whole:
                 return "AR", f"the message has more than {MOST_BYTES >> 20} MiB"
             oru = read_oru(text, int(self._settings.accession_field.removeprefix("OBR-")))
             self._keep(oru, frame.data)
+            _tell_passed_over(oru, host)
         except NotTakenError as refusal:
             return refusal.code, refusal.reason
         except SQLAlchemyError as error:
@@ -133,7 +135,10 @@ class ReportDoor:
         now = self._clock()
         kept = self._store.keep_reports(reports, now)
         filed = self._file([report.accession_key for report in reports], now)
-        logger.info("reports=%d new=%d filed=%d not_final=%d", len(reports), kept, filed, oru.passed_over)
+        logger.info(
+            "reports=%d new=%d filed=%d not_final=%d passed_over=%d",
+            *(len(reports), kept, filed, oru.not_final, len(oru.passed_over)),
+        )
 
     def _file(self, accession_keys: list[str], now: datetime) -> int:
         """File at once what can be; what fails here is filed by the daemon's clockwork, for it is kept."""
@@ -153,3 +158,9 @@ class ReportDoor:
             mention=None if is_withdrawn else read_report(report.text),
             sha256=sha256,
         )
+
+
+def _tell_passed_over(oru: Oru, host: str) -> None:
+    for reason, count in Counter(oru.passed_over).items():
+        parts = "1 part of a message was" if count == 1 else f"{count} parts of a message were"
+        logger.warning("%s passed over: %s host=%s", parts, reason, host)

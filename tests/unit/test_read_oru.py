@@ -92,7 +92,7 @@ def test_what_stands_under_indication_is_no_finding() -> None:
 def test_only_what_is_final_counts_and_corrections_are_known(order: str, line: str, status: Status | None) -> None:
     oru = read_oru(message(obr(status=order), obx(status=line)), 18)
     assert [report.status for report in oru.reports] == ([] if status is None else [status])
-    assert oru.passed_over == (status is None)
+    assert oru.not_final == (status is None)
 
 
 def test_a_line_that_was_wrong_is_left_out_of_a_report() -> None:
