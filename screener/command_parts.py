@@ -18,6 +18,10 @@ class UsageError(Exception):
     """What was asked for cannot be done; the message says why."""
 
 
+class FolderClosedError(UsageError):
+    """Whether there is a database cannot be told: the caller may not look into the storage folder."""
+
+
 def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
@@ -84,10 +88,17 @@ def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Resto
 
 
 def open_existing(config: Config) -> Store:
-    """The database that the settings name; UsageError where no daemon has made one yet."""
-    if not config.database.url and not (config.storage_folder / "screener.sqlite").exists():
+    """The database that the settings name; UsageError where no daemon has made one yet, or none can be seen."""
+    if not config.database.url and not _is_there(config.storage_folder / "screener.sqlite"):
         raise UsageError(f"no database in {config.storage_folder} yet: start `{PROGRAM} run` once")
     return open_store(config.database_url)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as error:
+        raise FolderClosedError(f"{file.parent}: {error.strerror}") from None
 
 
 def find_study(store: Store, reference: str) -> int:

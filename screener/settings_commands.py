@@ -9,7 +9,15 @@ from typing import Any, Final
 
 import sqlalchemy.exc
 
-from screener.command_parts import UsageError, add_command, open_database, open_existing, open_to_read, read_config
+from screener.command_parts import (
+    FolderClosedError,
+    UsageError,
+    add_command,
+    open_database,
+    open_existing,
+    open_to_read,
+    read_config,
+)
 from screener.config import Config, ConfigError, check_bundles, load_config, read_text
 from screener.describe_settings import describe_difference, describe_history, describe_state
 from screener.find_lines import add_lines
@@ -132,6 +140,8 @@ def _remark_waits(config: Config) -> list[str]:
     """Name the keys of which another value is in force; none where no daemon has started yet."""
     try:
         line = open_existing(config).last_settings_line()
+    except FolderClosedError as error:
+        return [f"nobody can tell what waits for a restart: {error}"]
     except UsageError:
         return []
     except sqlalchemy.exc.SQLAlchemyError:
