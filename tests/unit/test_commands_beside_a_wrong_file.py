@@ -1,5 +1,6 @@
 """A config.toml that is wrong takes no command away that only reads: the last good settings stand in for it."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,18 @@ READING = [
     "findings 1",
     "reports show 1",
     "reports waiting",
+    "backfill",
+    "replay --min-voxels 300",
+    "config replay --set decision.min_voxels=300",
+]
+CHANGING = [
+    "reprocess 1",
+    "discard 1",
+    "run",
+    "config check",
+    "backfill --from 2019-01-01 --to 2019-01-02",
+    "backfill --pause 1",
+    "backfill --resume 1",
 ]
 
 
@@ -45,10 +58,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config.toml"
 
 
+def lay_database(folder: Path, template: Path) -> Store:
+    folder.mkdir()
+    shutil.copy(template, folder / "screener.sqlite")
+    return open_store(f"sqlite:///{folder}/screener.sqlite")
+
+
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    (path.parent / "data").mkdir()
-    opened = open_store(f"sqlite:///{path.parent}/data/screener.sqlite", is_migrating=True)
+def store(path: Path, template: Path) -> Iterator[Store]:
+    opened = lay_database(path.parent / "data", template)
     record_study(opened)
     path.write_text(GOOD, encoding="utf-8")
     SettingsInForce(load_config(path, {}), path, opened).begin(datetime.now(UTC))
@@ -91,10 +109,9 @@ def test_a_study_is_explained_by_the_last_good_settings(
 )
 @pytest.mark.usefixtures("store")
 def test_no_other_database_is_read_where_the_wrong_key_names_it(
-    path: Path, capsys: pytest.CaptureFixture[str], text: str
+    path: Path, template: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    (path.parent / "var").mkdir()
-    open_store(f"sqlite:///{path.parent}/var/screener.sqlite", is_migrating=True).engine.dispose()
+    lay_database(path.parent / "var", template).engine.dispose()
     path.write_text(f"{text}[listener]\nprot = 1\n", encoding="utf-8")
     assert main(["config", "history", "--config", str(path)]) == 1
     told = capsys.readouterr()
@@ -111,8 +128,20 @@ def test_where_no_database_is_found_it_is_the_wrong_key_that_is_told(
     assert "listener.prot: unknown key" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["reprocess 1", "discard 1", "run", "config check"])
 @pytest.mark.usefixtures("store")
-def test_what_changes_anything_waits_for_a_good_file(path: Path, command: str) -> None:
+def test_the_report_of_a_backfill_is_looked_for_beside_a_wrong_file(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(WRONG_KEY, encoding="utf-8")
+    assert main(["backfill", "--report", "1", "--config", str(path)]) == 1
+    assert capsys.readouterr().err.endswith("there is no backfill 1\n")
+
+
+@pytest.mark.parametrize("command", CHANGING)
+@pytest.mark.usefixtures("store")
+def test_what_changes_anything_waits_for_a_good_file(
+    path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     path.write_text(WRONG_KEY, encoding="utf-8")
     assert main([*command.split(), "--config", str(path)]) == 1
+    assert capsys.readouterr().err == "listener.prot: unknown key, did you mean port? (line 4)\n"
