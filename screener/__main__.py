@@ -440,32 +440,46 @@ def _manage(deed: Callable[[Store], str], options: argparse.Namespace) -> int:
 
 
 def _backfill(options: argparse.Namespace) -> int:
-    config, store = open_database(options)
     if options.from_date or options.to_date:
-        if not (options.from_date and options.to_date):
-            raise UsageError("a backfill needs both --from and --to")
-        try:
-            order = make_order(
-                config.pull,
-                from_date=options.from_date,
-                to_date=options.to_date,
-                modalities=options.modality,
-                body_parts=options.body_part,
-                source=options.source,
-                is_now=options.now,
-            )
-        except OrderError as error:
-            raise UsageError(str(error)) from None
-        number = store.add_backfill(order, datetime.now(UTC))
-        when = "now" if order.is_now else f"within pull.window, {config.pull.window}"
-        print(f"backfill {number} is fetched {when}; `{PROGRAM} backfill --report {number}` tells how far it is")
-        return 0
+        return _order_backfill(options)
     for number, is_paused in ((options.pause, True), (options.resume, False)):
         if number is not None:
-            if not store.pause_backfill(number, is_paused):
-                raise UsageError(f"there is no backfill {number}")
-            print(f"backfill {number} {'is held back' if is_paused else 'goes on'}")
-            return 0
+            return _pause_backfill(options, number, is_paused=is_paused)
+    return _list_backfills(options)
+
+
+def _order_backfill(options: argparse.Namespace) -> int:
+    config, store = open_database(options)
+    if not (options.from_date and options.to_date):
+        raise UsageError("a backfill needs both --from and --to")
+    try:
+        order = make_order(
+            config.pull,
+            from_date=options.from_date,
+            to_date=options.to_date,
+            modalities=options.modality,
+            body_parts=options.body_part,
+            source=options.source,
+            is_now=options.now,
+        )
+    except OrderError as error:
+        raise UsageError(str(error)) from None
+    number = store.add_backfill(order, datetime.now(UTC))
+    when = "now" if order.is_now else f"within pull.window, {config.pull.window}"
+    print(f"backfill {number} is fetched {when}; `{PROGRAM} backfill --report {number}` tells how far it is")
+    return 0
+
+
+def _pause_backfill(options: argparse.Namespace, number: int, *, is_paused: bool) -> int:
+    _, store = open_database(options)
+    if not store.pause_backfill(number, is_paused):
+        raise UsageError(f"there is no backfill {number}")
+    print(f"backfill {number} {'is held back' if is_paused else 'goes on'}")
+    return 0
+
+
+def _list_backfills(options: argparse.Namespace) -> int:
+    config, store = open_to_read(options)
     reports = store.backfill_reports(options.report)
     if options.report is not None and not reports:
         raise UsageError(f"there is no backfill {options.report}")
@@ -488,7 +502,7 @@ def _find_stops(config: Config, store: Store, reports: Sequence[BackfillReport])
 
 
 def _replay(options: argparse.Namespace) -> int:
-    config, store = open_database(options)
+    config, store = open_to_read(options)
     given = {key: getattr(options, key) for key in Decision.model_fields if getattr(options, key, None) is not None}
     changed = change_decision(config, given)
     since = None if options.days is None else datetime.now(UTC) - timedelta(days=options.days)

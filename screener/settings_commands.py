@@ -13,7 +13,6 @@ from screener.command_parts import (
     FolderClosedError,
     UsageError,
     add_command,
-    open_database,
     open_existing,
     open_to_read,
     read_config,
@@ -167,7 +166,7 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    config, store = open_database(options)
+    config, store = open_to_read(options)
     changes = read_changes(options.changes)
     reader = Store(reading(store.engine))  # a long look keeps no daemon from writing
     print(try_settings(reader, config, changes, datetime.now(UTC), days=options.days).text)
