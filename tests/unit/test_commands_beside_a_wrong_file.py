@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from sqlalchemy.exc import ArgumentError, ProgrammingError
 
 from screener.__main__ import main
 from screener.config import load_config
@@ -145,3 +147,46 @@ def test_what_changes_anything_waits_for_a_good_file(
     path.write_text(WRONG_KEY, encoding="utf-8")
     assert main([*command.split(), "--config", str(path)]) == 1
     assert capsys.readouterr().err == "listener.prot: unknown key, did you mean port? (line 4)\n"
+
+
+@pytest.mark.parametrize("command", ["explain 1", "status", "notices"])
+def test_the_wrong_key_is_told_before_a_database_that_does_not_answer(
+    path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
+    path.write_text(f'{WRONG_KEY}[storage]\n[database]\nurl = "{url}"\n'.replace(FOLDER, ""), encoding="utf-8")
+    assert main([*command.split(), "--config", str(path)]) == 1
+    first, then, *_ = capsys.readouterr().err.splitlines()
+    assert "listener.prot: unknown key" in first
+    assert then.startswith("the database does not answer: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ProgrammingError("SELECT", {}, Exception("no relation\nLINE 1")), "the database does not answer: no relation"),
+        (ArgumentError("secret"), "database.url: not a SQLAlchemy URL"),
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_the_wrong_key_is_told_before_what_a_database_without_our_tables_says(
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(Store, "last_settings_line", Mock(side_effect=error))
+    path.write_text(WRONG_KEY, encoding="utf-8")
+    assert main(["explain", "1", "--config", str(path)]) == 1
+    first, then = capsys.readouterr().err.splitlines()
+    assert "listener.prot: unknown key" in first
+    assert then == sentence
+
+
+def test_the_wrong_key_is_told_before_a_folder_that_is_closed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_text(WRONG_KEY.replace("data", "d" * 300), encoding="utf-8")
+    assert main(["explain", "1", "--config", str(path)]) == 1
+    first, then = capsys.readouterr().err.splitlines()
+    assert "listener.prot: unknown key" in first
+    assert then.endswith("ddd: File name too long")
