@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
 from screener.config import Config, ConfigError, find_config, load_config
 from screener.restore_config import Restored, restore_config
 from screener.salvage_config import salvage_config
@@ -77,14 +79,30 @@ def open_all_the_same(options: argparse.Namespace) -> tuple[Restored, Store, str
 
 
 def _open_beside(options: argparse.Namespace, error: ConfigError) -> tuple[Restored, Store]:
-    """Open the database that a wrong file names all the same; raises `error` where it names none for certain."""
+    """Open the database that a wrong file names all the same; raises `error` where it names none for certain.
+
+    One that is named and cannot be read is told after `error`.
+    """
+    file = options.config or find_config()
     try:
-        salvaged = salvage_config(options.config or find_config())
+        salvaged = salvage_config(file)
         store = open_existing(salvaged)
+        line = store.last_settings_line()
+    except (SQLAlchemyError, FolderClosedError) as refusal:
+        print(f"{file} is WRONG:", error, file=sys.stderr)
+        raise UsageError(_describe_refusal(refusal)) from None
     except (ConfigError, UsageError):
         raise error from None
-    line = store.last_settings_line()
     return restore_config({} if line is None else line.settings, salvaged), store
+
+
+def _describe_refusal(refusal: SQLAlchemyError | FolderClosedError) -> str:
+    """Say in one line what a database answers, or that its URL is none; the URL may hold a password and is not told."""
+    if isinstance(refusal, FolderClosedError):
+        return str(refusal)
+    if isinstance(refusal, DBAPIError):
+        return f"the database does not answer: {refusal.orig}".partition("\n")[0]
+    return "database.url: not a SQLAlchemy URL"
 
 
 def open_existing(config: Config) -> Store:
