@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from screener.study import GAMMAS, Side
-from tests.unit.heads import GLAND_HU, MASS_HU, make_head, see_glands, see_masses
+from tests.unit.heads import GLAND_HU, MASS_HU, make_head, mark_each, see_glands, see_masses
 from workers.ct.describe_candidate import FEATURES
 from workers.ct.localize_parotids import localize_parotids
 from workers.ct.segment_masses import average_over_shifts, search_glands, segment_masses
@@ -72,9 +72,9 @@ def test_mirroring_the_patient_swaps_the_masss_side_and_nothing_else():
 def test_the_network_always_sees_a_right_gland():
     seen = []
 
-    def watch(image):
-        seen.append(image)
-        return see_masses(image)
+    def watch(images):
+        seen.extend(images)
+        return see_masses(images)
 
     head = head_with_masses(masses=((0, 0, -45), (0, 0, 45)))
     segment_masses(head, localize_parotids(head, see_glands), watch, min_probability=0.5)
@@ -87,7 +87,7 @@ def test_the_network_always_sees_a_right_gland():
 def test_the_answer_is_put_back_where_the_crop_was_shifted_from():
     image = np.zeros((3, 24, 24, 24), dtype=np.float32)
     image[0, 10:14, 11:15, 9:13] = 1
-    averaged = average_over_shifts(image, lambda shifted: np.stack([1 - shifted[0], shifted[0]]))
+    averaged = average_over_shifts(image, lambda images: mark_each(images, lambda shifted: shifted[0]))
     assert (averaged == image[0]).all()
 
 
@@ -96,9 +96,11 @@ def test_a_mass_far_from_the_gland_is_none_of_the_glands():
 
 
 def test_a_fatty_component_is_kept_with_its_density_for_the_machines_to_judge():
-    def see_fat(image):
-        dark = ((image[0] > 0) & (image[0] < 0.35) & (image[2] > 0.5)).astype(np.float32)  # below -40 HU, in the gland
-        return np.stack([1 - dark, dark])
+    def is_fat(image):
+        return ((image[0] > 0) & (image[0] < 0.35) & (image[2] > 0.5)).astype(np.float32)  # below -40 HU, in the gland
+
+    def see_fat(images):
+        return mark_each(images, is_fat)
 
     head = make_head(glands=GLANDS, gland_mm=40)
     z, y, x = np.ogrid[tuple(slice(-(n - 1) / 2, n / 2) for n in head.hu.shape)]
@@ -157,8 +159,8 @@ def test_how_near_a_gland_came_to_a_candidate_is_told_of_each_searched_gland():
     head = head_with_masses()
     parotids = localize_parotids(head, see_glands)
 
-    def doubt(image):
-        return see_masses(image) * np.float32(0.4)
+    def doubt(images):
+        return see_masses(images) * np.float32(0.4)
 
     searched = search_glands(head, parotids, doubt, min_probability=0.5)
     assert searched.masses == ()

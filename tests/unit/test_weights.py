@@ -35,6 +35,16 @@ def test_a_shipped_bundle_gives_probabilities_on_its_inputs_grid(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_several_images_are_answered_as_one_by_one(name):
+    bundle = load_bundle(name, CPU)
+    channels = DEFINITIONS[name]["in_channels"]
+    images = np.random.default_rng(4).random((3, channels, 20, 16, 9), dtype=np.float32)
+    together = bundle(images)
+    for image, answer in zip(images, together, strict=True):
+        assert answer == pytest.approx(bundle(image), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_bundle_has_the_parts_that_a_monai_bundle_has(name):
     folder = BUNDLES_DIR / name
     metadata = json.loads((folder / "configs" / "metadata.json").read_text())

@@ -22,7 +22,7 @@ from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smoo
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Segmenter = Callable[[Floats], Floats]
-"""Crop (3, z, y, x) at 2 mm: scaled image and softened gland, turned to look right; to (background, mass)."""
+"""(n, 3, z, y, x) at 2 mm, scaled image and softened gland, turned to look right; to (n, 2, z, y, x), mass second."""
 
 Judge = Callable[[Mapping[str, float]], tuple[float, ...]]
 """A candidate's features to its scores, one for each of screener.study.GAMMAS."""
@@ -145,11 +145,12 @@ def average_over_shifts(image: Floats, segmenter: Segmenter) -> Floats:
     A network that pools answers differently when its input moves by a voxel or
     two; a mass is there wherever the crop begins.
     """
-    axes = (1, 2, 3)
-    answers = [
-        np.roll(segmenter(np.roll(image, shift, axes))[1], [-step for step in shift], (0, 1, 2)) for shift in SHIFTS
+    shifted = np.stack([np.roll(image, shift, (1, 2, 3)) for shift in SHIFTS])
+    answers = segmenter(shifted)[:, 1]
+    turned_back = [
+        np.roll(answer, [-step for step in shift], (0, 1, 2)) for answer, shift in zip(answers, SHIFTS, strict=True)
     ]
-    return np.asarray(np.mean(answers, axis=0), dtype=np.float32)
+    return np.asarray(np.mean(turned_back, axis=0), dtype=np.float32)
 
 
 def crop_grid(volume: Volume, mask: Bools) -> Grid:
