@@ -52,6 +52,7 @@ def test_no_database_is_assumed_where_the_header_above_it_is_another(tmp_path: P
         f'[storage]\nfolder = "/srv"\n[db]\nurrl = "{SERVER}"\n',
         '[storage]\nfolder = "/srv"\n[disk]\nfolder = "/srv/new"\n',
         '[storage]\nfolder = "/srv"\n[log]\ndatabase]\n',
+        SHIPPED.replace("\nfolder", "\n[older", 1),
         '[disk]\nfoldr = "/srv"\n',
         'disk = {folder = "/srv"}\n',
         "[models]\ndevice = cpu\n",
