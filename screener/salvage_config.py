@@ -113,7 +113,7 @@ def _refuse_misspelled(tables: Iterable[str], names: Iterable[str], absent: Sequ
     """
     known = set(Config.model_fields)
     for name in set(names) - (known - set(absent)):
-        if get_close_matches(name.lower(), _SALVAGED, n=1):
+        if "=" in name or get_close_matches(name.lower(), _SALVAGED, n=1):  # a header that holds a key was that key
             raise ConfigError(f"{name}: unknown key")
     for name in set(tables) - known:
         if absent and not get_close_matches(name.lower(), known, n=1):
