@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from screener.config import make_config
 from screener.store import Store, open_store
-from screener.web import hurry_connections, passwords, sign_in
+from screener.web import hurry_connections, manage_accounts, passwords, sign_in
 from screener.web.passwords import AT_ONCE, hash_password, is_password
 from screener.web.refusals import Refusals
 from screener.web.serve import _make_settings
@@ -84,6 +84,41 @@ def test_refusals_are_told_once_in_each_window(client: TestClient, store: Store,
     for _ in range(20):
         client.post("/sign-in", data=data)
     assert [line.action for line in store.audit_lines()].count("sign-in refused") == 2
+
+
+@pytest.mark.parametrize("typed", ["reader", "a secret typed as a name"])
+def test_the_trail_names_a_locked_account_and_never_what_was_typed_where_there_is_none(
+    client: TestClient, store: Store, typed: str
+) -> None:
+    for _ in range(4):
+        client.post("/sign-in", data={"name": typed, "password": "a guess"})
+    (line,) = [line for line in store.audit_lines() if line.action == "sign-in refused"]
+    assert line.account == ("reader" if typed == "reader" else "")
+    assert "secret" not in repr(store.audit_lines())
+
+
+def change_password(tmp_path: Path, store: Store, name: str) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+    manage_accounts.change_password(store, name, tmp_path / "password")
+
+
+def test_a_new_password_ends_the_wait_of_its_account_and_of_no_other(
+    client: TestClient, store: Store, tmp_path: Path
+) -> None:
+    for name in ("reader", "radiologist"):
+        for _ in range(4):
+            client.post("/sign-in", data={"name": name, "password": "a guess"})
+    change_password(tmp_path, store, "reader")
+    assert client.post("/sign-in", data={"name": "reader", "password": PASSWORD}).status_code == 303
+    client.cookies.clear()
+    assert client.post("/sign-in", data={"name": "radiologist", "password": PASSWORD}).status_code == 429
+
+
+def test_a_new_password_does_not_end_the_wait_of_an_address(client: TestClient, store: Store, tmp_path: Path) -> None:
+    for number in range(15):
+        client.post("/sign-in", data={"name": f"guess {number}", "password": "wrong"})
+    change_password(tmp_path, store, "reader")
+    assert client.post("/sign-in", data={"name": "reader", "password": PASSWORD}).status_code == 429
 
 
 def test_refusals_are_kept_for_so_many_keys_only(monkeypatch: pytest.MonkeyPatch) -> None:
