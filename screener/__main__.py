@@ -58,6 +58,7 @@ from screener.settings_commands import add_settings_commands
 from screener.store import BackfillReport, Store
 from screener.store.daemon_lock import is_taken
 from screener.store.web_accounts import Role
+from screener.tell_opinions import tell_opinions
 
 NO_DAEMON = 3
 """What `screener status` ends with where all is well and no daemon runs."""
@@ -210,7 +211,8 @@ def _add_pages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     openid = add_command(deeds, "openid", _users_openid, "leave an account to whom the provider calls so")
     openid.add_argument("name", metavar="NAME")
     add_command(deeds, "disable", _users_disable, "let a person sign in no more").add_argument("name", metavar="NAME")
-    password = add_command(deeds, "password", _users_password, "give a person a new password")
+    sentence = "give a person a new password; it also ends the wait of that account after too many failures"
+    password = add_command(deeds, "password", _users_password, sentence)
     password.add_argument("name", metavar="NAME")
     for command in (add, password):
         command.allow_abbrev = False  # or --password would be taken, and a secret stand in the shell's history
@@ -320,6 +322,8 @@ def _explain(options: argparse.Namespace) -> int:
     if study_id is not None:
         report = store.study_report(study_id)
         print(describe_study(report))
+        if people := tell_opinions(store.acknowledgements_of(study_id), store.reviews_of(study_id)):
+            print(people)
         wait = describe_wait(report, config.completeness, datetime.now(UTC))
         if wait:
             print(describe_daemon(lambda: is_taken(store.engine)), wait, sep="\n")
