@@ -116,7 +116,7 @@ def describe_replay(replayed: Replayed) -> str:
     limits = replayed.thresholds
     ct = replayed.studies - replayed.ultrasound
     lines = [
-        f"{ct} studies decided again: {limits.min_voxels} voxels of 1 mm^3, "
+        f"{ct} studies of CT decided again: {limits.min_voxels} voxels of 1 mm^3, "
         f"score {limits.min_score:g} at gamma {limits.gamma}, "
         f"{limits.min_covered_share * 100:.0f} % of a gland covered"
     ]

@@ -92,7 +92,8 @@ def show_case(request: Request, study_id: int) -> Response:
     patient = None
     if first is not None:
         patient = site.patients.read(str(first.path.relative_to(site.config.storage_folder)))
-    visit.audit("case", study_id, f"run {run.number}" if run is not None else "no decision yet")
+    undecided = "no decision" if report.ending else "no decision yet"
+    visit.audit("case", study_id, f"run {run.number}" if run is not None else undecided)
     values: dict[str, object] = {
         "report": report,
         "run": run,

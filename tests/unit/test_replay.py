@@ -157,6 +157,7 @@ def test_the_command_tells_the_counts_and_writes_nothing(
     arguments = ["replay", "--config", str(tmp_path / "config.toml"), "--min-voxels", "200"]
     assert main(arguments) == 0
     told = capsys.readouterr().out
+    assert "1 studies of CT decided again" in told
     assert "flagged: 0 before, 1 after" in told
     assert f"newly flagged: 1 (study {study})" in told
     assert dump(store) == before
