@@ -4,6 +4,7 @@ An account is signed in to by its password, or through the OpenID provider: one
 with neither password nor subject waits for whom the provider calls by its name.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,11 @@ from screener.store.base import Base
 
 SEEN_STEP = timedelta(minutes=1)
 """A session's last use is written this often at most: a page view need not wait for the disk."""
+
+
+def failure_key(kind: str, name: str) -> str:
+    """Under which failed sign-ins of an account or an address are counted: a digest, for people type anything."""
+    return hashlib.sha256(f"{kind} {name}".encode()).hexdigest()
 
 
 class Role(StrEnum):
@@ -109,8 +115,16 @@ class Accounts(Base):
         return self._change_account(name, is_disabled=True)
 
     def set_password(self, name: str, password_hash: str) -> bool:
-        """Make an account local: a new password opens it and nothing else; its sessions end, and it is not disabled."""
-        return self._change_account(name, password_hash=password_hash, openid_subject=None, is_disabled=False)
+        """Make an account local: a new password opens it and nothing else; its sessions end, and it is not disabled.
+
+        Its failed sign-ins are forgotten, so that it need not wait; those of an address stay.
+        """
+        if not self._change_account(name, password_hash=password_hash, openid_subject=None, is_disabled=False):
+            return False
+        with self._begin() as connection:
+            table = w.failed_sign_ins
+            connection.execute(table.delete().where(table.c.key == failure_key("account", name)))
+        return True
 
     def leave_to_openid(self, name: str) -> bool:
         """Leave an account to whom the OpenID provider next calls by its name; as `set_password` otherwise."""

@@ -1,16 +1,16 @@
 """What both ways of signing in share: the form, the limit on failures, and the session that begins."""
 
-import hashlib
 import secrets
 from datetime import timedelta
 from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
-from screener.store.web_accounts import Account
+from screener.store.web_accounts import Account, failure_key
 from screener.web.gate import COOKIE, digest_token
 from screener.web.visit import Visit
 
+MAX_NAME_CHARACTERS: Final = 64
 _ADDRESS_SHARE: Final = 5
 """So many times the failures of one account one address may have: a hospital often shows a single one."""
 
@@ -30,16 +30,22 @@ def begin_attempt(visit: Visit, name: str | None = None) -> list[int]:
     site, now = visit.site, visit.site.clock()
     window = timedelta(minutes=site.config.web.failure_minutes)
     most = site.config.web.max_failures
-    limits = {} if name is None else {_digest(f"account {name}"): most}
+    limits = {} if name is None else {failure_key("account", name): most}
     way = "openid address" if name is None else "address"
-    limits[_digest(f"{way} {visit.address}")] = most * _ADDRESS_SHARE
+    limits[failure_key(way, visit.address)] = most * _ADDRESS_SHARE
     over = [key for key, limit in limits.items() if site.reader.failed_sign_ins(key, now - window) >= limit]
     attempt = [] if over else site.store.begin_sign_in(limits, now, window)
     if attempt:
         return attempt
     if site.refusals.is_first(over[-1] if over else "", now, window):
-        visit.audit("sign-in refused", detail="too many failures")
+        account = find_named(visit, name)
+        visit.audit("sign-in refused", detail="too many failures", account=account.name if account is not None else "")
     raise TooManyFailuresError(f"Too many failures: wait {site.config.web.failure_minutes:g} minutes, then try again.")
+
+
+def find_named(visit: Visit, name: str | None) -> Account | None:
+    """The account of a name that was typed; None where it is no account's, or none was typed."""
+    return visit.site.reader.find_account(name) if name is not None and len(name) <= MAX_NAME_CHARACTERS else None
 
 
 def begin_session(
@@ -72,7 +78,3 @@ def own_path(path: str) -> str:
     """A path of ours, never another site's: browsers read a backslash as a slash, and two begin a host's name."""
     is_ours = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
     return path if is_ours else "/"
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()

@@ -33,7 +33,10 @@ def add_account(store: Store, name: str, role: str, password_file: Path | None) 
 
 
 def change_password(store: Store, name: str, password_file: Path | None) -> str:
-    """Give an account a new password, and make it local; its sessions end, and a disabled one may sign in again."""
+    """Give an account a new password, and make it local.
+
+    Its sessions end; one that was disabled, or must wait after too many failures, may sign in again.
+    """
     if store.find_account(name) is None:
         raise AccountError(f"there is no account {name}")
     store.set_password(name, _read_password(name, password_file))

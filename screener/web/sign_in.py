@@ -1,6 +1,6 @@
 """Signing in with a local account, and signing out."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -10,14 +10,13 @@ from screener.web.begin_session import (
     ask_to_sign_in,
     begin_attempt,
     begin_session,
+    find_named,
     own_path,
 )
 from screener.web.gate import COOKIE, RefusedError
 from screener.web.passwords import MAX_CHARACTERS, is_password
 from screener.web.sign_in_openid import leave_provider
 from screener.web.visit import visit_of
-
-MAX_NAME_CHARACTERS: Final = 64
 
 
 def show_sign_in(request: Request, next: str = "/") -> Response:
@@ -43,7 +42,7 @@ def do_sign_in(
         attempt = begin_attempt(visit, name)
     except TooManyFailuresError as error:
         return ask_to_sign_in(visit, next, str(error), status=429)
-    account = site.reader.find_account(name) if len(name) <= MAX_NAME_CHARACTERS else None
+    account = find_named(visit, name)
     is_right = is_password(password[: MAX_CHARACTERS + 1], account.password_hash if account is not None else None)
     if account is None or account.is_disabled or not is_right:
         visit.audit("sign-in failed", account=account.name if account is not None else "")
