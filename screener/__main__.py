@@ -52,6 +52,7 @@ from screener.pull.backfill import (
     make_order,
 )
 from screener.quality_commands import add_quality_commands
+from screener.read_days import read_days
 from screener.replay import describe_replay, replay
 from screener.report_commands import add_report_commands
 from screener.settings_commands import add_settings_commands
@@ -193,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     again = add_command(commands, "replay", _replay, sentence)
     for key, kind in REPLAYED:
         again.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"in place of decision.{key}")
-    again.add_argument("--days", type=float, help="only runs that ended within so many days")
+    again.add_argument("--days", type=read_days, help="only runs that ended within so many days")
     return parser
 
 

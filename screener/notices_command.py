@@ -9,6 +9,7 @@ from screener.config import Config
 from screener.journey import Stage
 from screener.list_notices import describe_judgments, describe_notices
 from screener.match_rules import Found, find_on_ct, find_on_ultrasound, judge_rules
+from screener.read_days import read_days
 from screener.read_origin import read_origin
 from screener.store import Store, StudyReport
 from screener.store.values import RunReport
@@ -22,7 +23,7 @@ def add_notices_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
     sentence = "list what is owed to whom and why, what waits and what was passed on; of a study also what was told"
     notices = add_command(commands, "notices", _notices, sentence)
     notices.add_argument("--study", metavar="STUDY", help="Study Instance UID or our number; tells what each rule says")
-    notices.add_argument("--days", type=float, default=0, help="also what was told within so many days")
+    notices.add_argument("--days", type=read_days, default=0, help="also what was told within so many days")
 
 
 def _notices(options: argparse.Namespace) -> int:

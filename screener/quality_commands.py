@@ -9,6 +9,7 @@ from screener.command_parts import UsageError, add_command, open_to_read
 from screener.explain import tell_local
 from screener.outcomes import NeedsPerson
 from screener.performance import SILENT_AFTER, describe_performance, measure_performance
+from screener.read_days import read_days
 from screener.store import Store
 from screener.store.engine import reading
 
@@ -19,7 +20,7 @@ def add_quality_commands(commands: "argparse._SubParsersAction[argparse.Argument
     """`screener performance` and `screener export-feedback`."""
     sentence = "say what reviews come to by month, how fast studies are read, and which scanner drifts or is silent"
     performance = add_command(commands, "performance", _performance, sentence)
-    performance.add_argument("--days", type=float, default=DAYS, help="of so many days (default: %(default)g)")
+    performance.add_argument("--days", type=read_days, default=DAYS, help="of so many days (default: %(default)g)")
     performance.add_argument(
         "--silent-after",
         type=float,

@@ -22,6 +22,7 @@ from screener.describe_settings import describe_difference, describe_history, de
 from screener.find_lines import add_lines
 from screener.list_notices import list_notice_warnings
 from screener.pull.backfill import admits
+from screener.read_days import read_days
 from screener.show_config import HOT, compare_configs, compare_shown, list_settings, show_config
 from screener.store import Store
 from screener.store.engine import reading
@@ -53,7 +54,7 @@ def add_settings_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     again.add_argument(
         "--set", dest="changes", action="append", required=True, metavar="KEY=VALUE", help="decision.min_voxels=300"
     )
-    again.add_argument("--days", type=float, default=DAYS, help="of so many days (default: %(default)g)")
+    again.add_argument("--days", type=read_days, default=DAYS, help="of so many days (default: %(default)g)")
     add_command(parts, "history", _history, "list when the settings were changed, and from what to what")
 
 

@@ -19,12 +19,12 @@ from screener.performance import (
     measure_performance,
 )
 from screener.proportion import wilson_interval
+from screener.read_days import MOST_DAYS
 from screener.replay import Reviewed
 from screener.web.draw_control import draw_share, draw_trend
 from screener.web.visit import visit_of
 
 DAYS: Final = 90.0
-MOST_DAYS: Final = 3660.0
 MOST_PROTOCOLS: Final = 12
 """Of a scanner, that are drawn."""
 

@@ -1,7 +1,6 @@
 """The decision settings: what is in force, what others would have done, and the change of them."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from screener.change_setting import change_settings, digest_text
 from screener.config import Config, ConfigError, Decision, parse_config, read_text
 from screener.describe_allowed import describe_allowed
+from screener.read_days import ALLOWED, MOST_DAYS, parse_days
 from screener.restore_config import restore_config
 from screener.show_config import HOT
 from screener.store import Store
@@ -24,7 +24,6 @@ from screener.web.draw_sweep import Curves, draw_sweep
 from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
 
-MOST_DAYS: Final = 3660.0
 STARTED: Final = "as these pages were started with"
 ACTION: Final = "threshold"
 """What the audit trail calls a change."""
@@ -115,14 +114,11 @@ def _tell_state(reader: Store, state: SettingsLine | None, config: Config, probl
 
 def _read_days(text: str) -> tuple[float, str]:
     """Read how many days to try on; where they are wrong, DAYS and why, so that the page keeps all that was typed."""
-    try:
-        days = float(text)
-    except ValueError:
-        days = math.nan
-    if 0 < days <= MOST_DAYS:
+    days = parse_days(text)
+    if days is not None:
         return days, ""
     typed = text.strip()[:20] or "nothing"
-    return DAYS, f"Days to try it on: {typed} is not allowed, only a number, more than 0 and at most {MOST_DAYS:g}"
+    return DAYS, f"Days to try it on: {typed} is not allowed, {ALLOWED}"
 
 
 def _try(visit: Visit, config: Config, changes: Mapping[str, Any], days: float) -> tuple[Trial | None, str]:
