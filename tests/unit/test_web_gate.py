@@ -145,8 +145,25 @@ def test_a_lower_role_is_refused_and_the_trail_says_so(
     assert client.request(route.method, f"{path_of(route)}?q=CANARY", data=data).status_code == 403
     line = store.audit_lines()[0]
     assert (line.action, line.detail) == ("refused", f"{route.method} {route.path}, which takes the role {route.role}")
+    assert line.study_id == (flagged if "{study_id}" in route.path else None)
     assert store.reviews_of(flagged) == []
     assert store.acknowledgements_of(flagged) == []
+
+
+def test_a_refused_write_is_found_by_its_study(client: TestClient, store: Store, flagged: int) -> None:
+    data = {"csrf_token": csrf_token(enter(client, store, Role.READER)), "run": "1", "opinion": "agree"}
+    client.post(f"/studies/{flagged}/review", data=data)
+    enter(client, store, Role.ADMINISTRATOR)
+    assert "POST /studies/{study_id}/review" in client.get(f"/audit?study={flagged}").text
+
+
+@pytest.mark.parametrize("typed", ["123456", "9999999999999", "x", "0x1"])
+def test_what_is_no_study_stands_in_no_line_of_the_trail(
+    client: TestClient, store: Store, flagged: int, typed: str
+) -> None:
+    data = {"csrf_token": csrf_token(enter(client, store, Role.READER)), "run": "1", "opinion": "agree"}
+    assert client.post(f"/studies/{typed}/review", data=data).status_code in {403, 404, 422, 400}
+    assert all(line.study_id is None and typed not in line.detail.split() for line in store.audit_lines())
 
 
 @pytest.mark.parametrize("route", [route for route in FORMS if route.role is not None], ids=name)
