@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy.exc
 
 from screener import __version__
+from screener.check_start import describe_failing_start
 from screener.command_parts import (
     PROGRAM,
     UsageError,
@@ -296,10 +297,7 @@ def _status(options: argparse.Namespace) -> int:
     (config, _), store, problem = open_all_the_same(options)
     look = cache(lambda: is_taken(store.engine))
     print(describe_daemon(look))
-    settings = store.last_settings_line()
-    print(describe_state(store))
-    if problem and (settings is None or not settings.problem):
-        print("config.toml is WRONG: a daemon that runs goes on with the last good settings, none can start:", problem)
+    is_refused = _tell_settings(config, store, problem)
     counts = store.counts()
     print(describe_counts(counts))
     print(describe_backlog(store.backlog(), datetime.now(UTC)))
@@ -311,10 +309,21 @@ def _status(options: argparse.Namespace) -> int:
             print(tell_local(f"  study {study_id}: {reason}"))
     if counts.oddities:
         print(describe_oddities(store.latest_oddities()))
-    is_refused = bool(problem) or (settings is not None and bool(settings.problem))
     if is_refused or not counts.is_balanced:
         return 1
     return NO_DAEMON if is_seen_away(look) else 0
+
+
+def _tell_settings(config: Config, store: Store, problem: str) -> bool:
+    """Print what is in force and what of the file is wrong; True: something is, or would stop the next start."""
+    settings = store.last_settings_line()
+    print(describe_state(store))
+    if problem and (settings is None or not settings.problem):
+        print("config.toml is WRONG: a daemon that runs goes on with the last good settings, none can start:", problem)
+    fault = "" if problem else describe_failing_start(config)
+    if fault:
+        print(f"config.toml is WRONG, no daemon and no worker would start with it:\n  {fault}")
+    return bool(problem or fault) or (settings is not None and bool(settings.problem))
 
 
 def _explain(options: argparse.Namespace) -> int:

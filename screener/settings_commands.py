@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy.exc
 
+from screener.check_start import check_start, describe_failing_start
 from screener.command_parts import (
     FolderClosedError,
     UsageError,
@@ -17,7 +18,7 @@ from screener.command_parts import (
     open_to_read,
     read_config,
 )
-from screener.config import Config, ConfigError, check_bundles, load_config, read_text
+from screener.config import Config, ConfigError, load_config, read_text
 from screener.describe_settings import describe_difference, describe_history, describe_state
 from screener.find_lines import add_lines
 from screener.list_notices import list_notice_warnings
@@ -27,7 +28,6 @@ from screener.show_config import HOT, compare_configs, compare_shown, list_setti
 from screener.store import Store
 from screener.store.engine import reading
 from screener.tell_changes import ASKED
-from screener.tls import make_listener_tls, make_openid_tls, make_reports_tls, make_web_tls
 from screener.try_settings import DAYS, NOT_REPLAYED, read_value, try_settings
 from screener.web_settings import OpenId
 
@@ -60,15 +60,8 @@ def add_settings_commands(commands: "argparse._SubParsersAction[argparse.Argumen
 
 def _check(options: argparse.Namespace) -> int:
     config, path = read_config(options)
-    try:
-        _refuse_unread_secrets(config)
-        check_bundles(config)
-        make_listener_tls(config)
-        make_reports_tls(config)
-        make_web_tls(config)
-        make_openid_tls(config)
-    except ConfigError as error:
-        raise ConfigError(add_lines(str(error), read_text(path))) from None
+    _refuse_unread_secrets(config)
+    check_start(config)
     for warning in list_warnings(config):
         print(f"warning: {warning}")
     for remark in (*list_remarks(config), *list_missing_secrets(config)):
@@ -131,7 +124,7 @@ def list_remarks(config: Config) -> list[str]:
 def _show(options: argparse.Namespace) -> int:
     config, _ = read_config(options)
     print(show_config(config))
-    for remark in (*list_missing_secrets(config), *_remark_waits(config)):
+    for remark in (*list_missing_secrets(config), *_remark_waits(config), *_remark_start(config)):
         print(f"remark: {remark}", file=sys.stderr)
     return 0
 
@@ -156,6 +149,12 @@ def _remark_waits(config: Config) -> list[str]:
         if change.is_secret and change.key not in {each.key for each in waits}
     ]
     return [f"not in force yet, needs a restart of daemon and workers: {', '.join(told)}"] if told else []
+
+
+def _remark_start(config: Config) -> list[str]:
+    """Say what would stop a start with the file; none where nothing would."""
+    fault = describe_failing_start(config)
+    return [f"no daemon and no worker would start with it: {fault}"] if fault else []
 
 
 def _diff(options: argparse.Namespace) -> int:

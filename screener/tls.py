@@ -15,6 +15,10 @@ from screener.web_settings import Web
 _CIPHERS_OF_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"  # RFC 9325 4.2; those of TLS 1.3 are all of this kind
 
 
+class FileClosedError(ConfigError):
+    """The settings name a file that this caller may not read; the daemon's account may be allowed to."""
+
+
 def make_listener_tls(config: Config) -> ssl.SSLContext | None:
     """Read the listener's certificate and keys; None: no TLS. ConfigError names the key whose file is wrong."""
     return _make_server(config, "listener", config.listener, client_ca=config.listener.tls_client_ca)
@@ -94,5 +98,7 @@ def _check_readable(name: str, path: Path) -> None:
     try:
         with path.open("rb"):
             pass
+    except PermissionError as error:
+        raise FileClosedError(f"{name}: {path}: {error.strerror}") from None
     except OSError as error:
         raise ConfigError(f"{name}: {path}: {error.strerror}") from None
