@@ -54,7 +54,8 @@ class Gate:
         if session is None:
             raise _ask_to_sign_in(request)
         if not visit.may(self._role):
-            visit.audit("refused", detail=f"{request.method} {self._path}, which takes the role {self._role}")
+            detail = f"{request.method} {self._path}, which takes the role {self._role}"
+            visit.audit("refused", _find_study(request, site), detail)
             raise RefusedError(403, f"This takes an account with the role {self._role}; yours is not.")
         return visit
 
@@ -91,6 +92,12 @@ def _find_session(site: Site, token: str, *, is_used: bool) -> Session | None:
         return None
     idle = timedelta(minutes=site.config.web.idle_minutes)
     return site.reader.find_session(digest_token(token), site.clock(), idle, is_used=is_used)
+
+
+def _find_study(request: Request, site: Site) -> int | None:
+    """The study that the address names; None where there is none of it: what else was typed is not kept."""
+    study_id = str(request.path_params.get("study_id", ""))
+    return site.reader.find_study(study_id) if study_id.isdigit() else None
 
 
 def _ask_to_sign_in(request: Request) -> RefusedError:
