@@ -1,6 +1,7 @@
 """The command line as an operator meets it."""
 
 import gc
+import os
 import socket
 import subprocess
 import sys
@@ -121,6 +122,29 @@ def test_explain_of_a_refused_instance_gives_the_reason(
     )
     assert main(["explain", "1.2.9", "--config", str(config)]) == 0
     assert "it is damaged" in capsys.readouterr().out
+
+
+def test_a_study_that_a_command_screens_again_stands_in_the_trail(config: Path, store: Store) -> None:
+    record_study(store)
+    assert main(["reprocess", "1", "--config", str(config)]) == 0
+    assert main(["reprocess", "2", "--config", str(config)]) == 1
+    (line,) = store.audit_lines()
+    assert (line.action, line.study_id) == ("reprocess", 1)
+    assert line.account.endswith("(command line)")
+
+
+def test_what_a_user_without_a_name_does_stands_in_the_trail_too(
+    config: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may run under a number that no user has."""
+
+    def refuse() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", refuse)
+    record_study(store)
+    assert main(["reprocess", "1", "--config", str(config)]) == 0
+    assert store.audit_lines()[0].account == f"user {os.getuid()} (command line)"
 
 
 def test_journey_lists_every_stage_in_order(capsys: pytest.CaptureFixture[str]) -> None:

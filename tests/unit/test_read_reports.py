@@ -190,7 +190,7 @@ def run(tmp_path: Path, *arguments: str) -> int:
 def test_the_command_takes_a_report_in(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "report.txt").write_text(TEXT, encoding="utf-8")
     assert run(tmp_path, "add", "1", str(tmp_path / "report.txt")) == 0
-    assert "study 1: the radiology report mentions a parotid mass (left), sentence 2" in capsys.readouterr().out
+    assert "the radiology report mentions a parotid mass (left), sentence 2" in capsys.readouterr().out
     assert run(tmp_path, "add", "1", str(tmp_path / "report.txt")) == 0
     assert "read before" in capsys.readouterr().out
     assert run(tmp_path, "show", "1") == 0
@@ -222,6 +222,31 @@ def test_a_report_of_another_study_is_taken_back(
     assert any(f"report {number} was taken back by hand" in step.sentence for step in store.study_report(1).steps)
     assert run(tmp_path, "add", "1", str(tmp_path / "report.txt")) == 0, "a file may be given anew"
     assert len(store.mentions_of(1)) == 1
+
+
+def test_a_report_that_is_taken_in_is_named_by_its_number(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.add_mention(1, read_report(TEXT), source="hl7", sha256="a", now=NOW)
+    (tmp_path / "report.txt").write_text(TEXT, encoding="utf-8")
+    number = 2
+    run(tmp_path, "add", "1", str(tmp_path / "report.txt"))
+    assert f"study 1, report {number}: the radiology report mentions" in capsys.readouterr().out
+    assert store.read_reports(1)[-1].report_id == number
+    run(tmp_path, "add", "1", str(tmp_path / "report.txt"))
+    assert f"study 1, report {number}: this report was read before" in capsys.readouterr().out
+
+
+def test_the_trail_tells_who_gave_and_took_back_a_report(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text(TEXT, encoding="utf-8")
+    for arguments in (("add", "1", str(tmp_path / "report.txt")), ("remove", "1", "9"), ("remove", "1", "1")):
+        run(tmp_path, *arguments)
+    lines = store.audit_lines(study_id=1)
+    assert [(line.action, line.detail) for line in lines] == [
+        ("report removed", "report 1"),
+        ("report added", "report 1"),
+    ]
+    assert all(line.account.endswith("(command line)") for line in lines)
 
 
 def test_a_document_that_was_taken_back_is_not_read_again(store: Store) -> None:
