@@ -87,6 +87,26 @@ def test_a_refused_file_leaves_the_time_of_what_is_in_force(
     assert f"stays in force, as since {at(1)}" in told
 
 
+def test_what_waits_in_the_last_good_file_is_not_said_of_a_wrong_one(
+    daemon: SettingsInForce, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(daemon, path, PORT, GOOD.replace("500", "3"))
+    told = history(path, capsys)
+    assert "changed in config.toml" not in told
+    assert "  changed in the last good config.toml, needs a good one and a restart of daemon and workers: " in told
+
+
+def test_status_says_so_of_a_wrong_file_that_the_daemon_has_not_seen_yet(
+    daemon: SettingsInForce, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(daemon, path, PORT)
+    path.write_text(GOOD.replace("500", "3"), encoding="utf-8")
+    assert main(["status", "--config", str(path)]) == 1
+    told = capsys.readouterr().out
+    assert "changed in config.toml" not in told
+    assert "changed in the last good config.toml" in told
+
+
 def test_a_threshold_that_was_taken_back_is_called_so(
     daemon: SettingsInForce, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
