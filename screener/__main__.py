@@ -54,6 +54,7 @@ from screener.pull.backfill import (
 )
 from screener.quality_commands import add_quality_commands
 from screener.read_days import read_days
+from screener.record_deed import record_deed
 from screener.replay import describe_replay, replay
 from screener.report_commands import add_report_commands
 from screener.settings_commands import add_settings_commands
@@ -317,7 +318,7 @@ def _status(options: argparse.Namespace) -> int:
 def _tell_settings(config: Config, store: Store, problem: str) -> bool:
     """Print what is in force and what of the file is wrong; True: something is, or would stop the next start."""
     settings = store.last_settings_line()
-    print(describe_state(store))
+    print(describe_state(store, is_wrong=bool(problem)))
     if problem and (settings is None or not settings.problem):
         print("config.toml is WRONG: a daemon that runs goes on with the last good settings, none can start:", problem)
     fault = "" if problem else describe_failing_start(config)
@@ -363,6 +364,7 @@ def _discard(options: argparse.Namespace) -> int:
     study_id = find_study(store, options.study)
     if not store.discard(study_id, datetime.now(UTC)):
         raise UsageError(f"study {study_id} has not failed: nothing to discard")
+    record_deed(store, "discard", study_id)
     print(f"study {study_id} is set aside; its files go when the others of its day do (retention.received_days)")
     return 0
 
@@ -373,6 +375,7 @@ def _reprocess(options: argparse.Namespace) -> int:
     if not store.has_images(study_id) and store.study_report(study_id).expired:
         raise UsageError(f"the images of study {study_id} have expired: send it again")
     store.reprocess(study_id, datetime.now(UTC))
+    record_deed(store, "reprocess", study_id)
     print(f"study {study_id} will be screened again; `{PROGRAM} explain {study_id}` tells when it is done")
     return 0
 
@@ -390,6 +393,7 @@ def _findings(options: argparse.Namespace) -> int:
         raise UsageError("--by: a name in printable characters is needed")
     if not store.enter_findings(study_id, said, entered_by=entered_by, now=datetime.now(UTC)):
         raise UsageError(f"study {study_id} holds no ultrasound images, or they have expired: nothing was entered")
+    record_deed(store, "findings", study_id)
     print(f"entered; study {study_id} will be decided again: `{PROGRAM} explain {study_id}` tells when it is done")
     return 0
 

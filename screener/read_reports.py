@@ -46,8 +46,16 @@ def add_report(store: Store, study_id: int, data: bytes, now: datetime) -> Menti
     if not any(character.isalpha() for character in text):
         raise ValueError("this holds no words: a report that is empty by mistake must not count as one without a mass")
     mention = read_report(text)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return mention if store.add_mention(study_id, mention, source=FILE, sha256=sha256, now=now) else None
+    return mention if store.add_mention(study_id, mention, source=FILE, sha256=_digest(data), now=now) else None
+
+
+def find_report(store: Store, study_id: int, data: bytes) -> int | None:
+    """The number of the report that this very text was read as; None where it was not."""
+    return store.find_report(study_id, _digest(data))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def read_new_documents(store: Store, folder: Path, now: datetime) -> int:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from screener.command_parts import UsageError, add_command, find_study, open_database, open_to_read
-from screener.read_reports import SENTENCES, add_report, describe_measured, measure_rules
+from screener.read_reports import SENTENCES, add_report, describe_measured, find_report, measure_rules
+from screener.record_deed import record_deed
 from screener.store.mentions import describe_mention
 
 
@@ -35,12 +36,17 @@ def _add(options: argparse.Namespace) -> int:
     _, store = open_database(options)
     study_id = find_study(store, options.study)
     try:
-        mention = add_report(store, study_id, options.file.read_bytes(), datetime.now(UTC))
+        data = options.file.read_bytes()
+        mention = add_report(store, study_id, data, datetime.now(UTC))
     except OSError as error:
         raise UsageError(f"{options.file}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{options.file}: {error}") from None
-    print(f"study {study_id}: {describe_mention(mention) if mention is not None else 'this report was read before'}")
+    report_id = find_report(store, study_id, data)
+    if mention is not None:
+        record_deed(store, "report added", study_id, f"report {report_id}")
+    said = describe_mention(mention) if mention is not None else "this report was read before"
+    print(f"study {study_id}, report {report_id}: {said}")
     return 0
 
 
@@ -60,6 +66,7 @@ def _remove(options: argparse.Namespace) -> int:
     study_id = find_study(store, options.study)
     if not store.remove_report(study_id, options.report, datetime.now(UTC)):
         raise UsageError(f"study {study_id} has no report {options.report}; `screener reports show` lists them")
+    record_deed(store, "report removed", study_id, f"report {options.report}")
     print(f"study {study_id}: report {options.report} no longer counts")
     return 0
 

@@ -63,6 +63,12 @@ class Mentions(Base):
             rows = connection.execute(_in_force([study_id])).all()
         return [ReadReport(report_id=row.id, mention=mention_of_row(row), source=row.source, at=row.at) for row in rows]
 
+    def find_report(self, study_id: int, sha256: str) -> int | None:
+        """The number of the report with that text; None where it has not been read."""
+        mine = (g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
+        with self._begin() as connection:
+            return connection.execute(sa.select(g.mentions.c.id).where(*mine)).scalar()
+
     def remove_report(self, study_id: int, report_id: int, now: datetime) -> bool:
         """Take back what a report says that was given to the wrong study; False where none in force has that number.
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from screener.record_deed import record_deed
 from screener.store import Store
 from screener.store.web_accounts import Role
 from screener.web.passwords import WeakPasswordError, hash_password
@@ -28,7 +29,7 @@ def add_account(store: Store, name: str, role: str, password_file: Path | None) 
     password_hash = _read_password(name, password_file)
     if not store.add_account(name, Role(role), password_hash, datetime.now(UTC)):
         raise AccountError(f"there is an account {name} already")
-    _tell(store, "account added", f"{name}, {role}")
+    record_deed(store, "account added", detail=f"{name}, {role}")
     return f"{name} may sign in as {role}"
 
 
@@ -40,7 +41,7 @@ def change_password(store: Store, name: str, password_file: Path | None) -> str:
     if store.find_account(name) is None:
         raise AccountError(f"there is no account {name}")
     store.set_password(name, _read_password(name, password_file))
-    _tell(store, "password changed", name)
+    record_deed(store, "password changed", detail=name)
     return f"{name} has a new password and must sign in again"
 
 
@@ -48,7 +49,7 @@ def disable_account(store: Store, name: str) -> str:
     """Let an account sign in no more; what it did stays in the audit trail."""
     if not store.disable_account(name):
         raise AccountError(f"there is no account {name}")
-    _tell(store, "account disabled", name)
+    record_deed(store, "account disabled", detail=name)
     return f"{name} may not sign in any more; a new password lets them in again"
 
 
@@ -56,7 +57,7 @@ def leave_to_openid(store: Store, name: str) -> str:
     """Leave an account to whom the OpenID provider next calls by its name; its password opens it no more."""
     if not store.leave_to_openid(name):
         raise AccountError(f"there is no account {name}")
-    _tell(store, "left to OpenID", name)
+    record_deed(store, "left to OpenID", detail=name)
     return f"{name} belongs to whom the OpenID provider next calls by that name; no password opens it"
 
 
@@ -87,13 +88,3 @@ def _read_password(name: str, password_file: Path | None) -> str:
         raise AccountError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise AccountError(f"{password_file} cannot be read: {type(error).__name__}") from None
-
-
-def _tell(store: Store, action: str, detail: str) -> None:
-    store.add_audit(
-        at=datetime.now(UTC),
-        account=f"{getpass.getuser()} (command line)"[:64],
-        address="",
-        action=action,
-        detail=detail,
-    )
