@@ -15,8 +15,11 @@ _WORDS = {
 }
 
 
-def describe_state(store: Store) -> str:
-    """Say which decision settings are in force, what needs a restart, and that a wrong file was refused."""
+def describe_state(store: Store, *, is_wrong: bool = False) -> str:
+    """Say which decision settings are in force, what needs a restart, and that a wrong file was refused.
+
+    True: the file is wrong by now, whether or not a daemon has seen it. False: nothing is known but what one has seen.
+    """
     line, since = store.last_settings_line(), store.revision_since()
     if line is None or since is None:
         return "settings: no daemon of this version has started yet"
@@ -29,9 +32,16 @@ def describe_state(store: Store) -> str:
     else:
         told = [f"settings: revision {line.revision} in force since {tell_time(since)}"]
     if line.waits:
-        keys = ", ".join(change.key for change in line.waits)
-        told.append(f"  changed in config.toml, needs a restart of daemon and workers: {keys}")
+        told.append(f"  {_tell_waits(line, is_wrong=is_wrong or bool(line.problem))}")
     return tell_local("\n".join(told))
+
+
+def _tell_waits(line: SettingsLine, *, is_wrong: bool) -> str:
+    """Name what waits for a restart; a wrong file may say something else than the last good one, of which this is."""
+    keys = ", ".join(change.key for change in line.waits)
+    if is_wrong:
+        return f"changed in the last good config.toml, needs a good one and a restart of daemon and workers: {keys}"
+    return f"changed in config.toml, needs a restart of daemon and workers: {keys}"
 
 
 def describe_history(lines: Sequence[SettingsLine]) -> str:
