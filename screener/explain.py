@@ -193,7 +193,10 @@ def _run_lines(run: RunReport) -> list[str]:
             f"  series {taken} {series.modality:<4} {series.instance_count:>4} images, score {series.score:g}: "
             f"{' '.join(series.reasons)}  [{series.series_instance_uid}]"
         )
-    lines += [f"  {gland.presence}: {gland.reason}" for gland in run.glands]
+    lines += [
+        f"  {gland.presence}: {gland.reason}  [covered by the scan: {gland.covered_share * 100:.0f} %]"
+        for gland in run.glands
+    ]
     for candidate, _ in run.candidates:
         lines.append(
             f"  candidate {candidate.number}, {candidate.side}: {candidate.voxels} voxels "
