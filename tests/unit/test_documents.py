@@ -234,6 +234,14 @@ def test_the_readme_leaves_no_page_out() -> None:
     assert {place for place in own - PAGES.keys() if not place[1].startswith("/studies/{study_id}/")} == set()
 
 
+def test_the_readme_starts_the_daemon_before_it_makes_an_account() -> None:
+    """The first start makes the database, without which there are no accounts."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("### See and judge cases on the pages")[2].partition("\n### ")[0]
+    commands = [line for line in section.splitlines() if line.startswith(("screener run", "screener users add"))]
+    assert [line.split()[1] for line in commands] == ["run", "users"]
+
+
 def test_the_readme_tells_how_long_a_password_may_be() -> None:
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     assert f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters" in text
