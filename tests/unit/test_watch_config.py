@@ -98,6 +98,57 @@ def test_a_file_that_is_gone_keeps_the_last_good_settings(
     assert len(errors(caplog)) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "config.toml: it is not there"),
+        ("[decision", "(at line 1, column 10)"),
+        (f"{GOOD}gamma = \n", "(at line 5, column 9)"),
+        (f"{GOOD}gama = 3\n", "decision.gama (line 5)"),
+        (f'{GOOD}[notices.email]\nusername = "user"\n', "SCREENER_EMAIL_PASSWORD"),
+    ],
+)
+def test_the_log_says_what_is_wrong_with_the_file_and_where(
+    settings: SettingsInForce, path: Path, text: str | None, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    look(settings)
+    if text is None:
+        path.unlink()
+    else:
+        change(path, text)
+    look(settings)
+    (told,) = errors(caplog)
+    assert reason in told
+
+
+def test_a_secret_that_the_daemon_lacks_is_named_as_the_daemons(
+    settings: SettingsInForce, path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    look(settings)
+    change(path, f'{GOOD}[notices.email]\nusername = "user"\n')
+    look(settings)
+    sentence = (
+        "notices.email.username: the daemon's environment has neither SCREENER_EMAIL_PASSWORD nor "
+        "SCREENER_EMAIL_PASSWORD_FILE; restart it with one of them (line 6)"
+    )
+    (told,) = errors(caplog)
+    assert told.endswith(f": {sentence}")
+    assert "config check" not in told, "in another shell it knows nothing of the daemon's environment"
+    last = store.last_settings_line()
+    assert last is not None
+    assert last.problem == sentence
+
+
+def test_no_value_of_a_wrong_key_is_logged(
+    settings: SettingsInForce, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    look(settings)
+    change(path, f'{GOOD}[queue]\nbroker = ["redis://:sesame@q"]\n')
+    look(settings)
+    (told,) = errors(caplog)
+    assert told.endswith(": queue.broker (line 6)")
+
+
 def test_a_file_that_is_good_again_ends_the_shouting(settings: SettingsInForce, path: Path, store: Store) -> None:
     look(settings)
     change(path, "[decision")
