@@ -94,7 +94,17 @@ def test_the_trail_names_a_locked_account_and_never_what_was_typed_where_there_i
         client.post("/sign-in", data={"name": typed, "password": "a guess"})
     (line,) = [line for line in store.audit_lines() if line.action == "sign-in refused"]
     assert line.account == ("reader" if typed == "reader" else "")
+    assert line.detail == "too many failures of one account"
     assert "secret" not in repr(store.audit_lines())
+
+
+def test_the_trail_tells_which_wait_is_an_address_s_and_no_account_s(client: TestClient, store: Store) -> None:
+    for number in range(15):
+        client.post("/sign-in", data={"name": f"guess {number}", "password": "wrong"})
+    client.post("/sign-in", data={"name": "reader", "password": PASSWORD})
+    line = store.audit_lines()[0]
+    assert (line.action, line.account) == ("sign-in refused", "reader")
+    assert line.detail == "too many failures from one address"
 
 
 def change_password(tmp_path: Path, store: Store, name: str) -> None:
