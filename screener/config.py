@@ -53,6 +53,15 @@ class ConfigError(Exception):
     """The settings cannot be used; each line names a key and what is wrong with it."""
 
 
+class LoggableError(ConfigError):
+    """The settings cannot be used, and a log may hold why: `logged` quotes no value of theirs."""
+
+    def __init__(self, message: str, logged: str = "") -> None:
+        """An empty `logged` stands for the message."""
+        super().__init__(message)
+        self.logged = logged or message
+
+
 def _is_ae_title(value: str) -> str:
     """PS3.5 6.2: 1 to 16 characters, no backslash, no control character, not only spaces."""
     if (
@@ -536,7 +545,8 @@ def parse_config(
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {describe_toml_error(error, text)}") from None
+        described = f"{path}: {describe_toml_error(error, text)}"
+        raise LoggableError(described, logged=f"{path}: {error}") from None
     try:
         config = make_config(tables, base=path.resolve().parent, environment=environment, needs_secrets=needs_secrets)
     except ConfigError as error:

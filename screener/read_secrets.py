@@ -34,6 +34,16 @@ class MissingSecret:
         return f"{self.key}: set, but neither {self.variable} nor {self.variable}_FILE is"
 
     @property
+    def lack(self) -> str:
+        """What a running daemon says: its environment stays as it was at the start."""
+        if self.problem:
+            return self.refusal
+        return (
+            f"{self.key}: the daemon's environment has neither {self.variable} nor {self.variable}_FILE; "
+            "restart it with one of them"
+        )
+
+    @property
     def remark(self) -> str:
         """What is said where the secret is not used."""
         if self.problem:

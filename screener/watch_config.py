@@ -10,19 +10,25 @@ and put the missing half back to its defaults.
 import hashlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from screener.config import Config, ConfigError, parse_config
+from screener.config import Config, ConfigError, LoggableError, parse_config
+from screener.find_lines import add_lines
 from screener.show_config import Change, compare_configs, compare_shown, list_settings
 from screener.store import Store
 from screener.store.settings_log import SettingsEvent, SettingsLine
 from screener.study import Thresholds
 
 logger = logging.getLogger(__name__)
+
+_PLACE: Final = re.compile(r" \((?:the table at )?line \d+\)$")
+"""What `add_lines` writes behind a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class SettingsInForce:
         try:
             new = _parse(content, self._path, self._environment)
         except ConfigError as error:
-            self._refuse(str(error), content.sha256, now)
+            self._refuse(error, content.sha256, now)
             return
         changes = compare_configs(self._config, new)
         taken = [change for change in changes if change.is_hot]
@@ -105,14 +111,13 @@ class SettingsInForce:
             keys = ", ".join(change.key for change in self._waits)
             logger.warning("settings: changed in %s, needs a restart of daemon and workers: %s", self._path.name, keys)
 
-    def _refuse(self, problem: str, file_sha256: str, now: datetime) -> None:
-        keys = ", ".join(line.partition(": ")[0] for line in problem.splitlines())
+    def _refuse(self, error: ConfigError, file_sha256: str, now: datetime) -> None:
         logger.error(
-            "settings: %s is wrong and changes nothing, the last good ones stay in force (`screener config check`): %s",
+            "settings: %s is wrong and changes nothing, the last good ones stay in force%s",
             self._path.name,
-            keys,
+            _tell_reason(error),
         )
-        self._keep(SettingsEvent.REFUSED, self._config, file_sha256, now, waits=self._waits, problem=problem)
+        self._keep(SettingsEvent.REFUSED, self._config, file_sha256, now, waits=self._waits, problem=str(error))
 
     def _keep(
         self,
@@ -139,6 +144,20 @@ class SettingsInForce:
         self._store.add_settings_line(line)
 
 
+def _tell_reason(error: ConfigError) -> str:
+    """Say what a log may hold of it; where that is no more than keys and lines, also which command tells the rest."""
+    if isinstance(error, LoggableError):
+        return ": " + "; ".join(error.logged.splitlines())
+    places = ", ".join(_shorten(sentence) for sentence in str(error).splitlines())
+    return f" (`screener config check`): {places}"
+
+
+def _shorten(sentence: str) -> str:
+    """Return the key and the line of a sentence, without the value that it may quote."""
+    place = _PLACE.search(sentence)
+    return sentence.partition(": ")[0] + (place[0] if place else "")
+
+
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What changes with the file: when it was written, its size and which file it is; None where there is none."""
     try:
@@ -162,9 +181,13 @@ def _read(path: Path) -> _Content:
 def _parse(content: _Content, path: Path, environment: Mapping[str, str]) -> Config:
     """Read the settings; ConfigError also for a file that holds none, as one that was cut off does."""
     if not content.sha256:
-        raise ConfigError(f"{path.name}: it is not there, or cannot be read")
+        raise LoggableError(f"{path.name}: it is not there, or cannot be read")
     if content.text is None:
-        raise ConfigError(f"{path.name}: it is no text in UTF-8")
+        raise LoggableError(f"{path.name}: it is no text in UTF-8")
     if not content.text.strip():
-        raise ConfigError(f"{path.name}: it is empty")
-    return parse_config(content.text, path, environment)
+        raise LoggableError(f"{path.name}: it is empty")
+    config = parse_config(content.text, path, environment, needs_secrets=False)
+    if config.missing_secrets:
+        lacks = "\n".join(secret.lack for secret in config.missing_secrets)
+        raise LoggableError(add_lines(lacks, content.text))
+    return config

@@ -102,7 +102,7 @@ def test_a_file_that_is_gone_keeps_the_last_good_settings(
     ("text", "reason"),
     [
         (None, "config.toml: it is not there"),
-        ("[decision", "(at line 1, column 10)"),
+        ("[decision", "(at end of document)"),
         (f"{GOOD}gamma = \n", "(at line 5, column 9)"),
         (f"{GOOD}gama = 3\n", "decision.gama (line 5)"),
         (f'{GOOD}[notices.email]\nusername = "user"\n', "SCREENER_EMAIL_PASSWORD"),
