@@ -86,7 +86,8 @@ def test_the_check_remarks_each_secret_that_this_shell_lacks(path: Path, capsys:
     assert main(["config", "check", "--config", str(path)]) == 0
     told = capsys.readouterr().out
     for variable in VARIABLES:
-        assert f"neither {variable} nor {variable}_FILE is set in this shell" in told
+        assert f"neither {variable} nor {variable}_FILE is set in this shell; daemon and pages need one" in told
+    assert told.count("in the environment that they are started with") == len(VARIABLES)
     assert "remark: web.openid.client_id: " in told
     assert "(line 5)" in told
     assert "good; revision" in told
