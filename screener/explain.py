@@ -13,6 +13,7 @@ from screener.store.values import (
     Backlog,
     Counts,
     DeliveryLine,
+    GlandLine,
     OddityLine,
     RunReport,
     StudyReport,
@@ -193,10 +194,7 @@ def _run_lines(run: RunReport) -> list[str]:
             f"  series {taken} {series.modality:<4} {series.instance_count:>4} images, score {series.score:g}: "
             f"{' '.join(series.reasons)}  [{series.series_instance_uid}]"
         )
-    lines += [
-        f"  {gland.presence}: {gland.reason}  [covered by the scan: {gland.covered_share * 100:.0f} %]"
-        for gland in run.glands
-    ]
+    lines += [f"  {gland.presence}: {gland.reason}{_tell_share(gland)}" for gland in run.glands]
     for candidate, _ in run.candidates:
         lines.append(
             f"  candidate {candidate.number}, {candidate.side}: {candidate.voxels} voxels "
@@ -221,6 +219,11 @@ def _run_lines(run: RunReport) -> list[str]:
         lines += [f"    why: {notice.why}"] if notice.why else []
         lines += [f"    waits: {notice.waits}"] if notice.waits and notice.state == "owed" else []
     return lines
+
+
+def _tell_share(gland: GlandLine) -> str:
+    """Say which share of a gland was searched; nothing of one that was not found."""
+    return f"  [covered by the scan: {gland.covered_share * 100:.0f} %]" if gland.covered_share else ""
 
 
 def _describe_thresholds(run: RunReport) -> str:
