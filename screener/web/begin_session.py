@@ -32,14 +32,17 @@ def begin_attempt(visit: Visit, name: str | None = None) -> list[int]:
     most = site.config.web.max_failures
     limits = {} if name is None else {failure_key("account", name): most}
     way = "openid address" if name is None else "address"
-    limits[failure_key(way, visit.address)] = most * _ADDRESS_SHARE
+    by_address = failure_key(way, visit.address)
+    limits[by_address] = most * _ADDRESS_SHARE
     over = [key for key, limit in limits.items() if site.reader.failed_sign_ins(key, now - window) >= limit]
     attempt = [] if over else site.store.begin_sign_in(limits, now, window)
     if attempt:
         return attempt
     if site.refusals.is_first(over[-1] if over else "", now, window):
         account = find_named(visit, name)
-        visit.audit("sign-in refused", detail="too many failures", account=account.name if account is not None else "")
+        where = " from one address" if by_address in over else " of one account" if over else " at the same time"
+        account_name = account.name if account is not None else ""
+        visit.audit("sign-in refused", detail=f"too many failures{where}", account=account_name)
     raise TooManyFailuresError(f"Too many failures: wait {site.config.web.failure_minutes:g} minutes, then try again.")
 
 
