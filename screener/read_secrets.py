@@ -50,7 +50,7 @@ class MissingSecret:
             return self.refusal
         return (
             f"{self.key}: neither {self.variable} nor {self.variable}_FILE is set in this shell; "
-            "daemon and pages need one of them"
+            "daemon and pages need one of them in the environment that they are started with"
         )
 
 
