@@ -99,6 +99,19 @@ def test_a_backfill_is_ordered_listed_held_back_and_let_go(config: Path, capsys:
     assert "PAUSED" not in said()
 
 
+def test_who_ordered_and_held_back_a_backfill_stands_in_the_trail(config: Path) -> None:
+    for arguments in (("--from", "2019-01-01", "--to", "2019-12-31"), ("--pause", "1"), ("--resume", "1"), ()):
+        main(["backfill", *arguments, "--config", str(config)])
+    store = open_store(f"sqlite:///{config.parent}/var/screener.sqlite")
+    lines = [(line.action, line.detail) for line in reversed(store.audit_lines())]
+    store.engine.dispose()
+    assert lines == [
+        ("backfill", "backfill 1 ordered, 2019-01-01 to 2019-12-31"),
+        ("backfill", "backfill 1 held back"),
+        ("backfill", "backfill 1 let go on"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
