@@ -190,3 +190,34 @@ def test_the_wrong_key_is_told_before_a_folder_that_is_closed(path: Path, capsys
     first, then = capsys.readouterr().err.splitlines()
     assert "listener.prot: unknown key" in first
     assert then.endswith("ddd: File name too long")
+
+
+@pytest.mark.parametrize("command", [*READING, "status", "reprocess 1", "config check", "config show"])
+@pytest.mark.usefixtures("store")
+def test_a_file_that_is_gone_is_said_to_have_named_the_database(
+    path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path.rename(path.with_name("c.x"))
+    assert main([*command.split(), "--config", str(path)]) == 1
+    told = capsys.readouterr()
+    assert told.err == (
+        f"{path}: no such file; name it by --config or SCREENER_CONFIG. Only it says where the database is, so that "
+        "nothing can be told without it; a daemon that runs goes on with the last good settings\n"
+    )
+    assert told.out == ""
+
+
+def test_a_relative_name_of_a_file_that_is_gone_is_told_as_a_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SCREENER_CONFIG", raising=False)
+    assert main(["status"]) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/config.toml: no such file; ")
+
+
+def test_a_start_without_the_file_says_no_more_than_how_to_name_it(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--config", str(path)]) == 1
+    assert capsys.readouterr().err == f"{path}: no such file; name it by --config or SCREENER_CONFIG\n"
