@@ -8,12 +8,17 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from screener.config import Config, ConfigError, find_config, load_config
+from screener.config import CONFIG_VARIABLE, Config, ConfigError, NoFileError, find_config, load_config
 from screener.restore_config import Restored, restore_config
 from screener.salvage_config import salvage_config
 from screener.store import Store, open_store
 
 PROGRAM: Final = "screener"
+UNTOLD: Final = (
+    "Only it says where the database is, so that nothing can be told without it; "
+    "a daemon that runs goes on with the last good settings"
+)
+"""What a command without config.toml says; it looks into no other database."""
 
 
 class UsageError(Exception):
@@ -43,7 +48,11 @@ def read_config(options: argparse.Namespace, *, needs_secrets: bool = False) -> 
     What tells people or signs them in `needs_secrets`; any other command runs in a shell that lacks them.
     """
     path: Path = options.config or find_config()
-    return load_config(path, needs_secrets=needs_secrets), path
+    try:
+        return load_config(path, needs_secrets=needs_secrets), path
+    except NoFileError:
+        said = f"{path.absolute()}: no such file; name it by --config or {CONFIG_VARIABLE}"
+        raise NoFileError(said if needs_secrets else f"{said}. {UNTOLD}") from None
 
 
 def open_database(options: argparse.Namespace, *, needs_secrets: bool = False) -> tuple[Config, Store]:

@@ -62,6 +62,10 @@ class LoggableError(ConfigError):
         self.logged = logged or message
 
 
+class NoFileError(ConfigError):
+    """There is no config.toml where one was named."""
+
+
 def _is_ae_title(value: str) -> str:
     """PS3.5 6.2: 1 to 16 characters, no backslash, no control character, not only spaces."""
     if (
@@ -533,7 +537,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
+        raise NoFileError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
