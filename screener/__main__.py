@@ -483,6 +483,7 @@ def _order_backfill(options: argparse.Namespace) -> int:
     except OrderError as error:
         raise UsageError(str(error)) from None
     number = store.add_backfill(order, datetime.now(UTC))
+    record_deed(store, "backfill", detail=f"backfill {number} ordered, {order.from_date} to {order.to_date}")
     when = "now" if order.is_now else f"within pull.window, {config.pull.window}"
     print(f"backfill {number} is fetched {when}; `{PROGRAM} backfill --report {number}` tells how far it is")
     return 0
@@ -492,6 +493,7 @@ def _pause_backfill(options: argparse.Namespace, number: int, *, is_paused: bool
     _, store = open_database(options)
     if not store.pause_backfill(number, is_paused):
         raise UsageError(f"there is no backfill {number}")
+    record_deed(store, "backfill", detail=f"backfill {number} {'held back' if is_paused else 'let go on'}")
     print(f"backfill {number} {'is held back' if is_paused else 'goes on'}")
     return 0
 
