@@ -345,6 +345,7 @@ def test_the_command_says_that_the_files_name_patients(
     told_of = [(row["case"], row["truth"], row["reviewed"], row["outline"]) for row in rows]
     assert told_of == [("study-1", "mass", "finding", "ours")]
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
+    assert [line.action for line in store.audit_lines(study_id=1)] == ["export-feedback"]
     assert main(["export-feedback", "--config", str(tmp_path / "config.toml"), str(tmp_path / "out")]) == 1
 
 
