@@ -10,6 +10,7 @@ from screener.explain import tell_local
 from screener.outcomes import NeedsPerson
 from screener.performance import SILENT_AFTER, describe_performance, measure_performance
 from screener.read_days import read_days
+from screener.record_deed import record_deed
 from screener.store import Store
 from screener.store.engine import reading
 
@@ -57,5 +58,8 @@ def _export_feedback(options: argparse.Namespace) -> int:
         exported = export_feedback(store, config.storage_folder, options.folder)
     except NeedsPerson as outcome:
         raise UsageError(outcome.reason) from None
+    for one in exported:
+        if not one.left_out:
+            record_deed(store, "export-feedback", one.study_id)
     print(describe_export(exported, count_ultrasound(store)))
     return 0
