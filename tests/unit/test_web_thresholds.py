@@ -109,6 +109,13 @@ def test_a_value_that_is_not_allowed_is_refused_with_its_range(client: TestClien
     assert 'id="trial"' not in page
 
 
+def test_an_emptied_field_is_named_and_not_passed_over(client: TestClient, store: Store) -> None:
+    enter(client, store)
+    page = html.unescape(client.get("/thresholds", params={"min_voxels": " ", "gamma": "7"}).text)
+    assert 'decision.min_voxels: "" is not allowed' in page
+    assert 'id="trial"' not in page
+
+
 @pytest.mark.parametrize("days", ["0", "-1", "nan", "x", "", "4000", "<b>"])
 def test_wrong_days_are_named_with_their_range_and_nothing_typed_is_lost(
     client: TestClient, store: Store, days: str
