@@ -165,7 +165,7 @@ def _read_changes(given: Mapping[str, str], config: Config) -> dict[str, Any]:
     values = {
         key: read_value(given[key].strip())
         for key in Decision.model_fields
-        if key != NOT_REPLAYED and given.get(key, "").strip()
+        if key != NOT_REPLAYED and key in given
     }
     return {key: value for key, value in values.items() if value != getattr(config.decision, key)}
 

@@ -112,7 +112,7 @@ def test_a_value_that_is_not_allowed_is_refused_with_its_range(client: TestClien
 def test_an_emptied_field_is_named_and_not_passed_over(client: TestClient, store: Store) -> None:
     enter(client, store)
     page = html.unescape(client.get("/thresholds", params={"min_voxels": " ", "gamma": "7"}).text)
-    assert 'decision.min_voxels: "" is not allowed' in page
+    assert "decision.min_voxels: '' is not allowed" in page
     assert 'id="trial"' not in page
 
 
