@@ -163,9 +163,7 @@ def _restore(config: Config, state: SettingsLine | None) -> Config:
 def _read_changes(given: Mapping[str, str], config: Config) -> dict[str, Any]:
     """Read what a form asks for, as far as it differs from the file; whether it is allowed is judged later."""
     values = {
-        key: read_value(given[key].strip())
-        for key in Decision.model_fields
-        if key != NOT_REPLAYED and key in given
+        key: read_value(given[key].strip()) for key in Decision.model_fields if key != NOT_REPLAYED and key in given
     }
     return {key: value for key, value in values.items() if value != getattr(config.decision, key)}
 
