@@ -254,19 +254,11 @@ def test_a_loss_that_is_no_number_stops_training_and_spoils_no_checkpoint(option
     assert not chosen.out.exists()
 
 
-def test_reduced_precision_is_for_accelerators_unless_it_is_asked_for():
+def test_reduced_precision_is_for_accelerators():
     assert choose_precision("auto", CPU) is None
-    assert choose_precision("bfloat16", CPU) is torch.bfloat16
     assert choose_precision("bfloat16", torch.device("cuda")) is torch.bfloat16
     with pytest.raises(NeedsPerson):
         choose_precision("float16", CPU)
-
-
-def test_the_processor_trains_in_bfloat16(options):
-    chosen = options("--steps", "2", "--precision", "bfloat16")
-    train(chosen)
-    described = json.loads((chosen.out / "configs" / "metadata.json").read_text())["training"]
-    assert described["precision"] == "bfloat16"
 
 
 def test_the_learning_rate_rises_and_falls():

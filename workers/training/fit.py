@@ -87,8 +87,7 @@ def add_options(
     add("--learning-rate", type=float, default=learning_rate, help="the highest of the schedule; default %(default)s")
     add("--seed", type=int, default=7)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
-    precision_help = "auto: mixed on CUDA, float32 on the CPU, where bfloat16 is faster on some"
-    add("--precision", choices=["auto", *PRECISIONS], default="auto", help=precision_help)
+    add("--precision", choices=["auto", *PRECISIONS], default="auto", help="auto: mixed on CUDA, float32 on the CPU")
     add("--compile", action="store_true", help="compile the network first")
     add("--threads", type=int, default=2, help="of the network on the CPU; default %(default)s")
     add("--loaders", type=int, help="processes that draw samples; default none on the CPU, one a core with CUDA")
@@ -186,16 +185,14 @@ def supervise(loss_of: Loss, outputs: torch.Tensor | tuple[torch.Tensor, ...], c
 def choose_precision(setting: str, device: torch.device) -> torch.dtype | None:
     """Return the type of the mixed part of the computation; None for single precision throughout.
 
-    Bfloat16 halves a step on a CPU that multiplies in it (AVX512_BF16, AMX), and slows down any other: there it has to
-    be asked for. Raises NeedsPerson where float16 is asked for on the CPU.
+    Raises NeedsPerson where reduced precision is asked for on the CPU, which it slows down.
     """
     if setting == "auto":
         if device.type != "cuda":
             return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if setting == "float16" and device.type != "cuda":
-        reason = "--precision float16 needs CUDA; the CPU computes in float32, or in bfloat16 where it is asked to."
-        raise NeedsPerson(reason, code="no_such_device")
+    if PRECISIONS[setting] is not None and device.type != "cuda":
+        raise NeedsPerson(f"--precision {setting} needs CUDA; the CPU computes in float32.", code="no_such_device")
     return PRECISIONS[setting]
 
 
