@@ -65,7 +65,7 @@ def describe_backlog(backlog: Backlog, now: datetime) -> str:
         lines.append(f"oldest {oldest.what}: study {oldest.study_id}, for {minutes:.0f} min")
     lines.append(f"leases held: {len(backlog.leases)}")
     for lease in backlog.leases:
-        state = f"until {_moment(lease.until)}" if lease.until >= now else f"expired at {_moment(lease.until)}"
+        state = f"until {tell_moment(lease.until)}" if lease.until >= now else f"expired at {tell_moment(lease.until)}"
         lines.append(f"  study {lease.study_id} on queue {lease.queue}, {state}, by {lease.owner}")
     return "\n".join(lines)
 
@@ -94,7 +94,7 @@ def describe_oddities(oddities: Iterable[OddityLine]) -> str:
     for (sop_instance_uid, reason), group in same.items():
         times = f" ({len(group)} times)" if len(group) > 1 else ""
         name = f"{sop_instance_uid}: " if sop_instance_uid else ""
-        lines.append(f"  {_moment(max(oddity.at for oddity in group))}  {name}{reason}{times}")
+        lines.append(f"  {tell_moment(max(oddity.at for oddity in group))}  {name}{reason}{times}")
         lines += [f"    kept as {oddity.path}" for oddity in group if oddity.path]
     return "\n".join(lines)
 
@@ -112,7 +112,7 @@ def describe_study(report: StudyReport) -> str:
     for step in report.steps:
         run = f"run {step.run_number}" if step.run_number else ""
         seconds = f"{step.seconds:.1f} s" if step.seconds is not None else ""
-        lines.append(f"  {_moment(step.at)}  {run:<6} {step.stage:<12} {seconds:>7}  {step.sentence}")
+        lines.append(f"  {tell_moment(step.at)}  {run:<6} {step.stage:<12} {seconds:>7}  {step.sentence}")
     for run_report in report.runs:
         lines += _run_lines(run_report)
     if report.oddities:
@@ -125,7 +125,7 @@ def describe_entries(entries: Sequence[EnteredFindings]) -> str:
     if not entries:
         return "nobody has entered findings"
     return "\n".join(
-        f"{_moment(entry.at)}  {entry.entered_by}: {', '.join(map(describe_finding, entry.findings.items()))}"
+        f"{tell_moment(entry.at)}  {entry.entered_by}: {', '.join(map(describe_finding, entry.findings.items()))}"
         for entry in entries
     )
 
@@ -144,7 +144,7 @@ def describe_wait(report: StudyReport, settings: Completeness, now: datetime) ->
         return _until(what, report.news_at, longest, f"where no more comes, it {fate}", now)
     last = report.steps[-1] if report.steps else None
     if last is not None and last.sentence.startswith("waits:"):
-        seen = f" (as seen at {_moment(last.at)})" if last.at < report.news_at else ""
+        seen = f" (as seen at {tell_moment(last.at)})" if last.at < report.news_at else ""
         return _until(tell_local(f"{last.sentence}{seen}"), report.news_since_at, longest, fate, now)
     silent = f"waits: {quiet:g} s must pass without a new image"
     return _until(silent, report.news_at, quiet, "if none comes, it is judged", now)
@@ -156,7 +156,7 @@ def _until(what: str, since: datetime, seconds: float, then: str, now: datetime)
     if until <= now:
         return f"{what}; {then} {seconds:g} s after the daemon's last start at the latest"
     later = f"or {seconds:g} s after the daemon's last start if that is later"
-    return f"{what}; {then} at {_moment(until)} at the latest, {later}"
+    return f"{what}; {then} at {tell_moment(until)} at the latest, {later}"
 
 
 def tell_local(text: str) -> str:
@@ -166,7 +166,7 @@ def tell_local(text: str) -> str:
 
 def _local(match: re.Match[str]) -> str:
     try:
-        return _moment(datetime.fromisoformat(match[1]).replace(tzinfo=UTC))
+        return tell_moment(datetime.fromisoformat(match[1]).replace(tzinfo=UTC))
     except (ValueError, OverflowError):  # no time: a PACS's own words
         return match[0]
 
@@ -269,14 +269,14 @@ def _name_frame(frame: FrameChoice) -> str:
 
 
 def _describe_delivery(delivery: DeliveryLine) -> str:
-    sent = f" at {_moment(delivery.sent_at)}" if delivery.sent_at else ""
+    sent = f" at {tell_moment(delivery.sent_at)}" if delivery.sent_at else ""
     if delivery.state == "sent":
         return f"sent{sent}, not yet confirmed (asked {delivery.confirm_attempts} time(s))"
     if delivery.state != "delivered":
         return delivery.state
     if delivery.confirmed_by in {"", UNCONFIRMED}:
         return f"delivered{sent} as its Success says, not confirmed: the settings do not ask for it"
-    confirmed = f" at {_moment(delivery.delivered_at)}" if delivery.delivered_at else ""
+    confirmed = f" at {tell_moment(delivery.delivered_at)}" if delivery.delivered_at else ""
     return f"delivered, sent{sent}, confirmed by {delivery.confirmed_by}{confirmed}"
 
 
@@ -290,6 +290,6 @@ def _judge(candidate: Candidate, thresholds: Thresholds) -> str:
     return f"{size}, score {score:.2f}: {answer}"
 
 
-def _moment(at: datetime) -> str:
+def tell_moment(at: datetime) -> str:
     """Local time with its offset from UTC, which changes with the season."""
     return at.astimezone().isoformat(sep=" ", timespec="seconds")

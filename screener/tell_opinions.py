@@ -1,8 +1,8 @@
 """What people did about a study, for `screener explain`: who took note, and what they said of a decision."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
+from screener.explain import tell_moment
 from screener.store.reviews import Acknowledgement, Opinion, Review
 
 _SAID = {
@@ -22,8 +22,4 @@ def tell_opinions(acknowledgements: Sequence[Acknowledgement], reviews: Sequence
     told += [(one.at, f"{one.by} {_SAID[one.opinion]} run {one.run_number}") for one in reviews]
     if not told:
         return ""
-    return "\n".join(["people:", *(f"  {_moment(at)}  {sentence}" for at, sentence in sorted(told))])
-
-
-def _moment(at: datetime) -> str:
-    return at.astimezone().isoformat(sep=" ", timespec="seconds")
+    return "\n".join(["people:", *(f"  {tell_moment(at)}  {sentence}" for at, sentence in sorted(told))])
