@@ -9,8 +9,7 @@ import torch
 from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import read_json
 from workers.models.networks import NETWORKS, average_definition
-from workers.models.weights import read_weights
-from workers.training.write_bundle import KINDS, read_start, write_bundle
+from workers.training.write_bundle import KINDS, is_stored_in_half, read_start, write_bundle
 
 
 def average_bundles(folders: Sequence[Path], out: Path) -> int:
@@ -19,7 +18,8 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
     Kernels that one of them stores in half precision are stored so by all. Raises NeedsPerson (`bad_bundle`) where one
     cannot be read, or they are not of one kind.
     """
-    name = _find_name(folders)
+    described = [_read_metadata(folder) for folder in folders]
+    name = _find_name({str(metadata.get("kind")) for metadata in described})
     starts = [read_start(name, folder) for folder in folders]
     try:
         definition = average_definition([definition for definition, _ in starts])
@@ -31,20 +31,21 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
         out,
         definition,
         {f"members.{number}.{key}": values for number, state in enumerate(states) for key, values in state.items()},
-        training=_describe([_read_training(folder) for folder in folders]),
-        is_half=any(values.dtype == torch.float16 for folder in folders for values in read_weights(folder).values()),
+        training=_describe([metadata.get("training") or {} for metadata in described]),
+        is_half=any(is_stored_in_half(state) for _, state in starts),
     )
     return len(states)
 
 
-def _find_name(folders: Sequence[Path]) -> str:
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(folder / "configs" / "metadata.json")
+    except (OSError, ValueError, TypeError) as problem:
+        raise NeedsPerson(f"The model bundle {folder} cannot be read: {problem}", code="bad_bundle") from problem
+
+
+def _find_name(kinds: set[str]) -> str:
     """Return the name of the bundle of which all are a kind."""
-    kinds = set()
-    for folder in folders:
-        try:
-            kinds.add(str(read_json(folder / "configs" / "metadata.json").get("kind")))
-        except (OSError, ValueError, TypeError) as problem:
-            raise NeedsPerson(f"The model bundle {folder} cannot be read: {problem}", code="bad_bundle") from problem
     names = [name for name in NETWORKS if {KINDS[name]} == kinds]
     if not names:
         reason = f"Only localizers or only segmenters of CT have an average, not {', '.join(sorted(kinds))}."
@@ -59,11 +60,6 @@ def _split(definition: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> 
         return [dict(state)]
     starts = [f"members.{number}." for number in range(count)]
     return [{key.removeprefix(start): state[key] for key in state if key.startswith(start)} for start in starts]
-
-
-def _read_training(folder: Path) -> dict[str, Any]:
-    training: dict[str, Any] = dict(read_json(folder / "configs" / "metadata.json").get("training") or {})
-    return training
 
 
 def _describe(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from workers.models.weights import read_definition, read_weights
-from workers.training.write_bundle import write_bundle
+from workers.training.write_bundle import is_stored_in_half, write_bundle
 
 
 def shift_probability(state: dict[str, torch.Tensor], probability: float) -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     if "members" in definition:
         parser.error(f"{args.bundle} is an average of networks: calibrate each before they are averaged")
     state = read_weights(args.bundle)
-    is_half = any(values.dtype == torch.float16 for values in state.values())
+    is_half = is_stored_in_half(state)
     shift_probability(state, args.probability)
     write_bundle("parotid_mass_segmenter", args.bundle, definition, state, is_half=is_half)
 

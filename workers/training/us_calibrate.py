@@ -23,7 +23,7 @@ from workers.training.show_progress import start_log
 from workers.training.statistics.fit_logistic import fit_logistic
 from workers.training.statistics.judge_calibration import calibration_error
 from workers.training.us_cross_validate import Score, read_scores
-from workers.training.write_bundle import write_bundle
+from workers.training.write_bundle import is_stored_in_half, write_bundle
 
 LEAST_OF_A_KIND: Final = 10
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise NeedsPerson(f"The bundle {options.bundle} is calibrated already.", code="bad_bundle")
     scores = [score for score in read_scores(options.scores) if score.source == options.source]
     slope, intercept = fit_line(scores)
-    is_half = any(values.dtype == torch.float16 for values in read_weights(options.bundle).values())
+    is_half = is_stored_in_half(read_weights(options.bundle))
     network, _ = load_network(options.bundle)
     bend(network, slope, intercept)
     training["calibration"] = {

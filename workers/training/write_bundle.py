@@ -135,6 +135,11 @@ def save_weights(state: Mapping[str, torch.Tensor], bundle: Path, *, is_half: bo
     part.replace(path)
 
 
+def is_stored_in_half(state: Mapping[str, torch.Tensor]) -> bool:
+    """Tell whether `save_weights` has stored these weights with `is_half`."""
+    return any(values.dtype == torch.float16 for values in state.values())
+
+
 def read_start(name: str, bundle: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the network's definition and the weights of a bundle to train on from.
 
