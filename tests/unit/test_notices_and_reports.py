@@ -39,6 +39,17 @@ def put_off(**more: object) -> Notices:
     return settings(rule("all", "a@x"), mentioned_in_report="digest", **more)
 
 
+def open_digest(store: Store) -> tuple[Box, Notices, int]:
+    """A finding that its report mentions stands in a digest that the mail server, away, has not taken; its study."""
+    box, notices = Box(), put_off()
+    study = find(store, notices, Side.LEFT)
+    report(store, study, "this side")
+    tell(store, notices, box, NOON)
+    box.is_away = True
+    tell(store, notices, box, NEXT_MORNING)
+    return box, notices, study
+
+
 @pytest.mark.parametrize("which", TEXTS)
 def test_only_what_is_mentioned_beyond_doubt_waits_for_the_digest(store: Store, which: str) -> None:
     box, notices = Box(), put_off()
@@ -125,12 +136,7 @@ def test_the_digest_begins_with_what_no_report_mentions(store: Store) -> None:
 def test_a_document_that_says_nothing_new_leaves_the_finding_in_the_digest_of_today(
     store: Store, second: bytes | None
 ) -> None:
-    box, notices = Box(), put_off()
-    study = find(store, notices, Side.LEFT)
-    report(store, study, "this side")
-    tell(store, notices, box, NOON)
-    box.is_away = True
-    tell(store, notices, box, NEXT_MORNING)
+    box, notices, study = open_digest(store)
     if second is None:  # a worksheet, no report at all
         store.add_mention(study, None, source="document", sha256="f" * 64, now=NEXT_MORNING)
     else:
@@ -141,12 +147,7 @@ def test_a_document_that_says_nothing_new_leaves_the_finding_in_the_digest_of_to
 
 
 def test_the_digest_does_not_say_that_the_report_mentions_what_it_denies_by_now(store: Store) -> None:
-    box, notices = Box(), put_off()
-    study = find(store, notices, Side.LEFT)
-    report(store, study, "this side")
-    tell(store, notices, box, NOON)
-    box.is_away = True
-    tell(store, notices, box, NEXT_MORNING)
+    box, notices, study = open_digest(store)
     store.remove_report(study, store.read_reports(study)[0].report_id, NEXT_MORNING)
     add_report(store, study, DENIAL, NEXT_MORNING)
     box.is_away = False
