@@ -17,6 +17,7 @@ from pynetdicom.status import code_to_category
 
 from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import encode_file_meta
+from screener.associate import associate
 from screener.read_header import is_uid
 
 _ABORT_SECONDS = 5.0
@@ -232,7 +233,8 @@ class _Sender:
             has_connected.append(True)
             _send_at_once(event)
 
-        self._assoc = self._ae.associate(
+        self._assoc = associate(
+            self._ae,
             self._host,
             self._port,
             contexts=self._contexts,

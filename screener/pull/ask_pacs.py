@@ -16,6 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from screener.associate import associate
 from screener.config import Source
 from screener.outcomes import TryAgain
 from screener.pull.match import Series, is_wanted_study
@@ -180,7 +181,8 @@ class PacsSource:
         ae = AE(self._caller.ae_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._caller.timeout_seconds
         ae.connection_timeout = self._caller.timeout_seconds
-        assoc = ae.associate(
+        assoc = associate(
+            ae,
             source.host,
             source.port,
             contexts=contexts,

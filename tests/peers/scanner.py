@@ -14,6 +14,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
 from screener.archive import encode_file_meta
+from screener.associate import associate
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file given by its path goes out byte for byte
 
@@ -142,7 +143,7 @@ class Scanner:
     def _associate(self, contexts: list[PresentationContext], ae_title: str):  # type: ignore[no-untyped-def]
         ae = AE(ae_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
-        assoc = ae.associate(self._host, self._port, contexts=contexts, ae_title=self._called_ae_title)
+        assoc = associate(ae, self._host, self._port, contexts=contexts, ae_title=self._called_ae_title)
         if not assoc.is_established:
             raise AssociationFailed("rejected" if assoc.is_rejected else "aborted")
         return assoc

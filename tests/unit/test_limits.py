@@ -14,6 +14,7 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, build_context
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from screener.associate import associate
 from screener.config import Peer
 from screener.slots import Slots
 from tests.peers.door import Door, open_door
@@ -29,7 +30,7 @@ def hold(door: Door, ae_title: str):  # type: ignore[no-untyped-def]
 def rejection(door: Door, ae_title: str) -> tuple[int, int, int]:
     ae = AE(ae_title)
     ae.add_requested_context(CTImageStorage)
-    assoc = ae.associate("127.0.0.1", door.listener.port, ae_title="PAROTID")
+    assoc = associate(ae, "127.0.0.1", door.listener.port, ae_title="PAROTID")
     assert assoc.is_rejected
     answer = assoc.acceptor.primitive
     assert isinstance(answer, A_ASSOCIATE)

@@ -50,12 +50,8 @@ def test_a_pacs_that_rejects_at_once_is_not_said_to_break_off(tmp_path: Path) ->
 
 
 def test_a_sender_that_is_rejected_at_once_hears_that(tmp_path: Path) -> None:
-    with (
-        open_door(tmp_path, maximum_associations=1) as door,
-        pytest.raises(AssociationFailed, match="rejected"),
-    ):
+    with open_door(tmp_path, maximum_associations=1) as door:
         held = door.scanner._associate([build_context(CTImageStorage)], "CT1")
-        try:
+        with pytest.raises(AssociationFailed, match="rejected"):
             door.scanner.echo()
-        finally:
-            held.release()
+        held.release()

@@ -7,6 +7,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from screener.associate import associate
 from screener.config import Destination
 from screener.outcomes import TryAgain
 
@@ -15,7 +16,8 @@ def open_association(ae: AE, destination: Destination, *, handlers: Sequence[tup
     """Open the association, or raise TryAgain with what stood in the way."""
     has_connected: list[bool] = []
     has_answered: list[bool] = []
-    assoc = ae.associate(
+    assoc = associate(
+        ae,
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
