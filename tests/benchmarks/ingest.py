@@ -3,7 +3,8 @@
 `python tests/benchmarks/ingest.py [--slices 400] [--senders 1 4 8] [--processes 1]`. Each sender has an association and
 a study of its own, and waits for each answer. Ours answers after file, folder and row are durable; Orthanc
 after it has synced the file; storescp after it has written it. Rounds alternate between the receivers, and
-the best of each counts, because the machine is rarely ours alone.
+the best of each counts, because the machine is rarely ours alone. Beside the ratio of the best stands the median of
+the rounds' own ratios with their range, which tells how far one run may be trusted.
 
 `--slices 20000 --senders 8 --rounds 1 --only ours` shows the memory of each listener process over the time.
 """
@@ -102,7 +103,7 @@ def main() -> int:
                         memories.append(memory)
             best = {name: max(rates[name]) for name in names}
             row = f"{senders:>8}" + "".join(f"{best[name]:>10.0f}" for name in names)
-            row += "".join(f"{best['ours'] / best[name]:>16.2f}" for name in _others(names))
+            row += "".join(f"{_describe_ratio(rates['ours'], rates[name]):>26}" for name in _others(names))
             print(row + "   " + " / ".join(f"{min(costs[name]):.1f}" for name in names), flush=True)
         if memories:
             describe_memory(memories)
@@ -155,7 +156,13 @@ def _others(names: list[str]) -> list[str]:
 
 
 def _ratio_heads(names: list[str]) -> str:
-    return "".join(f"{f'ours/{name}':>16}" for name in _others(names))
+    return "".join(f"{f'ours/{name}':>26}" for name in _others(names))
+
+
+def _describe_ratio(ours: list[float], theirs: list[float]) -> str:
+    """Give the ratio of the best, and the median and the range of the rounds' own ratios."""
+    by_round = [our / their for our, their in zip(ours, theirs, strict=True)]
+    return f"{max(ours) / max(theirs):.2f} ({statistics.median(by_round):.2f}, {min(by_round):.2f}-{max(by_round):.2f})"
 
 
 if __name__ == "__main__":
