@@ -39,13 +39,15 @@ def our_daemon(folder: Path, processes: int) -> Iterator[Receiver]:
     port = free_port()
     listener = {"port": port, "processes": processes, "maximum_associations": 64}
     lines = ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in listener.items())]
-    lines += ["[storage]", "reserve_mib = 0", "clean_below_mib = 0", "[log]", 'level = "WARNING"']
+    lines += ["[storage]", "reserve_mib = 0", "clean_below_mib = 0"]
     lines += ["[completeness]", "quiet_seconds = 86400", "max_wait_seconds = 86400"]
     (folder / "config.toml").write_text("\n".join(lines))
     command = [sys.executable, "-m", "screener", "run", "--no-workers", "--config", str(folder / "config.toml")]
-    process = subprocess.Popen(command, cwd=ROOT)
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=output)
     try:
-        wait_for_port(port, START_SECONDS)
+        _wait_for_line(log, b"listening as")  # the port answers before the last of several processes receives
         receiving = _wait_for_children(process.pid, processes) if processes > 1 else [process.pid]
         yield Receiver(port, "PAROTID", process.pid, tuple(receiving))
     finally:
@@ -95,6 +97,13 @@ def processor_seconds(process_id: int) -> float:
     ticks = sum(int(fields[number - 3]) for number in (14, 15, 16, 17))  # proc(5): utime, stime, cutime, cstime
     running = sum(processor_seconds(child) for child in _children(process_id))
     return ticks / os.sysconf("SC_CLK_TCK") + running
+
+
+def _wait_for_line(log: Path, words: bytes) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while words not in log.read_bytes():
+        assert time.monotonic() < deadline, f"no line with {words!r} in {log}"
+        time.sleep(0.1)
 
 
 def _wait_for_children(process_id: int, count: int) -> list[int]:
