@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import itertools
 import os
 import re
 import secrets
@@ -39,6 +40,11 @@ class Kept:
     """Of the whole file."""
 
 
+_PROCESS = secrets.token_hex(8)
+"""Tells the unfinished files of this process from those of others, now and before."""
+_NUMBERS = itertools.count()
+
+
 class Arriving:
     """A received instance while it arrives: `keep` gives it its name, `discard` leaves nothing behind."""
 
@@ -50,18 +56,23 @@ class Arriving:
         self._digest = hashlib.sha256()
         self.size_bytes = 0
         """Of the data set so far."""
+        self._unwritten = meta
         self._descriptor, self._unfinished = self._open()
-        try:
-            _write_all(self._descriptor, memoryview(meta))
-        except BaseException:
-            self.discard()
-            raise
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append to the data set."""
         self._digest.update(piece)
-        _write_all(self._descriptor, memoryview(piece))
+        self._write(memoryview(piece))
         self.size_bytes += len(piece)
+
+    def _write(self, piece: memoryview) -> None:
+        """Write, and before the first piece what stands before the data set; both in one call of the system."""
+        if self._unwritten:
+            meta, self._unwritten = self._unwritten, b""
+            written = os.writev(self._descriptor, (meta, piece))
+            _write_all(self._descriptor, memoryview(meta)[written:])
+            piece = piece[max(written - len(meta), 0) :]
+        _write_all(self._descriptor, piece)
 
     def open_data_set(self) -> io.BufferedReader:
         """Read what has come so far, without preamble and file meta information."""
@@ -76,10 +87,15 @@ class Arriving:
         """
         if self._unfinished is None:
             raise ValueError("kept or discarded before")
+        if self._unwritten:  # an empty data set
+            self._write(memoryview(b""))
         sha256 = self._digest.hexdigest()
-        path = self._folder / part / self._name[:2] / f"{self._name}-{sha256[:16]}-{self._syntax}.dcm"
+        # Text, not Path: what joins and takes apart paths costs more than what the system does with them.
+        relative_folder = f"{part}/{self._name[:2]}"
+        relative = f"{relative_folder}/{self._name}-{sha256[:16]}-{self._syntax}.dcm"
+        folder, path = f"{self._folder}/{relative_folder}", f"{self._folder}/{relative}"
         if part != RECEIVED:  # that folder was made when the file began
-            _make_folder(path.parent)
+            _make_folder(Path(folder))
         if _link(self._unfinished, path):
             # Named first, the file takes its name along when it is synced, and little is left to do for the folder.
             # What a power cut leaves half written has no row yet.
@@ -88,15 +104,15 @@ class Arriving:
             except OSError:
                 os.ftruncate(self._descriptor, 0)  # the name may be another's by now: the daily sweep removes it
                 raise
-            self._unfinished.unlink()
+            _sync_folder(folder)
+            # Not before: the folder would have changed again, which makes its sync one of the journal, too.
+            os.unlink(self._unfinished)  # noqa: PTH108 - text, see above
         else:  # what is there may have a row: what takes its place must be whole before
             os.fsync(self._descriptor)
-            self._unfinished.replace(path)
+            Path(self._unfinished).replace(path)
+            _sync_folder(folder)
         self._unfinished = None
-        _sync_folder(path.parent)
-        return Kept(
-            path=str(path.relative_to(self._folder)), sha256=sha256, size_bytes=len(self._meta) + self.size_bytes
-        )
+        return Kept(path=relative, sha256=sha256, size_bytes=len(self._meta) + self.size_bytes)
 
     def is_kept(self) -> bool:
         """True: what `keep` has made durable still has its name."""
@@ -117,24 +133,24 @@ class Arriving:
     def discard(self) -> None:
         """Let go; what was not kept is gone. May be called at any time, and twice."""
         if self._unfinished is not None:
-            self._unfinished.unlink(missing_ok=True)
+            Path(self._unfinished).unlink(missing_ok=True)
             self._unfinished = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _open(self) -> tuple[int, Path | None]:
-        folder = self._folder / RECEIVED / self._name[:2]
-        unfinished = folder / f".{self._name}.{secrets.token_hex(8)}{_UNFINISHED}"
+    def _open(self) -> tuple[int, str | None]:
+        folder = f"{self._folder}/{RECEIVED}/{self._name[:2]}"
+        unfinished = f"{folder}/.{self._name}.{_PROCESS}{next(_NUMBERS):x}{_UNFINISHED}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         try:
             return os.open(unfinished, flags, _FILE_MODE), unfinished
         except FileNotFoundError:
-            _make_folder(folder)
+            _make_folder(Path(folder))
             return os.open(unfinished, flags, _FILE_MODE), unfinished
 
 
-def _link(unfinished: Path, path: Path) -> bool:
+def _link(unfinished: str, path: str) -> bool:
     """Give a file its name; False where there is one of that name, or the file system knows no second names."""
     try:
         os.link(unfinished, path)
@@ -353,7 +369,7 @@ def _make_folder(folder: Path) -> None:
     _sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path | str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
