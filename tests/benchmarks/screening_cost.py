@@ -230,6 +230,10 @@ class _Meter:
     def record_series(self, *_: object) -> None:
         """No earlier run has the same key."""
 
+    def name_results(self, _run: object, run_key: str) -> str:
+        """No earlier run has the same key."""
+        return run_key
+
     def reached(self, _run: object, stage: str, **_: object) -> None:
         self.note(str(stage))
 
