@@ -1,5 +1,6 @@
 """Findings on ultrasound that a person enters: kept with who and when, and the study decided anew."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,6 +62,20 @@ def test_of_each_finding_the_newest_entry_counts_and_none_is_lost(
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("first: irregular shape yes, suspicious lymph nodes no")
     assert second.endswith("second: irregular shape not known, poorly defined margin no")
+
+
+def test_a_user_without_a_name_enters_findings_too(
+    office: Office, screener: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may run under a number that no user has."""
+
+    def refuse() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", refuse)
+    assert screener("1", *ALL) == 0
+    (entry,) = office.store.entries_of(1)
+    assert entry.entered_by == f"user {os.getuid()}"
 
 
 def test_the_same_findings_again_change_nothing(office: Office, screener: Callable[..., int]) -> None:
