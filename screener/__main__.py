@@ -1,7 +1,6 @@
 """The command line: `screener --help` says what there is."""
 
 import argparse
-import getpass
 import os
 import shutil
 import sys
@@ -54,7 +53,7 @@ from screener.pull.backfill import (
 )
 from screener.quality_commands import add_quality_commands
 from screener.read_days import read_days
-from screener.record_deed import record_deed
+from screener.record_deed import find_user, record_deed
 from screener.replay import describe_replay, replay
 from screener.report_commands import add_report_commands
 from screener.settings_commands import add_settings_commands
@@ -388,7 +387,7 @@ def _findings(options: argparse.Namespace) -> int:
         print(describe_entries(store.entries_of(study_id)))
         return 0
     said = read_answers(given)
-    entered_by = " ".join((options.by or getpass.getuser()).split())
+    entered_by = " ".join((options.by or find_user()).split())
     if not entered_by or not entered_by.isprintable():
         raise UsageError("--by: a name in printable characters is needed")
     if not store.enter_findings(study_id, said, entered_by=entered_by, now=datetime.now(UTC)):
