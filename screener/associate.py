@@ -21,7 +21,6 @@ def associate(ae: AE, host: str, port: int, *, evt_handlers: list[Any] | None = 
             rejections.append(event.pdu)
 
     assoc = ae.associate(host, port, evt_handlers=[*(evt_handlers or []), (evt.EVT_PDU_RECV, hear)], **options)
-    assoc.unbind(evt.EVT_PDU_RECV, hear)
     if rejections and not assoc.is_rejected:
         assoc.is_aborted, assoc.is_rejected = False, True
         assoc.acceptor.primitive = rejections[0].to_primitive()
