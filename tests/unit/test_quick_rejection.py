@@ -1,7 +1,10 @@
 """A rejection that is here before the thread that asked for the association is awake is told as a rejection."""
 
+import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from pynetdicom.transport import AssociationSocket
 from screener.config import Destination
 from screener.outcomes import TryAgain
 from tests.peers.door import open_door
-from tests.peers.scanner import AssociationFailed
+from tests.peers.raw_peer import RawPeer, pdu
+from tests.peers.scanner import AssociationFailed, Scanner
 from workers.results.reach_pacs import open_association
 
 SECONDS_ASLEEP = 0.5
@@ -55,3 +59,51 @@ def test_a_sender_that_is_rejected_at_once_hears_that(tmp_path: Path) -> None:
         with pytest.raises(AssociationFailed, match="rejected"):
             door.scanner.echo()
         held.release()
+
+
+@contextmanager
+def stranger(answer: Callable[[bytes], bytes]) -> Iterator[int]:
+    """Listen for one association request and answer it with what `answer` makes of it; the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def run() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                kind, body = RawPeer(connection).read_pdu()
+                connection.sendall(answer(pdu(kind, body)))
+                connection.settimeout(30)
+                while connection.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join()
+
+
+@pytest.mark.parametrize("rejection", [(1, 1, 4), (2, 1, 8), (1, 3, 0)])
+def test_a_rejection_for_a_reserved_reason_is_tried_again_as_any_other(rejection: tuple[int, int, int]) -> None:
+    """PS3.8 table 9-21; the library refuses to decode them, and the thread that waits for an answer gets none."""
+    ae = AE("PAROTID")
+    ae.acse_timeout = 2
+    ae.add_requested_context(CTImageStorage)
+    with stranger(lambda _: pdu(3, bytes((0, *rejection)))) as port:
+        destination = Destination(name="odd", host="127.0.0.1", port=port, ae_title="ODD")
+        with pytest.raises(TryAgain):
+            open_association(ae, destination)
+
+
+def test_what_was_accepted_first_is_not_told_as_rejected(tmp_path: Path) -> None:
+    with open_door(tmp_path) as door:
+
+        def accept_and_reject(request: bytes) -> bytes:
+            with socket.create_connection(("127.0.0.1", door.listener.port)) as sock:
+                sock.sendall(request)
+                kind, body = RawPeer(sock).read_pdu()
+            return pdu(kind, body) + pdu(3, bytes((0, 1, 1, 1)))
+
+        with (
+            stranger(accept_and_reject) as port,
+            pytest.raises(AssociationFailed, match="aborted"),
+        ):
+            Scanner(port).echo()
