@@ -81,6 +81,7 @@ def stranger(answer: Callable[[bytes], bytes]) -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the library's own thread
 @pytest.mark.parametrize("rejection", [(1, 1, 4), (2, 1, 8), (1, 3, 0)])
 def test_a_rejection_for_a_reserved_reason_is_tried_again_as_any_other(rejection: tuple[int, int, int]) -> None:
     """PS3.8 table 9-21; the library refuses to decode them, and the thread that waits for an answer gets none."""
