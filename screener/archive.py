@@ -68,9 +68,10 @@ class Arriving:
     def _write(self, piece: memoryview) -> None:
         """Write, and before the first piece what stands before the data set; both in one call of the system."""
         if self._unwritten:
-            meta, self._unwritten = self._unwritten, b""
+            meta = self._unwritten
             written = os.writev(self._descriptor, (meta, piece))
             _write_all(self._descriptor, memoryview(meta)[written:])
+            self._unwritten = b""
             piece = piece[max(written - len(meta), 0) :]
         _write_all(self._descriptor, piece)
 

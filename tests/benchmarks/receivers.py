@@ -47,7 +47,7 @@ def our_daemon(folder: Path, processes: int) -> Iterator[Receiver]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stderr=output)
     try:
-        _wait_for_line(log, b"listening as")  # the port answers before the last of several processes receives
+        _wait_for_line(process, log, b"listening as")  # the port answers before the last of several processes receives
         receiving = _wait_for_children(process.pid, processes) if processes > 1 else [process.pid]
         yield Receiver(port, "PAROTID", process.pid, tuple(receiving))
     finally:
@@ -99,10 +99,11 @@ def processor_seconds(process_id: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK") + running
 
 
-def _wait_for_line(log: Path, words: bytes) -> None:
+def _wait_for_line(process: subprocess.Popen[bytes], log: Path, words: bytes) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while words not in log.read_bytes():
-        assert time.monotonic() < deadline, f"no line with {words!r} in {log}"
+    while words not in (said := log.read_bytes()):
+        assert process.poll() is None, said.decode(errors="replace")
+        assert time.monotonic() < deadline, said.decode(errors="replace")
         time.sleep(0.1)
 
 
