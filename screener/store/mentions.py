@@ -65,9 +65,8 @@ class Mentions(Base):
 
     def find_report(self, study_id: int, sha256: str) -> int | None:
         """The number of the report with that text; None where it has not been read."""
-        mine = (g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
         with self._begin() as connection:
-            return connection.execute(sa.select(g.mentions.c.id).where(*mine)).scalar()
+            return _find_same(connection, study_id, sha256)
 
     def remove_report(self, study_id: int, report_id: int, now: datetime) -> bool:
         """Take back what a report says that was given to the wrong study; False where none in force has that number.
@@ -140,8 +139,7 @@ def keep_mention(
     order_key: str = "",
 ) -> bool:
     """Keep what a report says, as `add_mention` does; the study's row must be held."""
-    same = sa.and_(g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
-    if connection.execute(sa.select(g.mentions.c.id).where(same)).first() is not None:
+    if _find_same(connection, study_id, sha256) is not None:
         return False
     connection.execute(
         g.mentions.insert().values(
@@ -158,6 +156,11 @@ def keep_mention(
         add_step(connection, study_id=study_id, run_id=None, at=now, stage=STEP, sentence=sentence)
     look_again(connection, study_id, now)
     return True
+
+
+def _find_same(connection: sa.Connection, study_id: int, sha256: str) -> int | None:
+    same = sa.and_(g.mentions.c.study_id == study_id, g.mentions.c.sha256 == sha256)
+    return connection.execute(sa.select(g.mentions.c.id).where(same)).scalar()
 
 
 def columns_of(mention: Mention | None) -> dict[str, object]:
