@@ -48,7 +48,8 @@ def our_daemon(folder: Path, processes: int) -> Iterator[Receiver]:
         process = subprocess.Popen(command, cwd=ROOT, stderr=output)
     try:
         _wait_for_line(process, log, b"listening as")  # the port answers before the last of several processes receives
-        receiving = _wait_for_children(process.pid, processes) if processes > 1 else [process.pid]
+        receiving = _children(process.pid) if processes > 1 else [process.pid]
+        assert len(receiving) >= processes, "not all listener processes have come"
         yield Receiver(port, "PAROTID", process.pid, tuple(receiving))
     finally:
         process.terminate()
@@ -105,15 +106,6 @@ def _wait_for_line(process: subprocess.Popen[bytes], log: Path, words: bytes) ->
         assert process.poll() is None, said.decode(errors="replace")
         assert time.monotonic() < deadline, said.decode(errors="replace")
         time.sleep(0.1)
-
-
-def _wait_for_children(process_id: int, count: int) -> list[int]:
-    """The children that receive: they come after the port, which is the daemon's."""
-    deadline = time.monotonic() + START_SECONDS
-    while len(children := _children(process_id)) < count:
-        assert time.monotonic() < deadline, "the listener processes have not come"
-        time.sleep(0.1)
-    return children
 
 
 def _children(process_id: int) -> list[int]:
