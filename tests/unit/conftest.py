@@ -32,3 +32,13 @@ def store(tmp_path: Path, template: Path) -> Iterator[Store]:
     opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture
+def nameless_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run under a number that no user has."""
+
+    def refuse() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", refuse)

@@ -133,15 +133,8 @@ def test_a_study_that_a_command_screens_again_stands_in_the_trail(config: Path, 
     assert line.account.endswith("(command line)")
 
 
-def test_what_a_user_without_a_name_does_stands_in_the_trail_too(
-    config: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A container may run under a number that no user has."""
-
-    def refuse() -> str:
-        raise KeyError("getpwuid(): uid not found")
-
-    monkeypatch.setattr("getpass.getuser", refuse)
+@pytest.mark.usefixtures("nameless_user")
+def test_what_a_user_without_a_name_does_stands_in_the_trail_too(config: Path, store: Store) -> None:
     record_study(store)
     assert main(["reprocess", "1", "--config", str(config)]) == 0
     assert store.audit_lines()[0].account == f"user {os.getuid()} (command line)"

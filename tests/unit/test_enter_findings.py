@@ -64,15 +64,8 @@ def test_of_each_finding_the_newest_entry_counts_and_none_is_lost(
     assert second.endswith("second: irregular shape not known, poorly defined margin no")
 
 
-def test_a_user_without_a_name_enters_findings_too(
-    office: Office, screener: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A container may run under a number that no user has."""
-
-    def refuse() -> str:
-        raise KeyError("getpwuid(): uid not found")
-
-    monkeypatch.setattr("getpass.getuser", refuse)
+@pytest.mark.usefixtures("nameless_user")
+def test_a_user_without_a_name_enters_findings_too(office: Office, screener: Callable[..., int]) -> None:
     assert screener("1", *ALL) == 0
     (entry,) = office.store.entries_of(1)
     assert entry.entered_by == f"user {os.getuid()}"
