@@ -259,6 +259,8 @@ def test_reduced_precision_is_for_accelerators():
     assert choose_precision("bfloat16", torch.device("cuda")) is torch.bfloat16
     with pytest.raises(NeedsPerson):
         choose_precision("float16", CPU)
+    with pytest.raises(NeedsPerson):
+        choose_precision("bfloat16", CPU)
 
 
 def test_the_learning_rate_rises_and_falls():
