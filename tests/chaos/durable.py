@@ -44,6 +44,7 @@ WRITES = {"write", "writev", "pwrite64", "pwritev"}
 SENDS, RECEIVES = {"sendto", "sendmsg"}, {"recvfrom", "recvmsg"}
 COMMITTED = b"COMMIT\0"
 HASTE = b"synchronous_commit"
+QUESTION = b"SHOW " + HASTE
 SUCCESS = 0x0000
 
 
@@ -139,7 +140,7 @@ def judge(hospital: Hospital, calls: list[Call]) -> Tally:
         call.texts[-1].decode(): (call.texts[0].decode(), call) for call in calls if call.name in RENAMES and call.texts
     }
     # A session may ask the server not to wait for the disk; its COMMIT is then answered all the same.
-    is_hasty = any(HASTE in text for call in calls if call.name in SENDS for text in call.texts)
+    is_hasty = any(HASTE in text.replace(QUESTION, b"") for call in calls if call.name in SENDS for text in call.texts)
     tally = Tally()
     for answer in find_answers(calls):
         if answer.status != SUCCESS:
