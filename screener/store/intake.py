@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from screener.journey import Ending, Queue, Stage
 from screener.sop_classes import ULTRASOUND, WORKSHEETS
 from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, Base, add_step, end_study, lock_study
+from screener.store.quick_images import QuickImages
 from screener.store.values import Kind, QuietStudy, Receipt, ReceivedInstance
 from screener.store.worklist import BACKLOG, DAYTIME, backfill_of, fetch_of, is_being_fetched
 from screener.study import Thresholds
@@ -45,6 +46,10 @@ def _insert_new(connection: sa.Connection, table: sa.Table, **values: object) ->
 class Intake(Base):
     """From the listener to a waiting run."""
 
+    @cached_property
+    def _quick_images(self) -> QuickImages | None:
+        return QuickImages(self.engine, _instance_values) if QuickImages.fits(self.engine) else None
+
     def record_instance(self, received: ReceivedInstance, now: datetime) -> Receipt:
         """Commit the row of an instance whose file is durable.
 
@@ -54,11 +59,15 @@ class Intake(Base):
         What comes again after it has expired is new. The file must be looked for afterwards: until the
         row is committed, it may be taken for one that has expired.
         """
-        with self._begin() as connection:
-            return _record(connection, received, now)
+        return self._record_all([(received, now)])[0]
 
     def record_instances(self, arrived: Sequence[tuple[ReceivedInstance, datetime]]) -> list[Receipt]:
         """Commit the rows of several instances at once, all or none; otherwise as `record_instance` does each."""
+        return self._record_all(arrived)
+
+    def _record_all(self, arrived: Sequence[tuple[ReceivedInstance, datetime]]) -> list[Receipt]:
+        if self._quick_images is not None and self._quick_images.record(arrived):
+            return [Receipt.NEW] * len(arrived)
         # Always in this order, so that no two processes wait for each other's studies.
         order = sorted(range(len(arrived)), key=lambda index: arrived[index][0].study_instance_uid)
         with self._begin() as connection:
