@@ -45,6 +45,7 @@ from screener.storage_commitment import (
     decode_commitment,
 )
 from screener.store import Store
+from screener.store.sync_later import LaterSync
 from screener.store.values import OwedReport
 from screener.take_instance import IncomingInstance, Intake, StoreRequest, Tally
 from screener.turned_away import TurnedAway
@@ -113,7 +114,12 @@ class Listener:
         turn: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         if shared and store.engine.dialect.name == "sqlite":
             turn = {"turn": self._slots.turn}
-        self._intake = Intake(archive, store, RowWriter(store, **turn), clock)
+        self._later_sync = LaterSync(store.engine) if store.engine.dialect.name == "sqlite" else None
+        if self._later_sync is None:
+            rows = RowWriter(store)
+        else:
+            rows = RowWriter(Store(self._later_sync.engine), sync=self._later_sync.sync, **turn)
+        self._intake = Intake(archive, store, rows, clock)
         self._turned_away = TurnedAway(store, clock, **turn)
         self._commitments = CommitmentService(settings, archive, store, clock)
         self._limits = Limits(
@@ -148,6 +154,8 @@ class Listener:
             self._is_stopping.set()
             self._server.wait_until_idle(END_SECONDS)
         self._server = None
+        if self._later_sync is not None:
+            self._later_sync.close()
 
     def _is_known(self, host: str) -> bool:
         return any(peer.includes(host) for peer in self._settings.peers)

@@ -15,14 +15,15 @@ BUSY_SECONDS = 60
 _READING = "screener_is_reading"
 
 
-def open_engine(url: str) -> sa.Engine:
+def open_engine(url: str, *, is_synced: bool = True) -> sa.Engine:
     """Open the database at `url`.
 
     SQLite gets a write-ahead log and `synchronous=FULL`, so that a committed
     row survives a power cut, and every transaction takes the write lock when
     it begins, so that a read followed by a write never fails halfway; those of
-    an engine that `reading` gives do not. A PostgreSQL whose machine is gone
-    is missed within half a minute.
+    an engine that `reading` gives do not. With `is_synced` false a commit to
+    SQLite may be lost again, and only that (see `sync_later`). A PostgreSQL
+    whose machine is gone is missed within half a minute.
     """
     if not url.startswith("sqlite"):
         limits = {**SILENT_PEER, "connect_timeout": CONNECT_SECONDS}
@@ -37,7 +38,7 @@ def open_engine(url: str) -> sa.Engine:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 

@@ -6,6 +6,7 @@
 import os
 import stat
 import sys
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,13 +21,19 @@ def take_out(what: str) -> None:
     sync = os.fsync
 
     def skip(descriptor: int) -> None:
-        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        if what not in {"all", "folder" if is_folder else "file"}:
+        if what not in {"all", _part_of(descriptor)}:
             sync(descriptor)
 
     os.fsync = os.fdatasync = skip  # type: ignore[assignment]
     if what in {"all", "database"}:
         sa.event.listen(sa.pool.Pool, "checkout", _relax)
+
+
+def _part_of(descriptor: int) -> str:
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        return "folder"
+    is_log = str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith("-wal")  # SQLite's write-ahead log
+    return "database" if is_log else "file"
 
 
 def _relax(connection: Any, *_: object) -> None:

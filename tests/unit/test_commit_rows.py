@@ -47,7 +47,7 @@ def record_together(writer: RowWriter, gate: Gate, rows: list[ReceivedInstance])
     def record(number: int) -> None:
         try:
             fates[number] = writer.record(rows[number], NOW)
-        except (OperationalError, ValueError) as error:
+        except (OperationalError, OSError, ValueError) as error:
             fates[number] = error
 
     threads = [threading.Thread(target=record, args=(number,)) for number in range(len(rows))]
@@ -195,3 +195,91 @@ def test_who_takes_long_to_come_is_waited_for_a_moment_only(store: Store) -> Non
     writer = RowWriter(store)
     with writer.coming(), writer.coming():
         assert writer.record(an_instance(1), NOW) is Receipt.NEW
+
+
+class Syncs:
+    """A sync of the disk that is held until it is let go, and may fail."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failures = 0
+        self.is_reached = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self) -> None:
+        self.count += 1
+        self.is_reached.set()
+        assert self.may_end.wait(DEADLINE_SECONDS)
+        if self.failures:
+            self.failures -= 1
+            raise OSError(5, "broken")
+
+
+def test_nobody_is_answered_before_the_sync(store: Store) -> None:
+    syncs = Syncs()
+    writer = RowWriter(store, sync=syncs)
+    receipts: list[Receipt] = []
+    thread = threading.Thread(target=lambda: receipts.append(writer.record(an_instance(1), NOW)))
+    thread.start()
+    assert syncs.is_reached.wait(DEADLINE_SECONDS)
+    assert count(store, instances) == 1
+    assert receipts == []
+    syncs.may_end.set()
+    thread.join(DEADLINE_SECONDS)
+    assert receipts == [Receipt.NEW]
+
+
+def test_others_commit_while_one_waits_for_the_disk(store: Store) -> None:
+    syncs = Syncs()
+    writer = RowWriter(store, sync=syncs)
+    threads = [threading.Thread(target=writer.record, args=(an_instance(number), NOW)) for number in (1, 2)]
+    threads[0].start()
+    assert syncs.is_reached.wait(DEADLINE_SECONDS)
+    threads[1].start()
+    wait_until(lambda: count(store, instances) == 2)
+    assert syncs.count in {1, 2}
+    syncs.may_end.set()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    assert syncs.count == 2
+
+
+def test_a_batch_has_one_sync(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = Syncs()
+    syncs.may_end.set()
+    gate, writer = Gate(store, monkeypatch), RowWriter(store, sync=syncs)
+    assert record_together(writer, gate, [an_instance(number) for number in range(1, 11)]) == [Receipt.NEW] * 10
+    assert (gate.batches, syncs.count) == ([1, 9], 2)
+
+
+def test_where_a_sync_fails_each_of_its_batch_needs_one_of_its_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs = Syncs()
+    syncs.may_end.set()
+    gate, writer = Gate(store, monkeypatch), RowWriter(store, sync=syncs)
+    many = gate._many
+
+    def commit_and_break(arrived: Sequence[tuple[ReceivedInstance, datetime]]) -> list[Receipt]:
+        receipts = many(arrived)
+        syncs.failures = 2
+        return receipts
+
+    gate._many = commit_and_break
+    fates = record_together(writer, gate, [an_instance(number) for number in range(1, 5)])
+    assert fates[0] is Receipt.NEW or isinstance(fates[0], OSError)  # it may wait for the disk when that breaks
+    assert sum(isinstance(fate, OSError) for fate in fates) == 2
+    assert writer.record(an_instance(9), NOW) is Receipt.NEW
+
+
+def test_a_row_that_is_committed_by_itself_is_synced_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = Syncs()
+    syncs.may_end.set()
+    gate, writer = Gate(store, monkeypatch), RowWriter(store, sync=syncs)
+
+    def refuse(_: object) -> list[Receipt]:
+        raise OperationalError("insert", {}, Exception("refused"))
+
+    gate._many = refuse
+    assert record_together(writer, gate, [an_instance(number) for number in (1, 2, 3)]) == [Receipt.NEW] * 3
+    assert syncs.count == 3

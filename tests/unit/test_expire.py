@@ -230,13 +230,13 @@ def test_an_image_that_comes_while_its_old_file_is_removed_is_there_in_the_end(
     ds = make_ct()
     study_id = world.set_aside(ds)
     paths = world.store.expire_files(study_id, t.instances, why="a test", now=START)
-    record = world.store.record_instance
+    record = Store.record_instance
 
     def late(*arguments: object) -> object:
         assert world.store.remove_unreferenced(t.instances, paths, world.archive.remove) == 1
         return record(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(world.store, "record_instance", late)
+    monkeypatch.setattr(Store, "record_instance", late)
     world.receive(ds)
     (image,) = world.store.images_of(study_id, world.archive.folder)
     assert image.path.is_file()

@@ -22,6 +22,7 @@ from pynetdicom import build_context
 
 from screener import receive
 from screener.config import Peer
+from screener.store import Store
 from screener.study import MANUFACTURER, MODEL_NAME_CT
 from screener.us_study import MODEL_NAME_US
 from tests.peers.door import Door
@@ -345,7 +346,7 @@ def test_one_association_too_many_is_rejected_for_the_moment(
 
 def test_a_crash_between_file_and_row_is_no_success_and_a_resend_heals_it(door: Door) -> None:
     ds = make_ct()
-    with broken(door.store, "record_instance", sqlite3.OperationalError("database is away")):
+    with broken(Store, "record_instance", sqlite3.OperationalError("database is away")):
         [answer] = door.scanner.send([ds])
     assert answer.status == OUT_OF_RESOURCES
     assert door.rows() == {}
@@ -363,7 +364,7 @@ def test_a_disk_that_fails_is_no_success_and_the_next_instance_goes_through(door
 
 
 def test_the_traceback_of_a_failure_never_quotes_its_message(door: Door, caplog: pytest.LogCaptureFixture) -> None:
-    with broken(door.store, "record_instance", ValueError("CANARY^DONOTLOG")):
+    with broken(Store, "record_instance", ValueError("CANARY^DONOTLOG")):
         door.scanner.send([make_ct()])
     assert "ValueError" in caplog.text
     assert "take_instance.py" in caplog.text
