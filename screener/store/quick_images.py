@@ -1,7 +1,7 @@
 """The row of a further image of a study whose images still arrive, in SQLite: nearly all that ever comes.
 
-What SQLAlchemy does around a statement costs four times what SQLite does for it, and the time counts twice: no other
-process receives meanwhile. So these two statements, made by SQLAlchemy from the tables, go to the driver as they are.
+What SQLAlchemy does around a statement costs more than what SQLite does for it, and the time counts twice: nobody else
+commits meanwhile. So these two statements, made by SQLAlchemy from the tables, go to the driver as they are.
 Whatever is not as plain as that is left to `intake`.
 """
 
