@@ -32,14 +32,14 @@ class LaterSync:
 
     def sync(self) -> None:
         """Return when whatever was committed before the call would survive a power cut; OSError where it may not."""
-        if self._has_failed:
-            self._mend()
-        try:
-            os.fdatasync(self._open())
-        except OSError:
+        # One at a time: the system tells of a failure once for each descriptor, to whoever asks first (fsync(2)).
+        with self._lock:
+            if self._has_failed:
+                self._mend()
             # The system forgets what it could not write: the next sync would find nothing amiss.
             self._has_failed = True
-            raise
+            os.fdatasync(self._open())
+            self._has_failed = False
 
     def close(self) -> None:
         """Let go of the log and the connections; the next use takes hold of them again."""
@@ -51,27 +51,26 @@ class LaterSync:
 
     def _open(self) -> int:
         """Give the descriptor of the log, another one where SQLite has begun another file."""
-        with self._lock:
-            if self._descriptor < 0 or not os.fstat(self._descriptor).st_nlink:
-                if self._descriptor >= 0:
-                    os.close(self._descriptor)
-                    self._descriptor = -1
-                # A file on which SQLite holds no locks of ours: to close it loses none (sqlite.org/howtocorrupt.html).
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            return self._descriptor
+        if self._descriptor < 0 or not os.fstat(self._descriptor).st_nlink:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            # A file on which SQLite holds no locks of ours: to close it loses none (sqlite.org/howtocorrupt.html).
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        return self._descriptor
 
     def _mend(self) -> None:
-        """After a failure: have SQLite carry the whole log over to the database, so that nothing rests on the log."""
-        with self._lock:
-            if not self._has_failed:
-                return
-            connection = self.engine.raw_connection()  # outside of a transaction
-            try:
-                (is_busy, *_) = connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-            except sqlite3.Error as error:
-                raise OSError(_NOT_MENDED) from error
-            finally:
-                connection.close()
-            if is_busy:
-                raise OSError(_NOT_MENDED)
-            self._has_failed = False
+        """After a failure: have SQLite carry the whole log over to the database, and empty it.
+
+        Left as it is, a log whose end was not written would bring old pages back after a power cut. That it is empty
+        is synced by who calls.
+        """
+        connection = self.engine.raw_connection()  # outside of a transaction
+        try:
+            (is_busy, *_) = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise OSError(_NOT_MENDED) from error
+        finally:
+            connection.close()
+        if is_busy:
+            raise OSError(_NOT_MENDED)

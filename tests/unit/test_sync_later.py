@@ -3,7 +3,9 @@
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,6 +88,8 @@ def test_a_failure_is_told_and_the_log_is_carried_over_before_the_next(
     assert count_in_database_alone(store, tmp_path) == 0
     later.sync()
     assert count_in_database_alone(store, tmp_path) == 1
+    assert log_bytes(store) == 0, "what is left of the log would bring old pages back after a power cut"
+    assert syncs.files[-1] == ("screener.sqlite-wal", 0)
     Store(later.engine).record_instance(an_instance(2), NOW)
     later.sync()
     assert count_in_database_alone(store, tmp_path) == 1, "carried over once"
@@ -134,3 +138,36 @@ def test_it_may_be_closed_twice_and_used_again(later: LaterSync, syncs: Syncs) -
 def test_a_database_without_such_a_file_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="write-ahead log"):
         LaterSync(sa.create_engine(url))
+
+
+def test_a_failure_is_not_hidden_from_those_who_sync_at_the_same_time(
+    store: Store, later: LaterSync, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The system tells it to the first alone."""
+    Store(later.engine).record_instance(an_instance(1), NOW)
+    is_told = threading.Event()
+    both, fates = threading.Barrier(2), []
+
+    def sync_once_broken(_: int) -> None:
+        if not is_told.is_set():
+            is_told.set()
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.3)  # another one would come by now
+            raise OSError(errno.EIO, "broken")
+        both.abort()
+
+    def sync() -> None:
+        try:
+            later.sync()
+        except OSError:
+            fates.append("failed")
+        else:
+            fates.append("durable" if count_in_database_alone(store, tmp_path) else "false")
+
+    monkeypatch.setattr(os, "fdatasync", sync_once_broken)
+    threads = [threading.Thread(target=sync) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(fates) == ["durable", "failed"]
