@@ -1,8 +1,8 @@
 """Commit the rows of received instances together where several wait: one transaction, one sync of the disk.
 
-Who comes first commits, at once where nobody else is about to come, and for
-all that have come by then; who comes meanwhile is committed by the next,
-while the first waits for the disk.
+Who comes first commits, at once where nobody else is about to come or waits
+for the disk, and for all that have come by then; who comes meanwhile is
+committed by the next, while the first waits for the disk.
 """
 
 import threading

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -34,6 +34,7 @@ from screener.config import Listener as ListenerSettings
 from screener.config import Peer
 from screener.connection import Connection
 from screener.listen import Server, allow_many_files, open_socket, share_memory
+from screener.logs import describe_error
 from screener.read_header import is_uid
 from screener.service import Admitted, Caller, Context, EventReport, Limits, Rejected
 from screener.slots import Slots
@@ -111,16 +112,15 @@ class Listener:
         self._tls = tls
         self._shared = shared
         self._slots = shared[1] if shared else Slots()
-        turn: dict[str, Callable[[], AbstractContextManager[None]]] = {}
-        if shared and store.engine.dialect.name == "sqlite":
-            turn = {"turn": self._slots.turn}
-        self._later_sync = LaterSync(store.engine) if store.engine.dialect.name == "sqlite" else None
+        is_line = shared is not None and store.engine.dialect.name == "sqlite"
+        turn: Callable[[], AbstractContextManager[None]] = self._slots.turn if is_line else nullcontext
+        self._later_sync = LaterSync(store.engine) if LaterSync.fits(store.engine) else None
         if self._later_sync is None:
-            rows = RowWriter(store)
+            rows = RowWriter(store, turn)
         else:
-            rows = RowWriter(Store(self._later_sync.engine), sync=self._later_sync.sync, **turn)
+            rows = RowWriter(Store(self._later_sync.engine), turn, self._later_sync.sync)
         self._intake = Intake(archive, store, rows, clock)
-        self._turned_away = TurnedAway(store, clock, **turn)
+        self._turned_away = TurnedAway(store, clock, turn)
         self._commitments = CommitmentService(settings, archive, store, clock)
         self._limits = Limits(
             acse_seconds=settings.acse_timeout_seconds,
@@ -270,6 +270,12 @@ class Listener:
         while guest.owed and guest.told is None:
             context, report = guest.owed.popleft()
             made = self._commitments.make_report(report)
+            try:
+                if self._later_sync is not None:
+                    self._later_sync.sync()  # the report may have read what is not durable yet
+            except OSError as error:
+                self._commitments.not_taken(report, describe_error(error))
+                continue
             if made is not None:
                 guest.told = report
                 return _event_report(context, *made)

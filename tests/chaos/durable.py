@@ -189,8 +189,8 @@ def is_committed(calls: list[Call], sop_instance_uid: str, left_at: float, *, is
         if is_sqlite:
             if call.name in WRITES and name.endswith("-wal") and any(uid in text for text in call.texts):
                 written_at.setdefault(name, call.ended_at)
-            elif call.name in SYNCS and name in written_at and written_at[name] <= call.began_at:
-                return call.ended_at <= left_at
+            elif call.name in SYNCS and written_at.get(name, left_at) <= call.began_at and call.ended_at <= left_at:
+                return True  # of several that overlap, the one that ended in time
         elif call.name in SENDS and any(uid in text for text in call.texts):
             written_at.setdefault(name, call.ended_at)
         elif call.name in RECEIVES and name in written_at and any(COMMITTED in text for text in call.texts):

@@ -237,7 +237,6 @@ def test_others_commit_while_one_waits_for_the_disk(store: Store) -> None:
     assert syncs.is_reached.wait(DEADLINE_SECONDS)
     threads[1].start()
     wait_until(lambda: count(store, instances) == 2)
-    assert syncs.count in {1, 2}
     syncs.may_end.set()
     for thread in threads:
         thread.join(DEADLINE_SECONDS)

@@ -41,23 +41,33 @@ def take(store: Store, *arrived: ReceivedInstance, now: datetime = NOW) -> bool:
 def test_both_ways_write_the_same_rows(store: Store, long_way: Store) -> None:
     for number, uid in ((1, "1.2.3"), (101, "1.2.4")):
         long_way.record_instance(an_instance(number, study_instance_uid=uid), NOW)
+    with store.engine.begin() as connection:  # as an ending would leave them, were it not for the news
+        connection.execute(t.studies.update().values(ending="failed", ended_at=NOW, code="x", reason="y", stage="sent"))
     assert take(store, an_instance(2), an_instance(3, modality="a modality longer than sixteen"), now=LATER)
-    several = [an_instance(102), an_instance(103, modality="a modality longer than sixteen")]
+    several = [
+        an_instance(102, study_instance_uid="1.2.4"),
+        an_instance(103, study_instance_uid="1.2.4", modality="a modality longer than sixteen"),
+    ]
     long_way.record_instances([(received, LATER) for received in several])
     long_way.record_instance(an_instance(104, study_instance_uid="1.2.4"), LATER)
     assert take(store, an_instance(4, calling_ae_title="AE TITLE, LONGER THAN 16"), now=LATER)
     first, second = rows(store, t.studies)
     assert {**first, "id": 2, "study_instance_uid": "1.2.4"} == second
-    assert first["news_at"] == LATER
+    assert (first["news_at"], first["news_since_at"]) == (LATER, NOW)
+    assert (first["ending"], first["ended_at"], first["code"], first["reason"]) == (None, None, "", "")
     written = {row["sop_instance_uid"]: row for row in rows(store, t.instances)}
     ours, theirs = written["1.2.3.1.2"], written["1.2.3.1.102"]
-    told_apart = {"id", "sop_instance_uid", "path", "sha256"}
+    told_apart = {"id", "study_id", "sop_instance_uid", "path", "sha256"}
     alike = ours.keys() - told_apart
     assert {key: ours[key] for key in alike} == {key: theirs[key] for key in alike}
     assert written["1.2.3.1.3"]["modality"] == written["1.2.3.1.103"]["modality"] == "a modality longe"
     assert written["1.2.3.1.4"]["calling_ae_title"] == "AE TITLE, LONGER"
     assert ours["received_at"] == LATER
     assert ours["expired_at"] is None
+
+
+def test_no_column_has_a_value_that_only_sqlalchemy_knows() -> None:
+    assert [column.name for column in t.instances.columns if column.default is not None] == []
 
 
 def test_an_older_image_does_not_turn_the_clock_back(store: Store) -> None:

@@ -1,6 +1,7 @@
 """The door, over true associations: what is answered with Success is durable, everything else has a reason."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -354,6 +355,16 @@ def test_a_crash_between_file_and_row_is_no_success_and_a_resend_heals_it(door: 
     assert door.scanner.send([ds])[0].status == SUCCESS
     assert list(door.rows()) == [ds.SOPInstanceUID]
     assert len(door.files("received")) == 1
+
+
+def test_a_row_that_is_not_durable_is_no_success_and_a_resend_heals_it(door: Door) -> None:
+    ds = make_ct()
+    assert door.scanner.send([make_ct()])[0].status == SUCCESS
+    with broken(os, "fdatasync", OSError(5, "Input/output error")):  # of the database's log alone
+        [answer] = door.scanner.send([ds])
+    assert answer.status == OUT_OF_RESOURCES
+    assert door.scanner.send([ds])[0].status == SUCCESS
+    assert len(door.rows()) == 2
 
 
 def test_a_disk_that_fails_is_no_success_and_the_next_instance_goes_through(door: Door) -> None:

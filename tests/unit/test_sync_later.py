@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from screener.store import Store
+from screener.store.engine import open_engine
 from screener.store.sync_later import LaterSync
 from screener.store.tables import instances
 from tests.peers.values import an_instance
@@ -46,7 +47,9 @@ def later(store: Store) -> Iterator[LaterSync]:
 
 
 @pytest.fixture
-def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
+def syncs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Syncs:
+    if "later" in request.fixturenames:
+        request.getfixturevalue("later")  # which syncs once itself
     return Syncs(monkeypatch)
 
 
@@ -78,32 +81,46 @@ def test_the_log_with_the_commit_in_it_is_synced(store: Store, later: LaterSync,
     assert syncs.files == [("screener.sqlite-wal", log_bytes(store))]
 
 
-def test_a_failure_is_told_and_the_log_is_carried_over_before_the_next(
+def test_a_failure_is_told_and_the_log_is_carried_over_and_emptied(
     store: Store, later: LaterSync, syncs: Syncs, tmp_path: Path
 ) -> None:
     Store(later.engine).record_instance(an_instance(1), NOW)
+    assert count_in_database_alone(store, tmp_path) == 0
     syncs.failures = 1
     with pytest.raises(OSError, match="broken"):
         later.sync()
-    assert count_in_database_alone(store, tmp_path) == 0
-    later.sync()
     assert count_in_database_alone(store, tmp_path) == 1
     assert log_bytes(store) == 0, "what is left of the log would bring old pages back after a power cut"
-    assert syncs.files[-1] == ("screener.sqlite-wal", 0)
+    assert syncs.files == [("screener.sqlite-wal", 0)]
     Store(later.engine).record_instance(an_instance(2), NOW)
     later.sync()
     assert count_in_database_alone(store, tmp_path) == 1, "carried over once"
 
 
-def test_as_long_as_somebody_reads_from_the_log_it_stays_failed(store: Store, later: LaterSync, syncs: Syncs) -> None:
+def test_where_that_fails_too_it_is_tried_again_before_the_next(
+    store: Store, later: LaterSync, syncs: Syncs, tmp_path: Path
+) -> None:
+    Store(later.engine).record_instance(an_instance(1), NOW)
+    syncs.failures = 2
+    with pytest.raises(OSError, match="broken"):
+        later.sync()
+    assert syncs.files == []
+    Store(later.engine).record_instance(an_instance(2), NOW)
+    later.sync()
+    assert count_in_database_alone(store, tmp_path) == 2
+    assert syncs.files == [("screener.sqlite-wal", 0)]
+
+
+def test_as_long_as_somebody_reads_from_the_log_it_stays_failed(
+    store: Store, later: LaterSync, syncs: Syncs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screener.store.sync_later.MENDING_SECONDS", 0.05)
     writer = Store(later.engine)
     writer.record_instance(an_instance(1), NOW)
     reader = sqlite3.connect(store.engine.url.database or "", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM instances").fetchone()
     writer.record_instance(an_instance(2), NOW)
-    with later.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=50")
     syncs.failures = 1
     for _ in range(2):
         with pytest.raises(OSError, match=r"broken|nor carried over"):
@@ -111,6 +128,29 @@ def test_as_long_as_somebody_reads_from_the_log_it_stays_failed(store: Store, la
     reader.close()
     later.sync()
     assert len(syncs.files) == 1
+    with later.engine.connect() as connection:
+        assert connection.execute(sa.text("PRAGMA busy_timeout")).scalar() == 60_000
+
+
+def test_what_others_left_in_the_log_is_carried_over_at_the_start(store: Store, syncs: Syncs, tmp_path: Path) -> None:
+    store.record_instance(an_instance(1), NOW)
+    assert count_in_database_alone(store, tmp_path) == 0
+    LaterSync(store.engine).close()
+    assert count_in_database_alone(store, tmp_path) == 1
+    assert syncs.files == [("screener.sqlite-wal", 0)]
+
+
+def test_the_log_stands_beside_the_file_that_a_link_means(store: Store, syncs: Syncs, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link #1%20?.sqlite"
+    link.parent.mkdir()
+    link.symlink_to(Path(store.engine.url.database or ""))
+    Path(f"{link}-wal").write_bytes(b"of another time")
+    later = LaterSync(open_engine(sa.URL.create("sqlite", database=str(link)).render_as_string()))
+    syncs.files.clear()
+    Store(later.engine).record_instance(an_instance(1), NOW)
+    later.sync()
+    assert syncs.files == [("screener.sqlite-wal", log_bytes(store))]
+    later.close()
 
 
 def test_another_log_is_synced_where_sqlite_has_begun_another(store: Store, later: LaterSync, syncs: Syncs) -> None:
