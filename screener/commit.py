@@ -55,12 +55,19 @@ class CommitmentService:
     """What the listener does with storage commitment; admission is the listener's business."""
 
     def __init__(
-        self, settings: ListenerSettings, archive: Archive, store: Store, clock: Callable[[], datetime]
+        self,
+        settings: ListenerSettings,
+        archive: Archive,
+        store: Store,
+        clock: Callable[[], datetime],
+        sync: Callable[[], None] = lambda: None,
     ) -> None:
+        """`sync` as for `RowWriter`: a report may have read what is not durable yet."""
         self._settings = settings
         self._archive = archive
         self._store = store
         self._clock = clock
+        self._sync = sync
 
     def take_request(self, ae_title: str, host: str, action_type: int, ds: Dataset) -> tuple[int, OwedReport | None]:
         """Give the status that answers an N-ACTION, and the report where it is to follow on the same association."""
@@ -99,10 +106,12 @@ class CommitmentService:
     def make_report(self, report: OwedReport) -> tuple[int, Dataset] | None:
         """Give event type and event information of a report that is due now; None: it cannot be made."""
         try:
-            return _make_report(report, judge_instances(self._archive, self._store, report.instances))
-        except SQLAlchemyError as error:
+            failed = judge_instances(self._archive, self._store, report.instances)
+            self._sync()
+        except (SQLAlchemyError, OSError) as error:
             self.not_taken(report, describe_error(error))
             return None
+        return _make_report(report, failed)
 
     def report_answered(self, report: OwedReport, status: int | None) -> None:
         """The requester has answered, or has left without an answer (None)."""

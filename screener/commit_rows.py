@@ -101,7 +101,7 @@ class RowWriter:
             if mine.receipt is not None:
                 self._sync()
                 for waiting in batch:
-                    waiting.is_durable = waiting.receipt is not None
+                    waiting.is_durable = True  # a batch is committed as a whole
         finally:
             for waiting in batch:
                 waiting.is_called.set()

@@ -34,7 +34,6 @@ from screener.config import Listener as ListenerSettings
 from screener.config import Peer
 from screener.connection import Connection
 from screener.listen import Server, allow_many_files, open_socket, share_memory
-from screener.logs import describe_error
 from screener.read_header import is_uid
 from screener.service import Admitted, Caller, Context, EventReport, Limits, Rejected
 from screener.slots import Slots
@@ -115,13 +114,11 @@ class Listener:
         is_line = shared is not None and store.engine.dialect.name == "sqlite"
         turn: Callable[[], AbstractContextManager[None]] = self._slots.turn if is_line else nullcontext
         self._later_sync = LaterSync(store.engine) if LaterSync.fits(store.engine) else None
-        if self._later_sync is None:
-            rows = RowWriter(store, turn)
-        else:
-            rows = RowWriter(Store(self._later_sync.engine), turn, self._later_sync.sync)
-        self._intake = Intake(archive, store, rows, clock)
+        writing = Store(self._later_sync.engine) if self._later_sync else store
+        sync = self._later_sync.sync if self._later_sync else lambda: None
+        self._intake = Intake(archive, store, RowWriter(writing, turn, sync), clock)
         self._turned_away = TurnedAway(store, clock, turn)
-        self._commitments = CommitmentService(settings, archive, store, clock)
+        self._commitments = CommitmentService(settings, archive, store, clock, sync)
         self._limits = Limits(
             acse_seconds=settings.acse_timeout_seconds,
             network_seconds=settings.network_timeout_seconds,
@@ -270,12 +267,6 @@ class Listener:
         while guest.owed and guest.told is None:
             context, report = guest.owed.popleft()
             made = self._commitments.make_report(report)
-            try:
-                if self._later_sync is not None:
-                    self._later_sync.sync()  # the report may have read what is not durable yet
-            except OSError as error:
-                self._commitments.not_taken(report, describe_error(error))
-                continue
             if made is not None:
                 guest.told = report
                 return _event_report(context, *made)
