@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -35,11 +36,12 @@ def find_masses(store: Store, notices: Notices, minutes: int, *masses: Candidate
     return run.run_id
 
 
-BOXES: dict[int, Box] = {}
+BOXES: WeakKeyDictionary[Store, Box] = WeakKeyDictionary()
 
 
 def rules_box(store: Store) -> Box:
-    return BOXES.setdefault(id(store), Box())
+    """The box of this store alone: a number of the object's would come again with a later test's."""
+    return BOXES.setdefault(store, Box())
 
 
 def a_mass(number: int, voxels: int, z_mm: float = 0.0) -> Candidate:
