@@ -15,6 +15,8 @@ SUCCESS = 0x0000
 PENDING = 0xFF00
 NO_SUCH_OBJECT = 0x0112
 OUT_OF_RESOURCES = 0xA700
+AWAITING_CLOSE = "Sta13"
+"""The state of an association that is over, while the peer has not closed its connection (PS3.8 Table 9-4)."""
 
 
 class Pacs:
@@ -70,8 +72,16 @@ class Pacs:
     def stop(self) -> None:
         """Go away: whoever calls from now on is refused a connection."""
         if self._server is not None:
+            self._let_refused_go()
             self._ae.shutdown()
             self._server = None
+
+    def _let_refused_go(self, timeout_seconds: float = 5) -> None:
+        """Wait for those that were refused: `shutdown` would abort them, an event that pynetdicom does not know there."""
+        deadline = time.monotonic() + timeout_seconds
+        for assoc in self._ae.active_associations:
+            if assoc.is_rejected or assoc.dul.state_machine.current_state == AWAITING_CLOSE:
+                assoc.join(max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> "Pacs":
         return self.start()
