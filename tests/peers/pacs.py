@@ -77,7 +77,7 @@ class Pacs:
             self._server = None
 
     def _let_refused_go(self, timeout_seconds: float = 5) -> None:
-        """Wait for those that were refused: `shutdown` would abort them, an event that pynetdicom does not know there."""
+        """Wait for those that were refused: pynetdicom knows no abort there, and `shutdown` would abort them."""
         deadline = time.monotonic() + timeout_seconds
         for assoc in self._ae.active_associations:
             if assoc.is_rejected or assoc.dul.state_machine.current_state == AWAITING_CLOSE:
