@@ -1,12 +1,14 @@
 """Storage commitment at the door: what is durable here is promised, everything else refused with the reason."""
 
 import gc
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from errno import EIO
 from io import BytesIO
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from screener.storage_commitment import (
 )
 from screener.store import Store, open_store
 from screener.store.values import OwedReport
+from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port
 from tests.peers.raw_peer import ACCEPT, RawPeer, action_request, associate_request, call, data_pdu
 from tests.peers.scanner import Scanner, make_ct
@@ -162,9 +165,13 @@ def test_an_instance_under_another_class_is_a_conflict(open_door: Callable[..., 
 
 
 def ask_at_once(peer: RawPeer, requests: list[Dataset]) -> list[int | None]:
-    """Send all requests before any answer is read; their statuses."""
+    """Associate and send all requests before any answer is read; their statuses."""
     peer.send(associate_request(abstract_syntax=STORAGE_COMMITMENT))
     assert peer.read_pdu()[0] == ACCEPT
+    return ask_again(peer, requests)
+
+
+def ask_again(peer: RawPeer, requests: list[Dataset]) -> list[int | None]:
     for number, ds in enumerate(requests, start=1):
         data_set = encode(ds, False, True) or b""
         peer.send(data_pdu(action_request(number), is_command=True, is_last=True) + data_pdu(data_set, is_last=True))
@@ -206,6 +213,25 @@ def test_reports_that_are_owed_when_the_requester_leaves_are_told_of(
         ask_at_once(peer, [make_request(generate_uid(), [(CTImageStorage, generate_uid())]) for _ in range(2)])
     door.listener.stop()
     assert len([line for line in caplog.messages if "commitment not reported" in line]) == 2
+
+
+def test_nothing_is_committed_to_while_the_disk_does_not_take_it(
+    open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = open_door()
+    pair = stored(door)
+    first, second = (make_request(generate_uid(), [pair]) for _ in range(2))
+    with call(door.listener.port) as peer:
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", refuse_to_sync)
+            assert ask_at_once(peer, [first]) == [0]
+            wait_until(lambda: any("commitment not reported" in line for line in caplog.messages), 30, "it is told of")
+        assert ask_again(peer, [second]) == [0]
+        assert next_report(peer) == second.TransactionUID
+
+
+def refuse_to_sync(_: int) -> None:
+    raise OSError(EIO, os.strerror(EIO))
 
 
 @contextmanager
