@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from screener.connection import TICK_SECONDS
+from screener.freed_memory import FreedMemory
 
 BACKLOG = 128  # the system's connections that wait; few would make the ninth modality of a busy morning wait a second
 MOST_STRANGERS = 256
@@ -56,7 +57,8 @@ def share_memory() -> None:
     """Let the threads of this process share two arenas of memory (mallopt(3), M_ARENA_MAX); only glibc knows them.
 
     Each thread would get its own, and none gives back what was freed in it: a
-    thread for each association holds more and more.
+    thread for each association holds more and more. What is free in these two
+    goes back by `FreedMemory`.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
@@ -114,6 +116,7 @@ class Server:
         self._unknown = _Crowd(MOST_UNKNOWN, MOST_UNKNOWN_OF_A_HOST)
         self._closed = 0
         self._told_at = float("-inf")
+        self._freed = FreedMemory()
         self._accepting = threading.Thread(target=self._accept, name="listener", daemon=True)
 
     @property
@@ -140,6 +143,7 @@ class Server:
 
     def _accept(self) -> None:
         while not self._is_closing.is_set():
+            self._freed.give_back()
             if not self._callers.poll(TICK_SECONDS * 1000):
                 continue
             self._let_others_come_first()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from screener import freed_memory
+from screener.freed_memory import FreedMemory
 from screener.listen import Server, open_socket
 
 PIECES, PIECE_BYTES = 50_000, 4000
@@ -41,3 +43,28 @@ def test_a_listener_gives_back_what_was_freed_between_what_is_kept() -> None:
         server.close()
     assert full - resident() >= MOST_OF_IT
     assert len(kept) == PIECES // 100
+
+
+def test_it_looks_no_more_often_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(freed_memory, "resident_bytes", lambda: looked.append(1) or 0)
+    memory = FreedMemory()
+    for _ in range(3):
+        memory.give_back()
+    assert len(looked) == 2, "at its beginning, and once more"
+
+
+def test_what_has_hardly_grown_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FreedMemory()
+    monkeypatch.setattr(freed_memory, "LOOK_SECONDS", 0.0)
+    trimmed: list[int] = []
+    monkeypatch.setattr(memory, "_trim", trimmed.append)
+    for resident, trims in ((100, 0), (100 + 32, 0), (100 + 33, 1), (100 + 33, 2), (90, 2), (90 + 32, 2), (90 + 33, 3)):
+        monkeypatch.setattr(freed_memory, "resident_bytes", lambda resident=resident: resident << 20)
+        memory.give_back()
+        assert len(trimmed) == trims, resident
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    FreedMemory().give_back()
