@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-WORTH_BYTES: Final = 32 << 20
+WORTH_BYTES: Final = 8 << 20
 LOOK_SECONDS: Final = 5.0
 
 

@@ -59,7 +59,7 @@ def test_what_has_hardly_grown_is_left_alone(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(freed_memory, "LOOK_SECONDS", 0.0)
     trimmed: list[int] = []
     monkeypatch.setattr(memory, "_trim", trimmed.append)
-    for resident, trims in ((100, 0), (100 + 32, 0), (100 + 33, 1), (100 + 33, 2), (90, 2), (90 + 32, 2), (90 + 33, 3)):
+    for resident, trims in ((100, 0), (100 + 8, 0), (100 + 9, 1), (100 + 9, 2), (90, 2), (90 + 8, 2), (90 + 9, 3)):
         monkeypatch.setattr(freed_memory, "resident_bytes", lambda resident=resident: resident << 20)
         memory.give_back()
         assert len(trimmed) == trims, resident
