@@ -46,6 +46,7 @@ class Door:
         ]
         self._assoc: Any = None
         self._sent = 0
+        self._spoke_at = time.monotonic()
         self._log_read = 0
         self._conversation: list[bytes] = []
         self._seed = seeds[0]
@@ -54,7 +55,11 @@ class Door:
 
     def send(self, path: Path) -> str:
         """Send a file over an association that many share; how it was answered."""
-        if self._assoc is None or not self._assoc.is_established or self._sent >= PER_ASSOCIATION:
+        if self._is_associated and time.monotonic() - self._spoke_at > NETWORK_SECONDS / 2:
+            # After a caller that the door waited for: just when the door ends this one, pynetdicom, too, may send, and
+            # waits for an answer that never comes.
+            self._assoc.abort()
+        if not self._is_associated or self._sent >= PER_ASSOCIATION:
             self._hang_up()
             ae = AE("SCANNER")
             ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
@@ -67,6 +72,7 @@ class Door:
             status = self._assoc.send_c_store(path).get("Status")
         except (RuntimeError, ValueError):
             status = None
+        self._spoke_at = time.monotonic()
         if status is None:
             is_late = time.monotonic() - began_at > ANSWER_SECONDS - 1
             return self._judge("HANG no answer" if is_late else "aborted")
@@ -104,8 +110,12 @@ class Door:
         bugs = [line for line in written.splitlines() if BUG.search(line)]
         return f"CRASH logged {bugs[0][:300]}" if bugs and not ending.startswith("HANG") else ending
 
+    @property
+    def _is_associated(self) -> bool:
+        return self._assoc is not None and bool(self._assoc.is_established)
+
     def _hang_up(self) -> None:
-        if self._assoc is not None and self._assoc.is_established:
+        if self._is_associated:
             self._assoc.release()
         self._assoc, self._sent = None, 0
 
