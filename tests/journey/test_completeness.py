@@ -38,7 +38,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory, pacs: Orthanc) -> Iterato
             tmp_path_factory.mktemp("hospital"),
             mailbox,
             [],
-            settings={"completeness": {"max_wait_seconds": MAX_WAIT_SECONDS, "ask_timeout_seconds": 5}},
+            settings={"completeness": {"max_wait_seconds": MAX_WAIT_SECONDS, "ask_timeout_seconds": 30}},
             tables={"completeness.pacs": [asked | {"port": pacs.dicom_port}, silent]},
         )
         with open_hospital(hospital, "--no-workers"), StandIn(hospital.store):

@@ -64,7 +64,7 @@ class Hospital:
         settings: dict[str, dict[str, Any]] = {
             "listener": {"port": self.port},
             "storage": {"reserve_mib": 50, "clean_below_mib": 50},
-            "completeness": {"quiet_seconds": 2, "max_wait_seconds": 30},
+            "completeness": {"quiet_seconds": 4, "max_wait_seconds": 30},
             "queue": {"lease_seconds": 10, "retry_seconds": 1},
             "results": {"retry_seconds": 1, "max_retry_seconds": 2, "confirm_seconds": 0.2},
             "models": {
@@ -173,8 +173,8 @@ def wait_until(is_true: Callable[[], bool], seconds: float, what: str | Callable
 @contextmanager
 def open_hospital(hospital: Hospital, *arguments: str) -> Iterator[Hospital]:
     """Run the daemon until the block ends; its log goes to pytest when the test fails."""
-    hospital.start(*arguments)
     try:
+        hospital.start(*arguments)
         yield hospital
     except BaseException:
         print(hospital.log_path.read_text()[-6000:])

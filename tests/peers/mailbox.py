@@ -95,6 +95,7 @@ def open_mailbox(
         enable_SMTPUTF8=False,
         auth_required=login is not None,
         authenticator=check if login else None,
+        ready_timeout=60,
     )
     controller.start()
     mailbox.port = controller.port

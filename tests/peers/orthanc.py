@@ -42,8 +42,12 @@ class Orthanc:
         with (self._folder / "orthanc.out").open("ab") as output:
             command = [require("Orthanc"), str(self._folder / "orthanc.json")]
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
-        wait_for_port(self.http_port)
-        wait_for_port(self.dicom_port)
+        try:
+            wait_for_port(self.http_port)
+            wait_for_port(self.dicom_port)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:

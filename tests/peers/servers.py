@@ -50,7 +50,6 @@ def open_postgresql() -> Iterator[str]:
     initdb = require(str(binaries[-1] / "initdb") if binaries else "initdb")
     server = str(Path(initdb).with_name("postgres"))
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    port = free_port()
     as_user: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "postgres", "postgres")
@@ -58,6 +57,7 @@ def open_postgresql() -> Iterator[str]:
     data = folder / "data"
     make = [*as_user, initdb, "-D", str(data), "-U", "screener", "--auth=trust", "-E", "UTF8"]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    port = free_port()
     run = [*as_user, server, "-D", str(data), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"]
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
     try:
