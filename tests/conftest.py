@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PATIENT = re.compile(r"CANARY\^DONOTLOG|CANARY-ID", re.IGNORECASE)
 """Every test patient's name and ID: what no log may ever hold."""
+
+# On a busy machine any example may stand still; where CI is set hypothesis has a profile of its own that says the same.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if "CI" not in os.environ:
+    settings.load_profile("busy")
 
 for _name in [name for name in os.environ if name.startswith("SCREENER_") and not name.startswith("SCREENER_TESTS_")]:
     del os.environ[_name]

@@ -186,7 +186,10 @@ def next_report(peer: RawPeer) -> str:
     return str(ds.TransactionUID)
 
 
-def test_each_of_several_requests_gets_its_report(open_door: Callable[..., Door]) -> None:
+def test_each_of_several_requests_gets_its_report(
+    open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screener.association.AFTER_THE_ANSWER_SECONDS", 2.0)  # all are asked before
     door = open_door()
     pair = stored(door)
     uids = [generate_uid() for _ in range(3)]
@@ -198,6 +201,7 @@ def test_each_of_several_requests_gets_its_report(open_door: Callable[..., Door]
 def test_requests_whose_reports_would_fill_the_memory_are_refused(
     open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("screener.association.AFTER_THE_ANSWER_SECONDS", 2.0)  # all are asked before
     monkeypatch.setattr("screener.receive.MOST_OWED_INSTANCES", 3)
     requests = [make_request(generate_uid(), [(CTImageStorage, generate_uid())] * 2) for _ in range(3)]
     with call(open_door().listener.port) as peer:

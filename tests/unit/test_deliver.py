@@ -160,14 +160,16 @@ def test_a_pacs_that_has_no_find_is_let_off_by_the_settings(build: Build) -> Non
     assert world.delivery.confirmed_by == "none"
 
 
-def test_commitment_reported_on_the_same_association_delivers(build: Build) -> None:
+def test_commitment_reported_on_the_same_association_delivers(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.results.confirm_results.COMMITMENT_WAIT_SECONDS", 60)
     world, _ = build("commitment")
     world.deliver()
     world.deliver(minutes=1)
     assert (world.delivery.state, world.delivery.confirmed_by) == ("delivered", "commitment")
 
 
-def test_a_refused_commitment_sends_again(build: Build) -> None:
+def test_a_refused_commitment_sends_again(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.results.confirm_results.COMMITMENT_WAIT_SECONDS", 60)
     world, pacs = build("commitment")
     pacs.loses = lambda ds: ds.SOPClassUID.name == "Segmentation Storage"
     world.deliver()

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def receiver(inbox: Inbox, **more: Any) -> Hl7Receiver:
     known = {"name": "ehr", "host": inbox.host, "port": inbox.port, "include_patient_identity": True}
-    return Hl7Receiver.model_validate(known | {"receiving_application": "EHR", "ack_timeout_seconds": 2} | more)
+    return Hl7Receiver.model_validate(known | {"receiving_application": "EHR", "ack_timeout_seconds": 60} | more)
 
 
 def send(inbox: Inbox, folder: Path, notice: OwedNotice | None = None, **more: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from screener import listen
 from screener.listen import MOST_STRANGERS_OF_A_HOST, Server, allow_many_files, open_socket
 
 
@@ -56,7 +57,7 @@ def test_strangers_do_not_make_a_process_wait_for_others() -> None:
     server.close()
 
 
-def test_a_process_with_few_callers_comes_first() -> None:
+def test_a_process_with_few_callers_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     listening = open_socket("127.0.0.1", 0)
     is_over, served = threading.Event(), [threading.Semaphore(0), threading.Semaphore(0)]
 
@@ -78,8 +79,10 @@ def test_a_process_with_few_callers_comes_first() -> None:
     for _ in range(25):
         call(0)
     servers[1].start()
-    for _ in range(12):
-        time.sleep(0.1)  # both are waiting for a caller again
+    monkeypatch.setattr(listen, "YIELD_SECONDS", 0.008)  # so far apart that no busy machine changes the order
+    monkeypatch.setattr(listen, "LONGEST_YIELD_SECONDS", 0.2)
+    for _ in range(6):
+        time.sleep(0.3)  # both are waiting for a caller again
         call(1)
     is_over.set()
     for caller in callers:

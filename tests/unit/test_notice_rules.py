@@ -346,7 +346,7 @@ def test_every_peer_that_was_away_is_told_everything_once_it_is_back(
         "webhooks": [{"name": "ris", "url": receiver.url}],
         "hl7": [
             {"name": "ehr", "host": "127.0.0.1", "port": inbox.port, "include_patient_identity": True}
-            | {"ack_timeout_seconds": 2}
+            | {"ack_timeout_seconds": 60}
         ],
         "rules": [{"name": "all", "webhooks": ["ris"], "hl7": ["ehr"]}],
     })  # fmt: skip

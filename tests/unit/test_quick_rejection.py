@@ -20,7 +20,7 @@ from tests.peers.raw_peer import RawPeer, pdu
 from tests.peers.scanner import AssociationFailed, Scanner
 from workers.results.reach_pacs import open_association
 
-SECONDS_ASLEEP = 0.5
+SECONDS_ASLEEP = 2.0
 """The answer of a listener on this machine is here, and its connection closed, long before."""
 
 

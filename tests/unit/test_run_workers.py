@@ -22,7 +22,7 @@ from tests.peers.values import an_instance
 from tests.unit.slow_worker import MODULE
 
 DEADLINE_SECONDS = 120.0
-STOP_SECONDS = 8.0
+STOP_SECONDS = 40.0
 LEASE = timedelta(minutes=1)
 
 
@@ -61,6 +61,7 @@ def test_a_study_in_hand_is_put_back_when_the_daemon_stops_and_no_attempt_is_cou
 ) -> None:
     monkeypatch.setattr(run_workers, "COMMAND", (sys.executable, "-m", MODULE))
     monkeypatch.setattr(run_workers, "STOP_SECONDS", STOP_SECONDS)
+    monkeypatch.setattr(run_workers, "PUT_BACK_SECONDS", STOP_SECONDS - 3)
     workers = Workers(tmp_path / "config.toml")
     hints = Hints(config)
     hints.send(Queue.CT)

@@ -226,7 +226,7 @@ def test_a_pacs_that_never_answers_is_left_after_the_timeout(pacs: PACS, results
     pacs.answers = stall
     with listening(pacs) as destination:
         with pytest.raises(TryAgain) as caught:
-            send(results, destination, timeout_seconds=0.5)
+            send(results, destination, timeout_seconds=3)
         let_go.set()
     assert caught.value.code == "no_answer"
 
