@@ -16,9 +16,9 @@ STUDY ?=
 TEST_PROGRAMS := Orthanc storescu dciodvfy redis-server chromium git openssl
 TEST_PACKAGES := orthanc dcmtk dicom3tools redis-server postgresql chromium git openssl
 
-# Most tests wait for peers more than they compute. Those of one file share their servers, hence loadfile; the journeys take
-# longest and come first.
-TEST_PROCESSES ?= 2
+# Most tests wait for peers more than they compute, hence a third process where there is memory for it (4 GiB each). Those
+# of one file share their servers, hence loadfile; the journeys take longest and come first.
+TEST_PROCESSES ?= $(shell awk '/^MemAvailable/ {print ($$2 > 12 * 2^20) ? 3 : 2}' /proc/meminfo)
 
 .PHONY: help demo look-at-study run test lint audit screenshots check-peers clean
 
