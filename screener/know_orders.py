@@ -4,10 +4,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import pydicom
-
 from screener.order_keys import OrderKeys
 from screener.read_each import TRIED, read_each
+from screener.read_elements import read_elements
 from screener.read_header import NOT_READABLE
 from screener.store import Store
 
@@ -34,7 +33,7 @@ def read_order(path: Path) -> tuple[str, str]:
     """
     keywords = ["AccessionNumber", "PatientID"]
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *keywords])
+        ds = read_elements(path, keywords)
         accession_number, patient_id = (str(ds.get(keyword) or "").strip() for keyword in keywords)
     except OSError:
         raise

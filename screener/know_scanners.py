@@ -4,9 +4,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import pydicom
-
 from screener.read_each import TRIED, read_each
+from screener.read_elements import read_elements
 from screener.read_header import NOT_READABLE
 from screener.store import Store
 from screener.store.quality import Scanner
@@ -37,7 +36,7 @@ def read_scanner(path: Path) -> Scanner:
     Raises OSError where the disk does not give it, or not now.
     """
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS.values()))
+        ds = read_elements(path, list(_KEYWORDS.values()))
         texts = {name: _tidy(str(ds.get(keyword) or "")) for name, keyword in _KEYWORDS.items()}
     except OSError:
         raise
