@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from screener.find_gaps import Place, Vector
-from screener.read_elements import HEAD_BYTES, walk_head
+from screener.read_elements import read_raw_elements
 from screener.read_header import NOT_READABLE, read_text
 
 _FARTHEST_MM = 1e6
@@ -25,9 +25,7 @@ def read_place(path: Path, series_instance_uid: str) -> Place:
     """Read a file that the archive wrote; whatever in it cannot be read is absent."""
     elements: dict[int, str] = {}
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-        elements = {int(one.tag): read_text(one.value) for one in walk_head(head, _WANTED)}
+        elements = {int(one.tag): read_text(one.value) for one in read_raw_elements(path, _WANTED)}
     except NOT_READABLE:  # a file that has vanished is one of them
         elements = {}
     position = _numbers(elements.get(_IMAGE_POSITION_PATIENT, ""), 3, _FARTHEST_MM)
