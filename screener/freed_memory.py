@@ -6,7 +6,7 @@ A spoiled object may take hundreds of megabytes for a second; without this a lis
 import ctypes
 import os
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,6 @@ class FreedMemory:
     """Called again and again by one thread; does nothing where the C library or the system has no such means."""
 
     def __init__(self) -> None:
-        self._trim = _find_trim()
         self._least = resident_bytes()
         self._looked_at = float("-inf")
 
@@ -27,13 +26,13 @@ class FreedMemory:
 
         Looks once in `LOOK_SECONDS`. What is still in use then is looked for again: a look costs little.
         """
-        if self._trim is None or time.monotonic() - self._looked_at < LOOK_SECONDS:
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
         resident = resident_bytes()
         self._least = min(self._least, resident)
         if resident - self._least > WORTH_BYTES:
-            self._trim(0)
+            _trim()
 
 
 def resident_bytes() -> int:
@@ -44,9 +43,6 @@ def resident_bytes() -> int:
         return 0
 
 
-def _find_trim() -> Callable[[int], int] | None:
-    try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim  # malloc_trim(3): of every arena, since glibc 2.8
-    except (OSError, AttributeError):
-        return None
-    return trim
+def _trim() -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # malloc_trim(3): of every arena, since glibc 2.8
