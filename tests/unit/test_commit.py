@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from errno import EIO
 from io import BytesIO
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port
 from tests.peers.raw_peer import ACCEPT, RawPeer, action_request, associate_request, call, data_pdu
 from tests.peers.scanner import Scanner, make_ct
+from tests.unit.test_receive import broken
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 DEADLINE_SECONDS = 60.0
@@ -220,22 +220,17 @@ def test_reports_that_are_owed_when_the_requester_leaves_are_told_of(
 
 
 def test_nothing_is_committed_to_while_the_disk_does_not_take_it(
-    open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    open_door: Callable[..., Door], caplog: pytest.LogCaptureFixture
 ) -> None:
     door = open_door()
     pair = stored(door)
     first, second = (make_request(generate_uid(), [pair]) for _ in range(2))
     with call(door.listener.port) as peer:
-        with monkeypatch.context() as broken:
-            broken.setattr(os, "fdatasync", refuse_to_sync)
+        with broken(os, "fdatasync", OSError(5, "Input/output error")):
             assert ask_at_once(peer, [first]) == [0]
             wait_until(lambda: any("commitment not reported" in line for line in caplog.messages), 30, "it is told of")
         assert ask_again(peer, [second]) == [0]
         assert next_report(peer) == second.TransactionUID
-
-
-def refuse_to_sync(_: int) -> None:
-    raise OSError(EIO, os.strerror(EIO))
 
 
 @contextmanager
