@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script, from any folder
 
 from workers.ct.localize_parotids import find_parotids
-from workers.models.networks import SEGMENTER_SPACING_MM, join_channels, smooth_gland
+from workers.models.networks import scale_hu, smooth_gland
 from workers.models.weights import Bundle, load_bundle
 from workers.training.cache_samples import CROP_VOXELS, GLAND_BIT, MASS_BIT, write_samples
 from workers.training.evaluation.screen_case import center_error_mm, gland_dice
@@ -98,9 +98,9 @@ def judge_segmenter(bundle: Bundle, cache: Path) -> Row:
     dices: list[float] = []
     seconds: list[float] = []
     for image, mark in zip(hu[:count], marks[:count], strict=True):
-        mass = (mark[0] & MASS_BIT) > 0
-        own, other = (smooth_gland((one & (GLAND_BIT | MASS_BIT)) > 0, SEGMENTER_SPACING_MM) for one in mark)
-        channels = join_channels(image[0].astype(np.float32), own, image[1].astype(np.float32), other)
+        mass = (mark & MASS_BIT) > 0
+        gland = smooth_gland((mark & (GLAND_BIT | MASS_BIT)) > 0, 2.0)
+        channels = np.concatenate([scale_hu(image.astype(np.float32)), gland[None]])
         started = time.perf_counter()
         probability = bundle(channels)[1]
         seconds.append(time.perf_counter() - started)

@@ -46,7 +46,7 @@ def ask(bundle, image):
 
 
 def test_it_answers_with_the_mean_of_the_probabilities(members, averaged):
-    image = np.random.default_rng(0).random((5, 16, 16, 16), dtype=np.float32)
+    image = np.random.default_rng(0).random((3, 16, 16, 16), dtype=np.float32)
     first, second = (ask(member, image) for member in members)
     assert np.abs(first - second).max() > 0.01
     assert ask(averaged, image) == pytest.approx((first + second) / 2, abs=1e-5)
@@ -62,35 +62,14 @@ def test_it_is_a_whole_bundle(averaged):
 
 def test_an_average_of_averages_counts_each_network_once(members, averaged, tmp_path):
     assert average_bundles([averaged, members[0]], tmp_path / NAME) == 3
-    image = np.random.default_rng(1).random((5, 16, 16, 16), dtype=np.float32)
+    image = np.random.default_rng(1).random((3, 16, 16, 16), dtype=np.float32)
     first, second = (ask(member, image) for member in members)
     assert ask(tmp_path / NAME, image) == pytest.approx((2 * first + second) / 3, abs=1e-5)
 
 
-def test_a_network_of_one_gland_has_an_average_with_one_of_both(members, tmp_path):
-    narrow = [write_narrow(tmp_path / str(seed), seed) for seed in (3, 4)]
-    average_bundles([narrow[0], members[1]], tmp_path / "mixed" / NAME)
-    assert read_definition(tmp_path / "mixed" / NAME)["in_channels"] == 5
-    image = np.random.default_rng(1).random((5, 16, 16, 16), dtype=np.float32)
-    expected = (ask(narrow[0], image) + ask(members[1], image)) / 2
-    assert ask(tmp_path / "mixed" / NAME, image) == pytest.approx(expected, abs=1e-5)
-    average_bundles(narrow, tmp_path / "narrow" / NAME)
-    assert read_definition(tmp_path / "narrow" / NAME)["in_channels"] == 3
-    average_bundles([tmp_path / "narrow" / NAME, members[1]], tmp_path / "three" / NAME)
-    expected = (ask(narrow[0], image) + ask(narrow[1], image) + ask(members[1], image)) / 3
-    assert ask(tmp_path / "three" / NAME, image) == pytest.approx(expected, abs=1e-5)
-
-
-def write_narrow(folder, seed):
-    torch.manual_seed(seed)
-    definition = NETWORKS[NAME]["study"] | {"in_channels": 3}
-    write_bundle(NAME, folder / NAME, definition, build_network(definition).state_dict())
-    return folder / NAME
-
-
 def test_it_can_be_trained_on(averaged):
     network = build_network(read_definition(averaged))
-    image = torch.randn(2, 5, 16, 16, 16)
+    image = torch.randn(2, 3, 16, 16, 16)
     dice_and_cross_entropy(network(image), torch.randint(0, 2, (2, 16, 16, 16))).backward()
     reached = [member for member in network.members if any(values.grad is not None for values in member.parameters())]
     assert len(reached) == 2

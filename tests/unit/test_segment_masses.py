@@ -84,31 +84,6 @@ def test_the_network_always_sees_a_right_gland():
         assert np.abs(right[1] - left[1]).mean() < 0.01
 
 
-def test_beside_each_gland_the_network_sees_the_other_turned_alike():
-    seen = []
-
-    def watch(images):
-        seen.extend(images)
-        return see_masses(images)
-
-    head = head_with_masses()  # in the right gland alone
-    right, left = localize_parotids(head, see_glands)
-    segment_masses(head, (right, left), watch, min_probability=0.5)
-    own, other = seen[: len(seen) // 2], seen[len(seen) // 2 :]
-    for first, second in zip(own, other, strict=True):
-        assert first.shape == second.shape == (5, 56, 56, 56)
-        assert (first[[3, 4]] == second[[0, 2]]).all()
-        assert (second[[3, 4]] == first[[0, 2]]).all()
-        assert np.abs(first[0] - first[3]).max() > 0.1  # the mass
-    seen.clear()
-    left = replace(left, is_assessed=False, reason="Metal spoils it.")
-    segment_masses(head, (right, left), watch, min_probability=0.5)
-    assert len(seen) == len(own)
-    for image in seen:
-        assert image[4:].shape == (1, 56, 56, 56)
-        assert not image[3:].any()
-
-
 def test_the_answer_is_put_back_where_the_crop_was_shifted_from():
     image = np.zeros((3, 24, 24, 24), dtype=np.float32)
     image[0, 10:14, 11:15, 9:13] = 1

@@ -220,7 +220,7 @@ def test_calibration_moves_the_chosen_probability_to_one_half():
 
     torch.manual_seed(0)
     network = build_network(SEGMENTER_DEFINITION).eval()
-    image = torch.randn(1, SEGMENTER_DEFINITION["in_channels"], 16, 16, 16)
+    image = torch.randn(1, 3, 16, 16, 16)
     with torch.inference_mode():
         before = network(image).softmax(1)[:, 1]
         state = {name: values.clone() for name, values in network.state_dict().items()}

@@ -17,12 +17,12 @@ from screener.study import Candidate, Mass, Parotid, Side, Volume
 from workers.ct.describe_candidate import NEAR_GLAND_MM, Surroundings, describe_candidate
 from workers.ct.measure_candidates import COUNTING_STEP_MM, Component, measure_components
 from workers.ct.resample_volume import Grid, affine_zyx, find_box, put_on_source, take_from_source
-from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, join_channels, smooth_gland
+from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Segmenter = Callable[[Floats], Floats]
-"""(n, 5, z, y, x) at 2 mm, as `networks.join_channels` makes them; to (n, 2, z, y, x), mass second."""
+"""(n, 3, z, y, x) at 2 mm, scaled image and softened gland, turned to look right; to (n, 2, z, y, x), mass second."""
 
 Judge = Callable[[Mapping[str, float]], tuple[float, ...]]
 """A candidate's features to its scores, one for each of screener.study.GAMMAS."""
@@ -55,21 +55,6 @@ class Searched:
     """Per gland that was searched, the highest mass probability in it or near it, whether or not a candidate has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlandCrop:
-    """What is cut out around one gland; arrays (z, y, x) on `grid`, as the patient lies."""
-
-    side: Side
-    grid: Grid
-    hu: Floats
-    gland: Floats
-    """0 to 1: the gland's mask, sampled."""
-
-    def turn_right(self, values: Floats) -> Floats:
-        """Return `values` (..., z, y, x) of the crop as they would look at a right gland; and back again."""
-        return values[..., ::-1] if self.side is Side.LEFT else values
-
-
 def segment_masses(
     volume: Volume,
     parotids: Sequence[Parotid],
@@ -96,16 +81,13 @@ def search_glands(
     """Return what `segment_masses` does, and how near to a candidate each gland came."""
     found: list[tuple[Component, dict[str, float]]] = []
     peaks: dict[Side, float] = {}
-    crops = {
-        parotid.side: cut_crop(volume, parotid.mask, parotid.side)
-        for parotid in parotids
-        if parotid.is_assessed and parotid.mask is not None and parotid.mask.any()
-    }
-    for side, crop in crops.items():
-        other_hu = next((other.mean_hu for other in parotids if other.side is not side), None)
-        other = next((other for other in crops.values() if other.side is not side), None)
-        candidates, peaks[side] = search_gland(volume, crop, other, segmenter, min_probability, other_gland_hu=other_hu)
-        found += candidates
+    for parotid in parotids:
+        if parotid.is_assessed and parotid.mask is not None and parotid.mask.any():
+            other_hu = next((other.mean_hu for other in parotids if other.side is not parotid.side), None)
+            candidates, peaks[parotid.side] = search_gland(
+                volume, parotid.mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
+            )
+            found += candidates
     found.sort(key=lambda pair: -pair[0].voxels)
     masses = tuple(
         place_mass(volume, component, number, min_probability, features, judge(features) if judge else ())
@@ -116,23 +98,25 @@ def search_glands(
 
 def search_gland(
     volume: Volume,
-    crop: GlandCrop,
-    other: GlandCrop | None,
+    mask: Bools,
+    side: Side,
     segmenter: Segmenter,
     min_probability: float,
     *,
     other_gland_hu: float | None = None,
 ) -> tuple[list[tuple[Component, dict[str, float]]], float]:
-    """Return the components in the crop that belong to its gland, largest first, with their features.
+    """Return the components in the crop around `mask` that belong to the gland, largest first, with their features.
 
-    The second value is the highest mass probability within NEAR_GLAND_MM of the
-    gland. What looks alike on both sides is the patient's anatomy: the network
-    sees the `other` gland, too, where there is one.
+    The second value is the highest mass probability within NEAR_GLAND_MM of the gland.
     """
-    grid, hu, gland, side = crop.grid, crop.hu, crop.gland, crop.side
-    other_hu, other_gland = (None, None) if other is None else _show_gland(other)
-    image = join_channels(*_show_gland(crop), other_hu, other_gland)
-    probability = crop.turn_right(average_over_shifts(image, segmenter))
+    grid = crop_grid(volume, mask)
+    hu = take_from_source(volume.hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM, within=volume.body)
+    gland = take_from_source(mask, volume, grid, outside=0, blur_mm=0)
+    image = np.concatenate([scale_hu(hu), smooth_gland(gland, grid.step_mm)[None]])
+    if side is Side.LEFT:
+        probability = average_over_shifts(np.ascontiguousarray(image[..., ::-1]), segmenter)[..., ::-1]
+    else:
+        probability = average_over_shifts(image, segmenter)
     probability = np.where((hu > LEAST_HU) & (hu < MOST_HU), probability, 0).astype(np.float32)
     distance_mm = np.asarray(ndimage.distance_transform_edt(gland < 0.5) * grid.step_mm, dtype=np.float32)
     peak = float(probability[distance_mm <= NEAR_GLAND_MM].max(initial=0.0))
@@ -153,22 +137,6 @@ def search_gland(
         other_gland_hu=other_gland_hu,
     )
     return [(component, describe_candidate(component, around)) for component in components[:MAX_CANDIDATES]], peak
-
-
-def cut_crop(volume: Volume, mask: Bools, side: Side) -> GlandCrop:
-    """Return what the network sees around the gland of `mask`."""
-    grid = crop_grid(volume, mask)
-    return GlandCrop(
-        side=side,
-        grid=grid,
-        hu=take_from_source(volume.hu, volume, grid, outside=AIR_HU, blur_mm=BLUR_MM, within=volume.body),
-        gland=take_from_source(mask, volume, grid, outside=0, blur_mm=0),
-    )
-
-
-def _show_gland(crop: GlandCrop) -> tuple[Floats, Floats]:
-    """Return the crop's Hounsfield units and its softened gland, turned to look right."""
-    return crop.turn_right(crop.hu), crop.turn_right(smooth_gland(crop.gland, crop.grid.step_mm))
 
 
 def average_over_shifts(image: Floats, segmenter: Segmenter) -> Floats:

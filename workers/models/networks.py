@@ -26,9 +26,6 @@ AIR_HU: Final = -1000.0
 LOCALIZER_SPACING_MM: Final = 4.0
 SEGMENTER_SPACING_MM: Final = 2.0
 
-OWN_CHANNELS: Final = 3
-"""Of the segmenter's channels, those of the gland itself: the first. Networks that take these alone are read, too."""
-
 LOCALIZER_CLASSES: Final = ("background", "right_parotid", "left_parotid")
 
 _NARROW_WINDOW_HU: Final = (-200.0, 250.0)
@@ -44,27 +41,8 @@ def scale_hu(hu: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float
 
 
 def smooth_gland(gland: NDArray[np.floating] | NDArray[np.bool_], spacing_mm: float) -> NDArray[np.float32]:
-    """Return the gland's mask (z, y, x) softened by 2 mm, as the segmenter sees it."""
+    """Return the gland's mask (z, y, x) softened by 2 mm: the segmenter's third channel."""
     return np.asarray(ndimage.gaussian_filter(gland.astype(np.float32), 2.0 / spacing_mm), dtype=np.float32)
-
-
-def join_channels(
-    hu: NDArray[np.floating] | NDArray[np.integer],
-    gland: NDArray[np.float32],
-    other_hu: NDArray[np.floating] | NDArray[np.integer] | None,
-    other_gland: NDArray[np.float32] | None,
-) -> NDArray[np.float32]:
-    """Return what the segmenter sees (5, z, y, x) of crops (z, y, x) around one gland and around the other.
-
-    Both crops look right, and both glands are softened: see `smooth_gland`. Of
-    the other crop soft tissue alone is shown. Where the other gland was not
-    found (its mask is None or all 0), its crop is left out: air, and no gland.
-    """
-    if other_hu is None or other_gland is None or not other_gland.any():
-        other = np.zeros((2, *hu.shape), dtype=np.float32)
-    else:
-        other = np.stack([scale_hu(other_hu)[0], other_gland])
-    return np.concatenate([scale_hu(hu), gland[None], other])
 
 
 def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
@@ -84,34 +62,6 @@ def build_network(definition: Mapping[str, Any]) -> torch.nn.Module:
         arguments["pretrained"] = False
     network: torch.nn.Module = (_OWN_NETWORKS.get(target) or getattr(nets, target))(**arguments)
     return network
-
-
-def widen_inputs(
-    definition: Mapping[str, Any], state: Mapping[str, torch.Tensor], in_channels: int
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return a network's definition and weights for more input channels; it answers as before, whatever those hold.
-
-    Raises RuntimeError, TypeError or ValueError where the weights are another network's, or it cannot be widened.
-    """
-    build_network(definition).load_state_dict(dict(state), strict=True)
-    wide = dict(definition) | {"in_channels": in_channels}
-    if "members" in wide:
-        wide["members"] = [dict(member) | {"in_channels": in_channels} for member in wide["members"]]
-    shapes = {name: values.shape for name, values in build_network(wide).state_dict().items()}
-    widened = {}
-    for name, values in state.items():
-        widened[name] = values
-        shape = shapes.get(name, torch.Size())
-        if shape != values.shape:
-            if (len(shape), *shape[:1], *shape[2:]) != (values.ndim, *values.shape[:1], *values.shape[2:]):
-                message = f"its {name} is not the same with {in_channels} channels"
-                raise ValueError(message)
-            widened[name] = values.new_zeros(shape)
-            widened[name][:, : values.shape[1]] = values
-    if missing := sorted(set(shapes) - set(widened)):
-        message = f"with {in_channels} channels it has {missing[0]}, too"
-        raise ValueError(message)
-    return wide, widened
 
 
 def average_definition(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -174,18 +124,18 @@ LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
 """(n, 2, z, y, x) at 4 mm to logits (n, 3, z, y, x) in the order of LOCALIZER_CLASSES."""
 
 SEGMENTER_DEFINITION: Final[dict[str, Any]] = LOCALIZER_DEFINITION | {
-    "in_channels": 5,
+    "in_channels": 3,
     "out_channels": 2,
     "channels": [24, 48, 96, 128],
 }
-"""(n, 5, z, y, x) at 2 mm as `join_channels` makes them, to logits (n, 2, z, y, x)."""
+"""(n, 3, z, y, x) at 2 mm, softened gland last, left turned to look right, to logits (n, 2, z, y, x)."""
 
 STUDY_LOCALIZER_DEFINITION: Final[dict[str, Any]] = {
     "_target_": "StudyNetwork",
     "in_channels": 2,
     "out_channels": len(LOCALIZER_CLASSES),
 }
-STUDY_SEGMENTER_DEFINITION: Final[dict[str, Any]] = STUDY_LOCALIZER_DEFINITION | {"in_channels": 5, "out_channels": 2}
+STUDY_SEGMENTER_DEFINITION: Final[dict[str, Any]] = STUDY_LOCALIZER_DEFINITION | {"in_channels": 3, "out_channels": 2}
 """The same inputs and outputs as above, in the network of the screening study: the baseline."""
 
 NETWORKS: Final[dict[str, dict[str, dict[str, Any]]]] = {

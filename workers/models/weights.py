@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import BUNDLES_DIR, read_json
 from workers.models.device import run_within_memory
-from workers.models.networks import OWN_CHANNELS, PREPROCESSING_VERSION, SEGMENTER_DEFINITION, build_network
+from workers.models.networks import PREPROCESSING_VERSION, build_network
 from workers.models.us_image import US_PREPROCESSING_VERSION
 
 _PATCHES_VOXELS: Final = (192, 128, 96, 64)
@@ -33,8 +33,6 @@ class Bundle:
     """As `bundle_digest` returns it."""
     network: torch.nn.Module
     device: torch.device
-    in_channels: int | None = None
-    """A segmenter of OWN_CHANNELS is not shown what an image holds of the other gland."""
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the class probabilities (classes, z, y, x) of `image` (channels, z, y, x).
@@ -43,8 +41,6 @@ class Bundle:
         processor. Raises NeedsPerson where there is too little memory, or the answer holds what is no number.
         """
         several = image if image.ndim == 5 else image[None]
-        if self.in_channels == OWN_CHANNELS and several.shape[1] == SEGMENTER_DEFINITION["in_channels"]:
-            several = several[:, :OWN_CHANNELS]
         shape = several.shape[2:]
         padding = [(0, -length % _STRIDE_VOXELS) for length in shape]
         padded = np.pad(several, [(0, 0), (0, 0), *padding])  # zero is air
@@ -76,14 +72,8 @@ def load_bundle(name: str, device: torch.device, bundles_dir: Path | None = None
     folder = (bundles_dir or BUNDLES_DIR) / name
     network, version = load_network(folder)
     network.eval().to(device)
-    return Bundle(
-        name=name,
-        version=version,
-        digest=bundle_digest(name, bundles_dir),
-        network=network,
-        device=device,
-        in_channels=read_definition(folder).get("in_channels"),
-    )
+    digest = bundle_digest(name, bundles_dir)
+    return Bundle(name=name, version=version, digest=digest, network=network, device=device)
 
 
 def load_network(folder: Path) -> tuple[torch.nn.Module, str]:

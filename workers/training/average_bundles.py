@@ -21,8 +21,6 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
     described = [_read_metadata(folder) for folder in folders]
     name = _find_name({str(metadata.get("kind")) for metadata in described})
     starts = [read_start(name, folder) for folder in folders]
-    if len({definition["in_channels"] for definition, _ in starts}) > 1:
-        starts = [read_start(name, folder, is_widened=True) for folder in folders]
     try:
         definition = average_definition([definition for definition, _ in starts])
     except ValueError as problem:

@@ -19,7 +19,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from screener.outcomes import NeedsPerson, Outcome
+from screener.outcomes import Outcome
 from workers.ct.segment_masses import BLUR_MM
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM
 from workers.training.look_alikes import add_look_alikes
@@ -39,6 +39,50 @@ _REACH_MM = 85.0
 _Sample = tuple[NDArray[np.int16], NDArray[np.uint8]]
 
 
+def make_sample(patient: Patient, label: int, variant: int, seed: int) -> _Sample | None:
+    """Return one crop around a gland: HU, and marks (GLAND_BIT, MASS_BIT), each (56, 56, 56); left turned to right.
+
+    Even variants hold a synthetic mass, unless the patient has a real one there.
+    Most are changed on the patient's own grid, as a real mass is scanned; the
+    others on the crop, where edges are finer than the patient's voxels. None
+    where the gland is not outlined.
+    """
+    rng = np.random.default_rng((seed, label, variant, *patient.name.encode()))
+    if not (patient.labels == label).any():
+        return None
+    scene = _cut_around(patient, label)
+    if not scene.gland.any():
+        return None
+    is_planted, on_own_grid = variant % 2 == 0 and not scene.mass.any(), rng.random() < 0.65
+    if on_own_grid:
+        scene = _change(scene, rng, is_planted=is_planted, psf_mm=None)
+    spacing_mm = scene.spacing_mm
+    center = np.array(ndimage.center_of_mass(scene.gland | scene.mass)) + rng.normal(0, 5, 3) / spacing_mm
+    channels = [
+        smooth_as_staged(scene.hu, spacing_mm, BLUR_MM),
+        scene.gland.astype(np.float32),
+        scene.mass.astype(np.float32),
+    ]
+    crop = sample_crop(
+        torch.from_numpy(np.stack(channels)),
+        spacing_mm,
+        center,
+        random_transform(rng, max_degrees=10, scales=(0.87, 1.15)),
+        size=CROP_VOXELS,
+        step_mm=SEGMENTER_SPACING_MM,
+        outside=(AIR_HU, 0, 0),
+    )
+    if label == LEFT_LABEL:
+        crop = crop[..., ::-1].copy()
+    scene = _Scene(crop[0], crop[1] > 0.5, crop[2] > 0.5, (SEGMENTER_SPACING_MM,) * 3)
+    if not scene.gland.any():
+        return None
+    if not on_own_grid:
+        scene = _change(scene, rng, is_planted=is_planted, psf_mm=float(rng.uniform(1.2, 2.0)))
+    image = np.clip(np.rint(scene.hu), -1000, 3000).astype(np.int16)
+    return image, (scene.gland * GLAND_BIT | scene.mass * MASS_BIT).astype(np.uint8)
+
+
 @dataclass(frozen=True, slots=True)
 class _Scene:
     """What surrounds one gland; arrays (z, y, x)."""
@@ -47,121 +91,24 @@ class _Scene:
     gland: NDArray[np.bool_]
     mass: NDArray[np.bool_]
     spacing_mm: Spacing
-    kinds: tuple[str, ...] = ()
-    """Of the look-alikes that were put in."""
-
-
-def make_sample(patient: Patient, label: int, variant: int, seed: int) -> _Sample | None:
-    """Return crops around a gland and around the other one: HU, and marks (GLAND_BIT, MASS_BIT), each (2, 56, 56, 56).
-
-    Left ones are turned to look right, so that the two resemble each other.
-    Even variants hold a synthetic mass, unless the patient has a real one there.
-    Most are changed on the patient's own grid, as a real mass is scanned; the
-    others on the crop, where edges are finer than the patient's voxels. None
-    where the gland is not outlined; air where only the other one is not.
-    """
-    rng = np.random.default_rng((seed, label, variant, *patient.name.encode()))
-    if not (patient.labels == label).any():
-        return None
-    scene = _cut_around(patient, label)
-    if not scene.gland.any():
-        return None
-    is_planted = variant % 2 == 0 and not scene.mass.any()
-    psf_mm = None if rng.random() < 0.65 else float(rng.uniform(1.2, 2.0))
-    if psf_mm is None:
-        scene = _change(scene, rng, is_planted=is_planted, psf_mm=None)
-    transform = random_transform(rng, max_degrees=10, scales=(0.87, 1.15))
-    scene = _take_crop(scene, transform, rng, is_left=label == LEFT_LABEL)
-    if not scene.gland.any():
-        return None
-    if psf_mm is not None:
-        scene = _change(scene, rng, is_planted=is_planted, psf_mm=psf_mm)
-    other = _make_other(patient, LEFT_LABEL + RIGHT_LABEL - label, scene.kinds, transform, psf_mm, rng)
-    image = np.clip(np.rint(np.stack([scene.hu, other.hu])), AIR_HU, 3000).astype(np.int16)
-    gland, mass = np.stack([scene.gland, other.gland]), np.stack([scene.mass, other.mass])
-    return image, (gland * GLAND_BIT | mass * MASS_BIT).astype(np.uint8)
-
-
-def _make_other(
-    patient: Patient,
-    label: int,
-    kinds: tuple[str, ...],
-    transform: NDArray[np.float64],
-    psf_mm: float | None,
-    rng: np.random.Generator,
-) -> _Scene:
-    """Return the crop around the gland of the other side, as it is or changed by itself; air where there is none.
-
-    Often it has what the first gland has (`kinds` of look-alikes): much of it comes on both sides. Now and then it
-    has a mass of its own, as in Warthin's tumor. It is changed on the patient's grid, or with `psf_mm` on the crop.
-    """
-
-    def change(scene: _Scene) -> _Scene:
-        chance = rng.random()
-        if scene.mass.any():
-            return scene
-        if kinds and chance < 0.4:
-            scene = _disguise(scene, rng, kinds=kinds, psf_mm=psf_mm)
-        elif chance > 0.75:
-            scene = _disguise(scene, rng, kinds=None, psf_mm=psf_mm)
-        return _plant(scene, rng, psf_mm=psf_mm) if rng.random() < 0.06 else scene
-
-    if (patient.labels == label).any() and (scene := _cut_around(patient, label)).gland.any():
-        if psf_mm is None:
-            scene = change(scene)
-        scene = _take_crop(scene, transform, rng, is_left=label == LEFT_LABEL)
-        return scene if psf_mm is None or not scene.gland.any() else change(scene)
-    nothing = np.zeros((CROP_VOXELS,) * 3, dtype=bool)
-    return _Scene(np.full(nothing.shape, AIR_HU, np.float32), nothing, nothing, (SEGMENTER_SPACING_MM,) * 3)
-
-
-def _take_crop(scene: _Scene, transform: NDArray[np.float64], rng: np.random.Generator, *, is_left: bool) -> _Scene:
-    """Return what the stage sees of the scene, turned and scaled by `transform`, the gland nearly in its middle."""
-    center = np.array(ndimage.center_of_mass(scene.gland | scene.mass)) + rng.normal(0, 5, 3) / scene.spacing_mm
-    channels = [
-        smooth_as_staged(scene.hu, scene.spacing_mm, BLUR_MM),
-        scene.gland.astype(np.float32),
-        scene.mass.astype(np.float32),
-    ]
-    crop = sample_crop(
-        torch.from_numpy(np.stack(channels)),
-        scene.spacing_mm,
-        center,
-        transform,
-        size=CROP_VOXELS,
-        step_mm=SEGMENTER_SPACING_MM,
-        outside=(AIR_HU, 0, 0),
-    )
-    if is_left:
-        crop = crop[..., ::-1].copy()
-    return _Scene(crop[0], crop[1] > 0.5, crop[2] > 0.5, (SEGMENTER_SPACING_MM,) * 3, scene.kinds)
 
 
 def _change(scene: _Scene, rng: np.random.Generator, *, is_planted: bool, psf_mm: float | None) -> _Scene:
     """Return the scene with look-alikes in most and a mass, sometimes two, where wanted; a real mass stays as it is."""
-    if not scene.mass.any() and rng.random() < (0.45 if is_planted else 0.75):
-        scene = _disguise(scene, rng, kinds=None, psf_mm=psf_mm)
-    return _plant(scene, rng, psf_mm=psf_mm) if is_planted else scene
-
-
-def _disguise(scene: _Scene, rng: np.random.Generator, *, kinds: Sequence[str] | None, psf_mm: float | None) -> _Scene:
-    """Return the scene with look-alikes, of `kinds` or random ones; as it was where they leave nothing of the gland."""
-    seed = int(rng.integers(2**31))
-    disguised = add_look_alikes(scene.hu, scene.gland, scene.spacing_mm, seed, kinds=kinds, psf_mm=psf_mm)
-    if not disguised.gland.any():
-        return scene
-    return replace(scene, hu=disguised.hu, gland=disguised.gland, kinds=disguised.kinds)
-
-
-def _plant(scene: _Scene, rng: np.random.Generator, *, psf_mm: float | None) -> _Scene:
-    """Return the scene with a mass, sometimes two."""
-    plan = draw_plan(rng)
-    if rng.random() < 0.25:
-        plan = replace(plan, diameter_mm=float(rng.uniform(8, 16)))
-    inserted = insert_planned(scene.hu, scene.gland, scene.spacing_mm, plan, rng, psf_mm=psf_mm)
-    if rng.random() < 0.08:
-        inserted = insert_second(inserted, scene.gland, scene.spacing_mm, rng, psf_mm=psf_mm)
-    return replace(scene, hu=inserted.hu, mass=inserted.mask)
+    hu, gland, mass = scene.hu, scene.gland, scene.mass
+    if not mass.any() and rng.random() < (0.45 if is_planted else 0.75):
+        disguised = add_look_alikes(hu, gland, scene.spacing_mm, int(rng.integers(2**31)), psf_mm=psf_mm)
+        if disguised.gland.any():
+            hu, gland = disguised.hu, disguised.gland
+    if is_planted:
+        plan = draw_plan(rng)
+        if rng.random() < 0.25:
+            plan = replace(plan, diameter_mm=float(rng.uniform(8, 16)))
+        inserted = insert_planned(hu, gland, scene.spacing_mm, plan, rng, psf_mm=psf_mm)
+        if rng.random() < 0.08:
+            inserted = insert_second(inserted, gland, scene.spacing_mm, rng, psf_mm=psf_mm)
+        hu, mass = inserted.hu, inserted.mask
+    return _Scene(hu, gland, mass, scene.spacing_mm)
 
 
 def _cut_around(patient: Patient, label: int) -> _Scene:
@@ -207,20 +154,18 @@ def _samples_of(folder: Path, variants: int, seed: int) -> list[_Sample] | str:
 
 
 def write_samples(data: Sequence[Path], out: Path, *, variants: int, seed: int, jobs: int = 1) -> int:
-    """Write `hu.npy`, `marks.npy` (n, 2, 56, 56, 56) to `out` and return n; a finished cache is left as it is.
+    """Write `hu.npy`, `marks.npy` (n, 56, 56, 56) to `out` and return n; a finished cache is left as it is.
 
     A case that cannot be read is logged with its reason and passed over. A
-    cache without samples is not finished: the cases may be mended. Raises
-    NeedsPerson for a finished cache of another shape.
+    cache without samples is not finished: the cases may be mended.
     """
     finished = out / "count.txt"
     if finished.exists() and (count := int(finished.read_text())):
-        _check_shape(out)
         return count
     finished.unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     folders = [folder for root in data for folder in list_cases(root)]
-    shape = (len(folders) * 2 * variants, 2, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS)
+    shape = (len(folders) * 2 * variants, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS)
     hu = open_memmap(out / "hu.npy", "w+", np.int16, shape)
     marks = open_memmap(out / "marks.npy", "w+", np.uint8, shape)
     count, started = 0, time.monotonic()
@@ -241,14 +186,6 @@ def write_samples(data: Sequence[Path], out: Path, *, variants: int, seed: int, 
     if count:
         finished.write_text(f"{count}\n")
     return count
-
-
-def _check_shape(out: Path) -> None:
-    """Raise NeedsPerson where the samples in `out` are not pairs of crops: those of before show one gland alone."""
-    shapes = {name: np.load(out / f"{name}.npy", mmap_mode="r").shape[1:] for name in ("hu", "marks")}
-    if set(shapes.values()) != {(2, *(CROP_VOXELS,) * 3)}:
-        reason = f"The samples in {out} are of another shape than this version makes; name another folder or remove it."
-        raise NeedsPerson(reason, code="other_samples")
 
 
 def main() -> None:

@@ -18,10 +18,7 @@ from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import read_json
 from workers.models.networks import (
     LOCALIZER_CLASSES,
-    LOCALIZER_DEFINITION,
     LOCALIZER_SPACING_MM,
-    OWN_CHANNELS,
-    SEGMENTER_DEFINITION,
     SEGMENTER_SPACING_MM,
     build_network,
 )
@@ -58,15 +55,14 @@ class Finding:
 class _Contract:
     """What goes into a network and comes out of it."""
 
-    in_channels: tuple[int, ...]
-    """Numbers of them that the stages can give."""
+    in_channels: int
     out_channels: int
     spacing_mm: float
 
 
 CONTRACTS: Final = {
-    "localizer": _Contract((LOCALIZER_DEFINITION["in_channels"],), len(LOCALIZER_CLASSES), LOCALIZER_SPACING_MM),
-    "segmenter": _Contract((SEGMENTER_DEFINITION["in_channels"], OWN_CHANNELS), 2, SEGMENTER_SPACING_MM),
+    "localizer": _Contract(2, len(LOCALIZER_CLASSES), LOCALIZER_SPACING_MM),
+    "segmenter": _Contract(3, 2, SEGMENTER_SPACING_MM),
 }
 _SHAPE: Final = (16, 24, 8)
 """Multiples of 8 and all different, so that swapped axes show."""
@@ -124,12 +120,8 @@ def _check_weights(folder: Path, metadata: dict[str, Any]) -> Finding:
 def _check_contract(folder: Path, metadata: dict[str, Any]) -> Finding:
     """Build the network, load it, and compare channels, spacing and the answer's shape with what the stages give."""
     contract = CONTRACTS[str(metadata["kind"])]
-    definition = _read_definition(folder)
-    in_channels = contract.in_channels[0]
-    if definition.get("in_channels") in contract.in_channels:
-        in_channels = int(definition["in_channels"])
     what = (
-        f"{in_channels} channels at {contract.spacing_mm:g} mm, each side a multiple of 8, "
+        f"{contract.in_channels} channels at {contract.spacing_mm:g} mm, each side a multiple of 8, "
         f"give {contract.out_channels} classes on the same grid"
     )
     try:
@@ -139,13 +131,13 @@ def _check_contract(folder: Path, metadata: dict[str, Any]) -> Finding:
             formats["outputs"]["pred"]["num_channels"],
             *map(float, metadata["spacing_mm"]),
         )
-        wanted = (in_channels, contract.out_channels, *[contract.spacing_mm] * 3)
+        wanted = (contract.in_channels, contract.out_channels, *[contract.spacing_mm] * 3)
         if said != wanted:
             return Finding(what, f"metadata say {said}, the stages need {wanted}")
         network = build_network(read_definition(folder))
         network.load_state_dict(read_weights(folder), strict=True)
         with torch.inference_mode():
-            answer = network.eval()(torch.zeros(1, in_channels, *_SHAPE))
+            answer = network.eval()(torch.zeros(1, contract.in_channels, *_SHAPE))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         return Finding(what, str(problem))
     if tuple(answer.shape) != (1, contract.out_channels, *_SHAPE):
@@ -153,14 +145,6 @@ def _check_contract(folder: Path, metadata: dict[str, Any]) -> Finding:
     if not torch.isfinite(answer).all():
         return Finding(what, "the answer to air is no number")
     return Finding(what)
-
-
-def _read_definition(folder: Path) -> dict[str, Any]:
-    """Return the network's definition; nothing where it cannot be read, which `read_definition` says."""
-    try:
-        return read_definition(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def _check_us_contract(folder: Path, metadata: dict[str, Any]) -> Finding:

@@ -255,7 +255,7 @@ def _prepare(
     definition = ALL_NETWORKS[name][options.network or DEFAULT_NETWORKS[name]]
     start: dict[str, torch.Tensor] | None = None
     if options.init is not None:
-        definition, start = read_start(name, options.init, is_widened=True)
+        definition, start = read_start(name, options.init)
         if options.network is not None and definition != ALL_NETWORKS[name][options.network]:
             raise NeedsPerson(f"{options.init} holds another network than {options.network}.", code="bad_bundle")
     network = build_network(definition)

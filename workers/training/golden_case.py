@@ -12,13 +12,7 @@ from scipy import ndimage
 
 from screener.phantom import make_phantom
 from workers.models.bundle_files import read_json
-from workers.models.networks import (
-    LOCALIZER_SPACING_MM,
-    SEGMENTER_SPACING_MM,
-    join_channels,
-    scale_hu,
-    smooth_gland,
-)
+from workers.models.networks import LOCALIZER_SPACING_MM, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
 from workers.models.us_image import prepare_square, surround_picture
 from workers.models.us_weights import load_us_bundle
 from workers.models.weights import load_bundle
@@ -34,7 +28,7 @@ _PHANTOM_MM: Final = 256.0
 
 
 def write_golden(bundle: Path, kind: str) -> None:
-    """Write `golden/input.npz` (Hounsfield units and, for the segmenter, the glands) and `golden/expected.npz`.
+    """Write `golden/input.npz` (Hounsfield units and, for the segmenter, the gland) and `golden/expected.npz`.
 
     For ultrasound the input is a gray picture.
     """
@@ -56,19 +50,13 @@ def write_golden(bundle: Path, kind: str) -> None:
     )
     right = np.array(ndimage.center_of_mass(phantom.right_parotid))
     left = np.array(ndimage.center_of_mass(phantom.left_parotid))
-    where = _cube_around(right if kind == "segmenter" else (right + left) / 2)
+    center = np.rint(right if kind == "segmenter" else (right + left) / 2).astype(int)
+    where = tuple(slice(c - CROP_VOXELS // 2, c + CROP_VOXELS // 2) for c in center)
     given: dict[str, NDArray[Any]] = {"hu": phantom.hu[where].astype(np.int16)}
     if kind == "segmenter":
-        other = _cube_around(left)
         given["gland"] = phantom.right_parotid[where]
-        given["other_hu"] = phantom.hu[other][..., ::-1].astype(np.int16)
-        given["other_gland"] = phantom.left_parotid[other][..., ::-1]
     _write_arrays(folder / "input.npz", given)
     _write_arrays(folder / "expected.npz", {"probability": _compute(bundle, given).astype(np.float16)})
-
-
-def _cube_around(center: NDArray[np.float64]) -> tuple[slice, ...]:
-    return tuple(slice(c - CROP_VOXELS // 2, c + CROP_VOXELS // 2) for c in np.rint(center).astype(int))
 
 
 def compare_golden(bundle: Path) -> float:
@@ -93,14 +81,11 @@ def _compute(bundle: Path, given: dict[str, NDArray[Any]]) -> NDArray[np.float32
     if "gray" in given:
         return _compute_us(folder, np.asarray(given["gray"], np.uint8))
     network = load_bundle(folder.name, torch.device("cpu"), folder.parent)
-    hu = np.asarray(given["hu"], np.int16)
-    if "gland" not in given:
-        return network(scale_hu(hu))
-    own, other = (
-        smooth_gland(np.asarray(given.get(name, np.zeros(hu.shape)), bool), SEGMENTER_SPACING_MM)
-        for name in ("gland", "other_gland")
-    )
-    return network(join_channels(hu, own, given.get("other_hu"), other))
+    image = scale_hu(np.asarray(given["hu"], np.int16))
+    if "gland" in given:
+        gland = smooth_gland(np.asarray(given["gland"], bool), SEGMENTER_SPACING_MM)
+        image = np.concatenate([image, gland[None]])  # (3, z, y, x)
+    return network(image)
 
 
 def _compute_us(folder: Path, gray: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -16,14 +16,7 @@ import torch
 
 from screener.outcomes import NeedsPerson
 from workers.models.bundle_files import INTENDED_USE, read_json
-from workers.models.networks import (
-    DEFINITIONS,
-    LOCALIZER_SPACING_MM,
-    NETWORKS,
-    OWN_CHANNELS,
-    SEGMENTER_SPACING_MM,
-    widen_inputs,
-)
+from workers.models.networks import DEFINITIONS, LOCALIZER_SPACING_MM, NETWORKS, SEGMENTER_SPACING_MM
 from workers.models.us_networks import US_DEFAULTS, US_NETWORKS, is_for
 from workers.models.us_weights import read_learned_from, read_side
 from workers.models.weights import read_definition, read_weights
@@ -52,7 +45,7 @@ _SEGMENTER_METADATA: Final[dict[str, Any]] = {
     "task": "Mass in or at a parotid gland in CT",
     "description": "A 3D network that segments masses in a 112 mm crop around a gland at 2 mm; left is mirrored.",
     "data_type": "CT crop in Hounsfield units",
-    "image_classes": "windows of the Hounsfield units, each 0 to 1, air 0, and softened masks of the glands",
+    "image_classes": "three channels: soft-tissue window, whole range, each 0 to 1, air 0; and the softened gland mask",
     "label_classes": "synthetic masses in the glands of real patients",
     "pred_classes": "two channels: background, mass",
     "spacing_mm": SEGMENTER_SPACING_MM,
@@ -147,12 +140,10 @@ def is_stored_in_half(state: Mapping[str, torch.Tensor]) -> bool:
     return any(values.dtype == torch.float16 for values in state.values())
 
 
-def read_start(name: str, bundle: Path, *, is_widened: bool = False) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_start(name: str, bundle: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the network's definition and the weights of a bundle to train on from.
 
-    With `is_widened`, a segmenter that sees one gland alone becomes one that can
-    look at the other, too. Raises NeedsPerson (`bad_bundle`) where it cannot be
-    read or has other inputs and outputs than `name`.
+    Raises NeedsPerson (`bad_bundle`) where it cannot be read or has other inputs and outputs than `name`.
     """
     try:
         definition, state = read_definition(bundle), read_weights(bundle)
@@ -162,18 +153,10 @@ def read_start(name: str, bundle: Path, *, is_widened: bool = False) -> tuple[di
         if not is_for(name, definition):
             raise NeedsPerson(f"The model bundle {bundle} is no {KINDS[name]}: its network differs.", code="bad_bundle")
         return definition, state
-    wanted = DEFINITIONS[name]
-    is_narrow = name == "parotid_mass_segmenter" and definition.get("in_channels") == OWN_CHANNELS
     for key in ("in_channels", "out_channels"):
-        if definition.get(key) != wanted[key] and not (key == "in_channels" and is_narrow):
+        if definition.get(key) != DEFINITIONS[name][key]:
             raise NeedsPerson(f"The model bundle {bundle} is no {KINDS[name]}: {key} differs.", code="bad_bundle")
-    if not (is_narrow and is_widened):
-        return definition, state
-    try:
-        return widen_inputs(definition, state, wanted["in_channels"])
-    except (RuntimeError, TypeError, ValueError) as problem:
-        reason = f"The model bundle {bundle} cannot learn to look at both glands: {problem}"
-        raise NeedsPerson(reason, code="bad_bundle") from problem
+    return definition, state
 
 
 def read_data_source(bundle: Path) -> str:
@@ -242,12 +225,8 @@ def _describe_ct(name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     inputs = {"0": "soft tissue, -200 to 250 HU", "1": "whole range, -1000 to 1500 HU"}
-    if name == "parotid_mass_segmenter":
+    if definition["in_channels"] == 3:
         inputs["2"] = "gland mask softened by 2 mm"
-        if definition["in_channels"] > OWN_CHANNELS:
-            own["description"] += " Beside it, it sees the crop around the other gland, turned alike."
-            inputs["3"] = "the other gland's crop turned alike, soft tissue, -200 to 250 HU"
-            inputs["4"] = "the other gland's mask, turned alike, softened by 2 mm"
     return {
         "references": [
             "Babier et al. 2021, OpenKBP: the open-access knowledge-based planning grand challenge, Med Phys 48(9)",
@@ -275,12 +254,8 @@ def main() -> None:
         "--network", choices=sorted(NETWORKS["parotid_localizer"]), help="default what the bundle holds"
     )
     args = parser.parse_args()
-    said = read_definition(args.bundle) if (args.bundle / "configs" / "inference.json").exists() else {}
-    definition = said
-    if args.network is not None or not said:
-        definition = NETWORKS[args.name][args.network or "unet"] | {
-            key: said[key] for key in ("in_channels",) if key in said
-        }
+    is_described = args.network is None and (args.bundle / "configs" / "inference.json").exists()
+    definition = read_definition(args.bundle) if is_described else NETWORKS[args.name][args.network or "unet"]
     complete_bundle(args.name, args.bundle, definition)
 
 
