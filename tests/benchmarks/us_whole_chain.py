@@ -15,7 +15,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +71,7 @@ NAMED = (
 )  # fmt: skip
 
 
-def tell(calibration: dict[str, object]) -> dict[str, object]:
+def tell(calibration: Mapping[str, object]) -> dict[str, object]:
     """Return of the calibration what is a number."""
     names = ("cases", "expected_error", "interval_95", "expected_error_by_chance", "expected_error_by_chance_p95")
     return {name: calibration[name] for name in (*names, "expected_error_equal_width", "brier")}
@@ -126,7 +126,7 @@ def judge_fold(fold: int, args: argparse.Namespace) -> list[UsResult]:
     return [screen_case(row, models, make_thresholds(MIN_MALIGNANCY)).result for row in held]
 
 
-def calibrate_fold(fold: int, judged: dict[int, Sequence[UsResult]]) -> list[UsResult]:
+def calibrate_fold(fold: int, judged: Mapping[int, Sequence[UsResult]]) -> list[UsResult]:
     """Return the fold's results with calibrated probabilities, and the answers that follow from them."""
     slope, intercept = fit_line(
         [
