@@ -3,9 +3,10 @@
 `python tests/benchmarks/us_whole_chain.py ../shared/data/ultrasound --work DIR --pretrained FILE`. The cases are dealt
 into folds, groups whole. For each fold a segmenter and a classifier learn from the training and the validation part of
 the others, by the commands that a hospital uses, for numbers of steps that are fixed beforehand; then each picture of
-the fold goes through the product's stages, from the automatic outline. The probabilities of a fold are calibrated by
-the line of Platt through those of the other folds. The figures are therefore those of trainings like the shipped ones
-on less data (about 64 % of the cases), not of the shipped weights. What was trained stays in DIR.
+the fold goes through the product's stages, from the automatic outline. As for what ships, the line of Platt is fitted
+to what the classifiers say of the readers' outlines, here those of the other folds. The figures are those of such
+trainings, on about 64 % of the cases, not of the shipped weights. What was trained stays in DIR, which is refused for
+other cases, folds or steps.
 """
 
 import argparse
@@ -34,7 +35,8 @@ from workers.training.us_evaluate import make_thresholds
 from workers.training.us_evaluation.case_result import UsResult
 from workers.training.us_evaluation.compute_figures import summarize_source
 from workers.training.us_evaluation.screen_case import UsModels, screen_case
-from workers.training.us_read_cases import INDEX, list_rows
+from workers.training.us_pretrained import digest_file
+from workers.training.us_read_cases import INDEX, digest_rows, find_picture, list_rows
 from workers.training.us_split_cases import find_fold
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,29 +54,52 @@ def main() -> int:
     parser.add_argument("--classifier-steps", type=int, default=700, help="as what ships; default %(default)s")
     parser.add_argument("--pretrained", type=Path, help="weights of MobileNetV2 to start from, as what ships did")
     parser.add_argument("--jobs", type=int, default=2, help="folds at a time, a thread each; default %(default)s")
+    parser.add_argument("--leave-out", metavar="ID", action="append", default=[], help="not counted; may be repeated")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     folds = range(1, args.folds + 1)
+    must_be_the_same_run(args)
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda fold: train_fold(fold, args), folds))
     torch.set_num_threads(args.jobs)
     judged = {fold: judge_fold(fold, args) for fold in folds}
-    results = [result for fold in folds for result in calibrate_fold(fold, judged)]
+    results = [
+        result for fold in folds for result in calibrate_fold(fold, judged) if result.row.name not in args.leave_out
+    ]
     figures = summarize_source(results, "each fold by networks of the others", MIN_MALIGNANCY)
-    print(json.dumps({name: figures[name] for name in NAMED} | {"calibration": tell(figures["calibration"])}, indent=2))
+    told = {name: figures[name] for name in NAMED} | {"calibration": tell(figures["calibration"])}
+    told["auc_exam_95"] = figures["intervals_95"]["auc_exam"]
+    told["not_assessed"] = [result.row.name for result in results if not result.is_assessed]
+    print(json.dumps(told, indent=2))
     return 0
 
 
 NAMED = (
     "part", "exams", "patients", "outlined", "positives", "negatives", "lesions_found", "dice_median", "dice_mean",
-    "auc_exam", "auc_found", "sensitivity", "specificity", "ppv", "npv", "calibration_error",
+    "not_found", "auc_exam", "auc_found", "sensitivity", "specificity", "ppv", "npv", "calibration_error",
 )  # fmt: skip
 
 
 def tell(calibration: Mapping[str, object]) -> dict[str, object]:
-    """Return of the calibration what is a number."""
-    names = ("cases", "expected_error", "interval_95", "expected_error_by_chance", "expected_error_by_chance_p95")
-    return {name: calibration[name] for name in (*names, "expected_error_equal_width", "brier")}
+    """Return what says whether the probabilities come true; that of true ones is the error by chance, not 0."""
+    names = ("cases", "binning", "expected_error", "expected_error_by_chance", "expected_error_by_chance_p95")
+    return {name: calibration[name] for name in (*names, "expected_error_equal_width", "brier", "line")}
+
+
+def must_be_the_same_run(args: argparse.Namespace) -> None:
+    """Exit where the work folder holds trainings of other cases, folds or steps: they may know what they judge."""
+    run = {
+        "cases": digest_rows(list_rows(args.data)),
+        "folds": args.folds,
+        "steps": [args.segmenter_steps, args.classifier_steps],
+        "pretrained": digest_file(args.pretrained) if args.pretrained else None,
+    }
+    stamp = args.work / "run.json"
+    if not stamp.exists():
+        args.work.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(json.dumps(run))
+    elif json.loads(stamp.read_text()) != run:
+        raise SystemExit(f"{args.work} holds a run of other cases, folds or steps; name another --work.")
 
 
 def train_fold(fold: int, args: argparse.Namespace) -> None:
@@ -99,18 +124,27 @@ def train_fold(fold: int, args: argparse.Namespace) -> None:
 def copy_cases(data: Path, folder: Path, is_wanted: Callable[[str, str], bool]) -> None:
     """Write a folder with the index and links to the files of the wanted cases."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {row.name for row in list_rows(data) if is_wanted(row.source, row.group)}
-    with (data / INDEX).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows = [values for values in reader if values["id"] in wanted]
+    rows = [row for row in list_rows(data) if is_wanted(row.source, row.group)]
     with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, reader.fieldnames or [])
+        writer = csv.DictWriter(file, ["id", "source", "organ", "label", "group", "machine", "has_lesion_mask"])
         writer.writeheader()
-        writer.writerows(rows)
-    for path in sorted(data.resolve().iterdir()):
-        link = folder / path.name
-        if path.name != INDEX and path.stem.removesuffix("_mask") in wanted and not link.exists():
-            link.symlink_to(path)
+        for row in rows:
+            writer.writerow(
+                {
+                    "id": row.name,
+                    "source": row.source,
+                    "organ": row.organ,
+                    "label": row.label,
+                    "group": row.group,
+                    "machine": row.machine,
+                    "has_lesion_mask": int(row.has_outline),
+                }
+            )
+    for row in rows:
+        for path in (find_picture(row), row.folder / f"{row.name}_mask.png"):
+            link = folder / path.name
+            if path.is_file() and not link.is_symlink():
+                link.symlink_to(path.resolve())
 
 
 def judge_fold(fold: int, args: argparse.Namespace) -> list[UsResult]:
@@ -136,12 +170,12 @@ def calibrate_fold(fold: int, judged: Mapping[int, Sequence[UsResult]]) -> list[
                 group=result.row.group,
                 is_malignant=result.is_malignant,
                 fold=other,
-                logit=to_logit(result.probability),
+                logit=to_logit(result.outline_probability),
             )
             for other, results in judged.items()
             if other != fold
             for result in results
-            if result.is_rated and result.probability is not None
+            if result.is_rated and result.outline_probability is not None
         ]
     )
     calibrated = []

@@ -1,11 +1,14 @@
 """The benchmark of the whole ultrasound chain judges each lesion by what was learnt without it."""
 
+import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from screener.outcomes import NeedsPerson
 from screener.us_study import Answer
-from tests.benchmarks.us_whole_chain import calibrate_fold, copy_cases
+from tests.benchmarks.us_whole_chain import calibrate_fold, copy_cases, must_be_the_same_run
 from tests.unit.us_cases import write_folder
 from workers.training.us_evaluation.case_result import UsResult
 from workers.training.us_read_cases import CaseRow, list_rows, read_cases
@@ -18,7 +21,13 @@ def rate(number, label, probability):
         has_outline=True,
     )  # fmt: skip
     answer = Answer.NO_LESION if probability is None else Answer.MALIGNANT
-    return UsResult(row=row, answer=answer, reason="", probability=probability)
+    return UsResult(
+        row=row,
+        answer=answer,
+        reason="",
+        probability=probability,
+        outline_probability=0.3 if probability is None else probability,
+    )
 
 
 def spread(labels):
@@ -44,6 +53,13 @@ def test_a_fold_is_calibrated_by_the_other_folds_alone():
         assert one.answer is (Answer.MALIGNANT if one.probability >= 0.5 else Answer.BENIGN)
 
 
+def test_the_line_is_that_of_the_readers_outlines_as_for_what_ships():
+    labels = ["benign", "benign", "malignant"] * 20
+    judged = {1: spread(labels), 2: spread(["benign"] * 9 + labels)}
+    bolder = [replace(one, probability=one.probability**2) for one in judged[2]]
+    assert calibrate_fold(1, judged) == calibrate_fold(1, judged | {2: bolder})
+
+
 def test_a_lesion_that_was_not_found_stays_so():
     labels = ["benign", "benign", "malignant"] * 20
     judged = {1: [rate(1, "malignant", None)], 2: spread(["benign"] * 9 + labels)}
@@ -66,6 +82,20 @@ def test_what_a_fold_learns_from_holds_none_of_its_groups(tmp_path):
     assert names == {row.name for row in learnt}
 
 
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    data = write_folder(tmp_path / "cases")
+    run = argparse.Namespace(
+        data=data, work=tmp_path / "work", folds=3, segmenter_steps=1, classifier_steps=1, pretrained=None
+    )
+    must_be_the_same_run(run)
+    must_be_the_same_run(run)
+    with pytest.raises(SystemExit, match="another --work"):
+        must_be_the_same_run(argparse.Namespace(**vars(run) | {"segmenter_steps": 2}))
+    write_folder(data, seed=4)
+    with pytest.raises(SystemExit, match="another --work"):
+        must_be_the_same_run(run)
+
+
 def test_too_few_lesions_are_said():
-    with pytest.raises(Exception, match="Calibration needs"):
+    with pytest.raises(NeedsPerson, match="Calibration needs"):
         calibrate_fold(1, {1: [], 2: spread(["benign", "malignant"])})
