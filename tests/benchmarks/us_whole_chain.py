@@ -87,9 +87,12 @@ def tell(calibration: Mapping[str, object]) -> dict[str, object]:
 
 
 def must_be_the_same_run(args: argparse.Namespace) -> None:
-    """Exit where the work folder holds trainings of other cases, folds or steps: they may know what they judge."""
+    """Exit where there is nothing to judge, or the folder holds trainings of other cases, folds or steps."""
+    rows = list_rows(args.data)
+    if args.source not in {row.source for row in rows}:
+        raise SystemExit(f"{args.data} holds no case of the source {args.source}.")
     run = {
-        "cases": digest_rows(list_rows(args.data)),
+        "cases": digest_rows(rows),
         "folds": args.folds,
         "steps": [args.segmenter_steps, args.classifier_steps],
         "pretrained": digest_file(args.pretrained) if args.pretrained else None,

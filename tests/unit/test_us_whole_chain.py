@@ -85,8 +85,16 @@ def test_what_a_fold_learns_from_holds_none_of_its_groups(tmp_path):
 def test_a_folder_of_another_run_is_refused(tmp_path):
     data = write_folder(tmp_path / "cases")
     run = argparse.Namespace(
-        data=data, work=tmp_path / "work", folds=3, segmenter_steps=1, classifier_steps=1, pretrained=None
+        data=data,
+        work=tmp_path / "work",
+        source="ours",
+        folds=3,
+        segmenter_steps=1,
+        classifier_steps=1,
+        pretrained=None,
     )
+    with pytest.raises(SystemExit, match="no case of the source busi"):
+        must_be_the_same_run(argparse.Namespace(**vars(run) | {"source": "busi"}))
     must_be_the_same_run(run)
     must_be_the_same_run(run)
     with pytest.raises(SystemExit, match="another --work"):
