@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, _config, build_context
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
@@ -128,10 +130,13 @@ class Scanner:
         assoc = self._associate([build_context(*pair) for pair in pairs], ae_title)
         answers = []
         for path, meta in zip(paths, metas, strict=True):
+            _rest_reactor(assoc)
             try:
                 response = assoc.send_c_store(path)
             except (ValueError, RuntimeError):  # the class was refused, or the receiver hung up
                 response = Dataset()
+            finally:
+                assoc._reactor_checkpoint.set()
             answers.append(
                 Answer(
                     str(meta.MediaStorageSOPInstanceUID), response.get("Status"), str(response.get("ErrorComment", ""))
@@ -147,6 +152,18 @@ class Scanner:
         if not assoc.is_established:
             raise AssociationFailed("rejected" if assoc.is_rejected else "aborted")
         return assoc
+
+
+def _rest_reactor(assoc: Association) -> None:
+    """Wait until the association's own thread rests, not only says that it is about to.
+
+    On a busy machine pynetdicom sends while that thread is still to look for messages: it takes the answer, and the
+    sender waits for it until the association is aborted.
+    """
+    checkpoint = assoc._reactor_checkpoint
+    checkpoint.clear()
+    while assoc.is_alive() and not checkpoint._cond._waiters:  # type: ignore[attr-defined]
+        time.sleep(0.001)
 
 
 def read_data_set_bytes(path: Path) -> bytes:
