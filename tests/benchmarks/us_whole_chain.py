@@ -26,9 +26,11 @@ from scipy.special import expit, logit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script, from any folder
 
+from screener.study import DEFAULT_MIN_MALIGNANCY
 from screener.us_study import Answer
 from workers.models.us_networks import LESION_CLASSIFIER, LESION_SEGMENTER
 from workers.models.us_weights import load_us_bundle
+from workers.training.statistics.judge_calibration import NEAREST
 from workers.training.us_calibrate import fit_line
 from workers.training.us_cross_validate import Score
 from workers.training.us_evaluate import make_thresholds
@@ -40,7 +42,6 @@ from workers.training.us_read_cases import INDEX, digest_rows, find_picture, lis
 from workers.training.us_split_cases import find_fold
 
 ROOT = Path(__file__).resolve().parents[2]
-MIN_MALIGNANCY = 0.5
 
 
 def main() -> int:
@@ -66,7 +67,7 @@ def main() -> int:
     results = [
         result for fold in folds for result in calibrate_fold(fold, judged) if result.row.name not in args.leave_out
     ]
-    figures = summarize_source(results, "each fold by networks of the others", MIN_MALIGNANCY)
+    figures = summarize_source(results, "each fold by networks of the others", DEFAULT_MIN_MALIGNANCY)
     told = {name: figures[name] for name in NAMED} | {"calibration": tell(figures["calibration"])}
     told["auc_exam_95"] = figures["intervals_95"]["auc_exam"]
     told["not_assessed"] = [result.row.name for result in results if not result.is_assessed]
@@ -105,9 +106,14 @@ def must_be_the_same_run(args: argparse.Namespace) -> None:
         raise SystemExit(f"{args.work} holds a run of other cases, folds or steps; name another --work.")
 
 
+def folder_of(fold: int, args: argparse.Namespace) -> Path:
+    """Return where what was trained without `fold` lies."""
+    return Path(args.work / f"{fold}_of_{args.folds}")
+
+
 def train_fold(fold: int, args: argparse.Namespace) -> None:
     """Train both networks without the cases of `fold`."""
-    folder = args.work / f"{fold}_of_{args.folds}"
+    folder = folder_of(fold, args)
     copy_cases(args.data, folder / "learn", lambda source, group: find_fold(source, group, args.folds) != fold)
     wanted = {
         "us-segmenter": (LESION_SEGMENTER, args.segmenter_steps, ["--network", "unet-mobile", "--side", "192"]),
@@ -152,7 +158,7 @@ def copy_cases(data: Path, folder: Path, is_wanted: Callable[[str, str], bool]) 
 
 def judge_fold(fold: int, args: argparse.Namespace) -> list[UsResult]:
     """Return what the product makes of each picture of `fold`, its probability not calibrated."""
-    folder = args.work / f"{fold}_of_{args.folds}"
+    folder = folder_of(fold, args)
     device = torch.device("cpu")
     models = UsModels(
         segmenter=load_us_bundle(LESION_SEGMENTER, device, folder, kind=LESION_SEGMENTER),
@@ -160,7 +166,7 @@ def judge_fold(fold: int, args: argparse.Namespace) -> list[UsResult]:
     )
     rows = [row for row in list_rows(args.data) if row.source == args.source]
     held = [row for row in rows if find_fold(row.source, row.group, args.folds) == fold]
-    return [screen_case(row, models, make_thresholds(MIN_MALIGNANCY)).result for row in held]
+    return [screen_case(row, models, make_thresholds(DEFAULT_MIN_MALIGNANCY)).result for row in held]
 
 
 def calibrate_fold(fold: int, judged: Mapping[int, Sequence[UsResult]]) -> list[UsResult]:
@@ -185,7 +191,7 @@ def calibrate_fold(fold: int, judged: Mapping[int, Sequence[UsResult]]) -> list[
     for result in judged[fold]:
         if result.probability is not None:
             probability = float(expit(slope * to_logit(result.probability) + intercept))
-            answer = Answer.MALIGNANT if probability >= MIN_MALIGNANCY else Answer.BENIGN
+            answer = Answer.MALIGNANT if probability >= DEFAULT_MIN_MALIGNANCY else Answer.BENIGN
             calibrated.append(replace(result, probability=probability, answer=answer))
         else:
             calibrated.append(result)
@@ -193,8 +199,8 @@ def calibrate_fold(fold: int, judged: Mapping[int, Sequence[UsResult]]) -> list[
 
 
 def to_logit(probability: float) -> float:
-    """Return the log odds, those of 0 and 1 within what single precision tells apart."""
-    return float(logit(min(max(probability, 1e-6), 1 - 1e-6)))
+    """Return the log odds; 0 and 1 are taken for NEAREST and 1 - NEAREST, as by the statistics."""
+    return float(logit(min(max(probability, NEAREST), 1 - NEAREST)))
 
 
 if __name__ == "__main__":
