@@ -3,6 +3,8 @@
 import struct
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,17 @@ from pydicom.uid import (
 )
 
 from screener.archive import encode_file_meta
+from screener.channels.hl7 import Hl7Channel
+from screener.channels.message import compose_message, read_patient
 from screener.know_orders import read_order
 from screener.know_scanners import read_scanner
+from screener.notice_settings import Hl7Receiver
+from screener.outcomes import NeedsPerson
+from screener.read_origin import read_origin
+from screener.web.read_patient import PatientReader
 from tests.chaos.fuzz_seeds import deflate
 from tests.peers.scanner import make_ct
+from tests.unit.test_notify import owed
 
 ITEMS = 200_000
 MOST_BYTES = 100 << 20
@@ -29,7 +38,25 @@ def encode_bomb() -> bytes:
     return struct.pack("<HH2s2xL", 0x0008, 0x0006, b"SQ", 0xFFFFFFFF) + item * ITEMS + end
 
 
-@pytest.mark.parametrize("read", [read_scanner, read_order])
+def name_in_notice(path: Path) -> object:
+    return read_patient(replace(owed(), example_path=path.name), path.parent)
+
+
+def name_in_message(path: Path) -> None:
+    """Such a file names nobody, so that nothing is sent and the receiver need not be there."""
+    receiver = Hl7Receiver.model_validate(
+        {"name": "ehr", "host": "127.0.0.1", "port": 1, "include_patient_identity": True}
+    )
+    message = compose_message(replace(owed(channel="hl7"), example_path=path.name), link="")
+    with suppress(NeedsPerson):
+        Hl7Channel([receiver], path.parent).send(message, "ehr")
+
+
+def name_on_page(path: Path) -> object:
+    return PatientReader(path.parent).ask(path.name)
+
+
+@pytest.mark.parametrize("read", [read_scanner, read_order, read_origin, name_in_notice, name_in_message, name_on_page])
 @pytest.mark.parametrize("transfer_syntax_uid", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
 def test_countless_items_cost_no_memory(
     tmp_path: Path, read: Callable[[Path], object], transfer_syntax_uid: str
