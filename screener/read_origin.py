@@ -21,13 +21,13 @@ Origin = Mapping[str, tuple[str, ...]]
 
 def read_origin(path: Path) -> Origin:
     """Read a file that the archive wrote; whatever in it cannot be read is absent."""
-    import pydicom  # here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py)
-
+    # Here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py).
+    from screener.read_elements import read_elements
     from screener.read_header import NOT_READABLE
 
     keywords = [keyword for several in ELEMENTS.values() for keyword in several]
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)
+        ds = read_elements(path, keywords)
         texts = {keyword: str(ds.get(keyword) or "").strip() for keyword in keywords}
     except NOT_READABLE:
         texts = {}

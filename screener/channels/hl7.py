@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import pydicom
-
 from screener.channels.message import Message
 from screener.channels.write_oru import write_oru
 from screener.notice_settings import Hl7Receiver
 from screener.outcomes import NeedsPerson, TryAgain
+from screener.read_elements import read_elements
 from screener.read_header import NOT_READABLE
 from screener.store.values import OwedNotice
 
@@ -21,7 +20,7 @@ START: Final = b"\x0b"
 END: Final = b"\x1c\r"
 _MOST_ACK_BYTES = 1 << 20
 _WANTED = [
-    "SpecificCharacterSet", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
+    "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
     "AccessionNumber", "PlacerOrderNumberImagingServiceRequest", "StudyDate", "StudyTime",
 ]  # fmt: skip
 _TAKEN = {"AA", "CA"}  # HL7 table 0008
@@ -75,9 +74,7 @@ class Hl7Channel:
     def _encode(self, message: Message, notice: OwedNotice, receiver: Hl7Receiver) -> tuple[str, bytes]:
         """Give the control ID and the bytes of one study's message."""
         try:
-            header = pydicom.dcmread(
-                self._storage_folder / notice.example_path, stop_before_pixels=True, specific_tags=list(_WANTED)
-            )
+            header = read_elements(self._storage_folder / notice.example_path, _WANTED)
             # A retry is the same message: the control ID says so.
             control_id = f"{notice.notice_id}-{int(message.owed_since.timestamp())}"[:20]  # MSH-10: 20 characters
             text = write_oru(

@@ -7,10 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-import pydicom
-
 from screener.channels.letter import Letter, Link, Part, render_text
 from screener.decide import covered_in_part
+from screener.read_elements import read_elements
 from screener.read_header import NOT_READABLE
 from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
@@ -313,7 +312,7 @@ def read_patient(notice: OwedNotice, storage_folder: Path | None) -> Mapping[str
     """Read who the patient is from an archived image: keyword to value; None where none can be read."""
     path = (storage_folder or Path()) / notice.example_path
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTITY_KEYWORDS))
+        ds = read_elements(path, IDENTITY_KEYWORDS)
         return {keyword: _one_line(str(ds.get(keyword) or "")) for keyword in IDENTITY_KEYWORDS}
     except NOT_READABLE:
         return None

@@ -14,8 +14,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-import pydicom
+from pydicom import Dataset
 
+from screener.read_elements import read_elements
 from screener.read_header import NOT_READABLE
 
 _KEYWORDS: Final = (
@@ -26,7 +27,6 @@ _KEYWORDS: Final = (
     "PatientID",
     "PatientName",
     "PatientSex",
-    "SpecificCharacterSet",
     "StudyDate",
     "StudyDescription",
 )
@@ -144,7 +144,7 @@ def _read_key(path: Path) -> bytes:
 
 def _read(path: Path) -> Patient | None:
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+        ds = read_elements(path, _KEYWORDS)
     except FileNotFoundError:
         if path.parent.is_dir():
             return None  # its folder is here, so that the disk is not away: the file has gone
@@ -166,7 +166,7 @@ def _read(path: Path) -> Patient | None:
     )
 
 
-def _text(ds: pydicom.Dataset, keyword: str) -> str:
+def _text(ds: Dataset, keyword: str) -> str:
     """An element as text; empty where it breaks its own rules beyond reading."""
     try:
         value: Any = ds.get(keyword, "")

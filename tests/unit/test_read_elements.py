@@ -100,3 +100,25 @@ def test_what_stands_at_the_begin_is_read_in_its_character_set(
 def test_a_file_that_is_gone_is_no_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_scanner(tmp_path / "gone.dcm")
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_large_private_elements_hide_nothing_behind_them(tmp_path: Path, transfer_syntax_uid: str) -> None:
+    ds = make_ct(CurrentPatientLocation="Ward 7")
+    ds.private_block(0x0029, "SCANNER", create=True).add_new(0x10, "OB", bytes(1 << 20))
+    ds["PixelData"].VR = "OW"
+    ds.file_meta.TransferSyntaxUID = transfer_syntax_uid
+    path = tmp_path / "one.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    assert read_origin(path)["wards"] == ("Ward 7",)
+
+
+def test_a_value_that_is_cut_short_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "one.dcm"
+    make_ct(PatientName="CANARY^DONOTLOG").save_as(path, enforce_file_format=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"DONOTLOG") + 3])
+    assert name_in_notice(path) is None
+    assert name_on_page(path) is None
+    path.write_bytes(b"no DICOM file")
+    assert name_in_notice(path) is None

@@ -5,9 +5,9 @@ import struct
 import zlib
 from pathlib import Path
 
-import pydicom
 import pytest
 
+from screener import read_elements
 from screener.channels import message
 from screener.store import Store
 from screener.web import know_patients
@@ -27,7 +27,7 @@ def spoiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object, **__: object) -> None:
         raise request.param
 
-    monkeypatch.setattr(pydicom, "dcmread", fail)
+    monkeypatch.setattr(read_elements, "read_raw_elements", fail)
 
 
 @pytest.mark.usefixtures("spoiled")
@@ -50,7 +50,7 @@ def test_a_study_is_asked_for_again_while_the_storage_folder_is_away(
         raise error
 
     with monkeypatch.context() as away:
-        away.setattr(pydicom, "dcmread", fail)
+        away.setattr(read_elements, "read_raw_elements", fail)
         assert reader.read("received/12/1.dcm") is None
         assert know_new_patients(store, store, reader) == 0
     (tmp_path / "received/12").mkdir(parents=True)
