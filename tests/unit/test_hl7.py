@@ -173,6 +173,13 @@ def test_images_without_a_patient_id_need_a_person(folder: Path) -> None:
     assert inbox.seen == []
 
 
+def test_while_the_images_cannot_be_had_the_message_waits(folder: Path) -> None:
+    notice = replace(owed(), example_path="away/image.dcm")
+    with open_inbox(Inbox()) as inbox, pytest.raises(TryAgain, match="cannot be read now"):
+        send(inbox, folder, notice)
+    assert inbox.raw == []
+
+
 def test_tls_protects_the_message_and_a_stranger_is_refused(folder: Path, tmp_path: Path) -> None:
     import ssl
 
