@@ -27,7 +27,7 @@ _MAX_INFLATION = 40
 _SINGLE_IMAGE_BYTES = 16 << 20
 _HEAD_BYTES = 4 << 20  # of an inflated data set, kept to be read: all that stands before the first frame
 _PIECE_BYTES = 64 << 10
-_MAX_VALUE_BYTES = 1 << 16  # of the few elements that are read
+MAX_VALUE_BYTES = 1 << 16  # of the few elements that are read
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
@@ -41,7 +41,7 @@ _WANTED = frozenset({
     _SOP_CLASS_UID, _SOP_INSTANCE_UID, _MODALITY, _MANUFACTURER, _MODEL_NAME,
     _CONTRIBUTING_EQUIPMENT, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID,
 })  # fmt: skip
-_FIRST_BULK_TAG = 0x52000000  # per-frame groups, waveforms and pixels follow
+FIRST_BULK_TAG = 0x52000000  # per-frame groups, waveforms and pixels follow
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _SIGNATURES = 0xFFFAFFFA
 _LAST_PRIVATE_GROUP = 0xFFFD  # PS3.5 7.8.1
@@ -149,7 +149,7 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
             if tag in _PIXELS:
                 return elements, _is_cut_behind_pixels(walker, tag, is_implicit=is_implicit)
     except CutShortError:
-        if tag < _FIRST_BULK_TAG:
+        if tag < FIRST_BULK_TAG:
             raise UnreadableDataSetError("The data set ends in the middle of its header.") from None
         return elements, True
     except NotHeldError:
@@ -160,7 +160,7 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
 def _collect(elements: _Elements, walker: ElementWalker, head: Head, begin: int, *, is_little: bool) -> None:
     """Read the value that the walker has just stepped over."""
     length = walker.position - begin
-    if length > _MAX_VALUE_BYTES:
+    if length > MAX_VALUE_BYTES:
         if head.tag == _CONTRIBUTING_EQUIPMENT:  # nobody has as much; the library would build it all
             return
         raise MalformedError("a value of absurd length")

@@ -6,7 +6,7 @@ bytes long, costs the DICOM library a data set. This costs a count.
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
@@ -41,12 +41,24 @@ class Head(NamedTuple):
     """Of the value in bytes, or UNDEFINED_LENGTH."""
 
 
+class Readable(Protocol):
+    """What can be stepped through: a file, or a part of one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read as a file does."""
+        ...
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a place, from the begin."""
+        ...
+
+
 class ElementWalker:
     """Goes once through the elements of a data set; MalformedError where there are more than `most_parts` parts."""
 
     def __init__(
         self,
-        encoded: BinaryIO,
+        encoded: Readable,
         size_bytes: int,
         *,
         is_implicit: bool,
@@ -59,6 +71,7 @@ class ElementWalker:
         self._unpack_short = struct.Struct(f"{order}6xH").unpack
         self._unpack_long = struct.Struct(f"{order}L").unpack
         self._is_implicit = is_implicit
+        self.is_little = is_little
         self._encoded = encoded
         self._size_bytes = size_bytes
         self._parts_left = most_parts

@@ -73,8 +73,9 @@ class Hl7Channel:
 
     def _encode(self, message: Message, notice: OwedNotice, receiver: Hl7Receiver) -> tuple[str, bytes]:
         """Give the control ID and the bytes of one study's message."""
+        path = self._storage_folder / notice.example_path
         try:
-            header = read_elements(self._storage_folder / notice.example_path, _WANTED)
+            header = read_elements(path, _WANTED)
             # A retry is the same message: the control ID says so.
             control_id = f"{notice.notice_id}-{int(message.owed_since.timestamp())}"[:20]  # MSH-10: 20 characters
             text = write_oru(
@@ -86,6 +87,11 @@ class Hl7Channel:
                 links=message.links.get(notice.notice_id, ()),
             )
         except NOT_READABLE as error:
+            if isinstance(error, OSError) and not (isinstance(error, FileNotFoundError) and path.parent.is_dir()):
+                raise TryAgain(
+                    f"the images of study {notice.study_id} cannot be read now: {type(error).__name__}",
+                    code="image_unreadable",
+                ) from None
             raise NeedsPerson(
                 f"the images of study {notice.study_id} do not say whose they are: {type(error).__name__}",
                 code="no_patient",
