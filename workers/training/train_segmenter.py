@@ -11,10 +11,14 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from workers.models.device import choose_device
 from workers.models.networks import PREPROCESSING_VERSION
+from workers.models.weights import load_bundle
 from workers.training.cache_samples import write_samples
 from workers.training.digest_cases import READING, digest_cases, digest_code
+from workers.training.find_hard_samples import find_hard_samples, repeat_hard_samples
 from workers.training.fit import Sample, add_options, fit
 from workers.training.read_cases import no_outlined_gland
 from workers.training.sample_segmenter import draw_patch
@@ -45,7 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", type=int, default=6, help="samples per gland; half of them hold a mass")
     parser.add_argument("--sample-seed", type=int, default=11)
     parser.add_argument("--jobs", type=int, default=2, help="processes that make the samples")
+    parser.add_argument(
+        "--harder", action="store_true", help="draw the samples that the bundle of --init judges wrong more often"
+    )
     options = parser.parse_args(argv)
+    if options.harder and options.init is None:
+        parser.error("--harder needs --init: what is hard is hard for a network")
     start_log()
     torch.set_num_threads(options.threads)
     cache = options.cache or name_cache(options)
@@ -61,12 +70,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     hu = np.load(cache / "hu.npy", mmap_mode="r")
     marks = np.load(cache / "marks.npy", mmap_mode="r")
 
+    hu, marks = hu[:count], marks[:count]  # the files have room for samples that were not made
+    order = choose_order(hu, marks, cache, options)
+
     def draw(rng: np.random.Generator) -> Sample:
-        chosen = rng.integers(0, count)
+        chosen = order[rng.integers(0, len(order))]
         return draw_patch(hu[chosen], marks[chosen], rng)
 
     fit("parotid_mass_segmenter", draw, dice_and_cross_entropy, options)
     return 0
+
+
+def choose_order(
+    hu: NDArray[np.int16], marks: NDArray[np.uint8], cache: Path, options: argparse.Namespace
+) -> NDArray[np.intp]:
+    """Return the indices of the samples to draw from, the hard ones several times where they are asked for.
+
+    Which ones are hard for a network is kept in `cache`, beside the samples.
+    """
+    if not options.harder:
+        return np.arange(len(hu))
+    device, _ = choose_device(options.device)
+    bundle = load_bundle(options.init.resolve().name, device, options.init.resolve().parent)
+    known = cache / f"hard_{bundle.digest[:16]}.npy"
+    if not known.exists():
+        unfinished = known.with_suffix(".part.npy")
+        np.save(unfinished, find_hard_samples(hu, marks, bundle))
+        unfinished.replace(known)
+    hard = np.load(known)
+    logger.info("samples=%d hard=%d", len(hu), len(hard))
+    return repeat_hard_samples(len(hu), hard)
 
 
 def name_cache(options: argparse.Namespace) -> Path:
