@@ -14,24 +14,21 @@ from typing import BinaryIO
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
-from pydicom.tag import BaseTag
+from pydicom.filereader import read_preamble
 
 from screener.read_header import (
     DEFLATED,
-    EXPLICIT_VR_BIG_ENDIAN,
     FIRST_BULK_TAG,
-    IMPLICIT_VR_LITTLE_ENDIAN,
+    HEAD_BYTES,
     MAX_VALUE_BYTES,
+    open_walker,
+    read_element,
     read_text,
 )
-from screener.walk_elements import ElementWalker, MalformedError
+from screener.walk_elements import ElementWalker, MalformedError, Readable
 
 _MOST_PARTS = 200_000
 """Elements and items of a header; as many take less than a second."""
-_MOST_INFLATED_BYTES = 4 << 20
-_PREAMBLE_BYTES = 128
-_PREFIX = b"DICM"
 _FILE_META_GROUP = 0x0002
 _TRANSFER_SYNTAX_UID = 0x00020010
 _SPECIFIC_CHARACTER_SET = 0x00080005
@@ -51,28 +48,25 @@ def read_raw_elements(path: Path, wanted: Sequence[int]) -> list[RawDataElement]
     """Return the wanted elements of a file's header and its character set; as above."""
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        if not file.read(_PREAMBLE_BYTES + len(_PREFIX)).endswith(_PREFIX):
-            message = "the file does not begin as DICOM files do (PS3.10 7.1)"
-            raise InvalidDicomError(message)
+        read_preamble(file, force=False)
         begin = file.tell()
         meta = ElementWalker(_Behind(file, begin), size_bytes - begin, is_implicit=False, is_little=True)
         found, meta_bytes = _collect(meta, {_TRANSFER_SYNTAX_UID}, lambda tag: tag >> 16 != _FILE_META_GROUP)
         transfer_syntax_uid = "".join(read_text(one.value) for one in found)
         begin += meta_bytes
-        encoded, size_bytes = _Behind(file, begin), size_bytes - begin
+        encoded: Readable = _Behind(file, begin)
+        size_bytes -= begin
         if transfer_syntax_uid in DEFLATED:
             encoded.seek(0)
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            inflated = inflate.decompress(file.read(_MOST_INFLATED_BYTES), _MOST_INFLATED_BYTES)
-            encoded, size_bytes = _Behind(BytesIO(inflated), 0), len(inflated)
-        walker = ElementWalker(
-            encoded,
-            size_bytes,
-            is_implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
-            is_little=transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
-            most_parts=_MOST_PARTS,
-        )
+            inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded.read(HEAD_BYTES), HEAD_BYTES)
+            encoded, size_bytes = BytesIO(inflated), len(inflated)
+        walker = open_walker(encoded, size_bytes, transfer_syntax_uid, most_parts=_MOST_PARTS)
         return _collect(walker, {*wanted, _SPECIFIC_CHARACTER_SET}, lambda tag: tag >= FIRST_BULK_TAG)[0]
+
+
+def has_gone(path: Path, error: OSError) -> bool:
+    """Tell whether a file that could not be read is no more: its folder is here, so that the disk is not away."""
+    return isinstance(error, FileNotFoundError) and path.parent.is_dir()
 
 
 class _Behind:
@@ -104,7 +98,4 @@ def _collect(
         if head.tag in wanted:
             if head.length > MAX_VALUE_BYTES or head.vr == "SQ":
                 raise MalformedError("a value that no such element has")
-            value = walker.read_value(begin, head.length)
-            found[head.tag] = RawDataElement(
-                BaseTag(head.tag), head.vr or None, head.length, value, begin, not head.vr, walker.is_little
-            )
+            found[head.tag] = read_element(walker, head, begin)

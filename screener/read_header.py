@@ -16,7 +16,15 @@ from pydicom.valuerep import VR
 
 from screener.study import MANUFACTURER, MODEL_NAME_CT
 from screener.us_study import MODEL_NAME_US
-from screener.walk_elements import CutShortError, ElementWalker, Head, MalformedError, NotHeldError
+from screener.walk_elements import (
+    MOST_PARTS,
+    CutShortError,
+    ElementWalker,
+    Head,
+    MalformedError,
+    NotHeldError,
+    Readable,
+)
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -25,7 +33,7 @@ DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1
 _MAX_INFLATED_BYTES = 512 << 20
 _MAX_INFLATION = 40
 _SINGLE_IMAGE_BYTES = 16 << 20
-_HEAD_BYTES = 4 << 20  # of an inflated data set, kept to be read: all that stands before the first frame
+HEAD_BYTES = 4 << 20  # of an inflated data set, kept to be read: all that stands before the first frame
 _PIECE_BYTES = 64 << 10
 MAX_VALUE_BYTES = 1 << 16  # of the few elements that are read
 
@@ -121,8 +129,8 @@ def _inflate(encoded: BinaryIO, most_bytes: int) -> tuple[BinaryIO, int, bool]:
     while not is_over:
         piece = inflate.unconsumed_tail or encoded.read(_PIECE_BYTES)
         is_over = inflate.eof or not piece
-        inflated = inflate.flush() if is_over else inflate.decompress(piece, _HEAD_BYTES)
-        head += inflated[: _HEAD_BYTES - len(head)]
+        inflated = inflate.flush() if is_over else inflate.decompress(piece, HEAD_BYTES)
+        head += inflated[: HEAD_BYTES - len(head)]
         size_bytes += len(inflated)
         if size_bytes > most_bytes:
             raise UnreadableDataSetError("The data set inflates to more than an image can hold.")
@@ -135,9 +143,7 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
     What stands behind the pixels is looked at as far as it may belong to the
     data set: some writers fill up their files.
     """
-    is_implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
-    is_little = transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
-    walker = ElementWalker(encoded, size_bytes, is_implicit=is_implicit, is_little=is_little)
+    walker = open_walker(encoded, size_bytes, transfer_syntax_uid)
     elements: _Elements = {}
     tag = 0
     try:
@@ -145,9 +151,9 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
             tag, begin = head.tag, walker.position
             walker.step_over(head)
             if tag in _WANTED:
-                _collect(elements, walker, head, begin, is_little=is_little)
+                _collect(elements, walker, head, begin)
             if tag in _PIXELS:
-                return elements, _is_cut_behind_pixels(walker, tag, is_implicit=is_implicit)
+                return elements, _is_cut_behind_pixels(walker, tag)
     except CutShortError:
         if tag < FIRST_BULK_TAG:
             raise UnreadableDataSetError("The data set ends in the middle of its header.") from None
@@ -157,23 +163,41 @@ def _walk(encoded: BinaryIO, size_bytes: int, transfer_syntax_uid: str) -> tuple
     return elements, False
 
 
-def _collect(elements: _Elements, walker: ElementWalker, head: Head, begin: int, *, is_little: bool) -> None:
-    """Read the value that the walker has just stepped over."""
+def open_walker(
+    encoded: Readable, size_bytes: int, transfer_syntax_uid: str, *, most_parts: int = MOST_PARTS
+) -> ElementWalker:
+    """Begin to step through a data set of this encoding, inflated where that deflates."""
+    return ElementWalker(
+        encoded,
+        size_bytes,
+        is_implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
+        is_little=transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
+        most_parts=most_parts,
+    )
+
+
+def read_element(walker: ElementWalker, head: Head, begin: int) -> RawDataElement:
+    """Read the element that the walker has just stepped over; its value begins at `begin`."""
+    value = walker.read_value(begin, walker.position - begin)
+    return RawDataElement(BaseTag(head.tag), head.vr or None, head.length, value, begin, not head.vr, walker.is_little)
+
+
+def _collect(elements: _Elements, walker: ElementWalker, head: Head, begin: int) -> None:
+    """Read the element that the walker has just stepped over, unless it is of absurd length."""
     length = walker.position - begin
     if length > MAX_VALUE_BYTES:
         if head.tag == _CONTRIBUTING_EQUIPMENT:  # nobody has as much; the library would build it all
             return
         raise MalformedError("a value of absurd length")
-    value = walker.read_value(begin, length)
-    elements[head.tag] = RawDataElement(
-        BaseTag(head.tag), head.vr or None, head.length, value, begin, not head.vr, is_little
-    )
+    elements[head.tag] = read_element(walker, head, begin)
 
 
-def _is_cut_behind_pixels(walker: ElementWalker, tag: int, *, is_implicit: bool) -> bool:
+def _is_cut_behind_pixels(walker: ElementWalker, tag: int) -> bool:
     head: Head | None = None
     try:
-        while (head := walker.read_head()) is not None and _may_follow_pixels(head, tag, is_implicit=is_implicit):
+        while (head := walker.read_head()) is not None and _may_follow_pixels(
+            head, tag, is_implicit=walker.is_implicit
+        ):
             tag = head.tag
             walker.step_over(head)
             head = None

@@ -70,7 +70,7 @@ class ElementWalker:
         self._unpack_head = struct.Struct(f"{order}HHL").unpack
         self._unpack_short = struct.Struct(f"{order}6xH").unpack
         self._unpack_long = struct.Struct(f"{order}L").unpack
-        self._is_implicit = is_implicit
+        self.is_implicit = is_implicit
         self.is_little = is_little
         self._encoded = encoded
         self._size_bytes = size_bytes
@@ -85,7 +85,7 @@ class ElementWalker:
             if any(self._encoded.read(_HEAD_BYTES)):
                 raise CutShortError
             return None
-        tag, vr, length = self._read_head(self._is_implicit)
+        tag, vr, length = self._read_head(self.is_implicit)
         return Head(tag, vr.decode("latin-1"), length)
 
     def step_over(self, head: Head) -> None:
@@ -106,7 +106,7 @@ class ElementWalker:
                 raise MalformedError("something else stands where an item belongs")
             begin = self.position
             if length == UNDEFINED_LENGTH:
-                self._step_over_open([self._is_implicit or self._begins_implicit()])
+                self._step_over_open([self.is_implicit or self._begins_implicit()])
                 yield begin, self.position - _HEAD_BYTES
             else:
                 self._skip(length)
@@ -132,7 +132,7 @@ class ElementWalker:
                 if tag == _SEQUENCE_END:
                     levels.pop()
                 elif tag == _ITEM and length == UNDEFINED_LENGTH:
-                    around = levels[-2] if len(levels) > 1 else self._is_implicit
+                    around = levels[-2] if len(levels) > 1 else self.is_implicit
                     levels.append(around or self._begins_implicit())
                 elif tag in {_ITEM, _ITEM_END}:
                     self._skip(length)

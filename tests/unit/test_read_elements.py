@@ -64,12 +64,10 @@ def name_on_page(path: Path) -> object:
 def test_countless_items_cost_no_memory(
     tmp_path: Path, read: Callable[[Path], object], transfer_syntax_uid: str
 ) -> None:
-    ds = make_ct()
     content = encode_bomb()
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         content = deflate(content)
-    path = tmp_path / "bomb.dcm"
-    path.write_bytes(encode_file_meta(ds.SOPClassUID, ds.SOPInstanceUID, transfer_syntax_uid, "SCANNER") + content)
+    path = write_content(tmp_path, content, transfer_syntax_uid)
     tracemalloc.start()
     try:
         read(path)
@@ -179,9 +177,9 @@ def test_a_sequence_where_a_text_belongs_is_damage_and_no_fault_of_the_disk(tmp_
     assert read_scanner(path) == Scanner()
 
 
-def write_content(folder: Path, content: bytes) -> Path:
+def write_content(folder: Path, content: bytes, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Path:
     ds = make_ct()
     path = folder / "one.dcm"
-    meta = encode_file_meta(ds.SOPClassUID, ds.SOPInstanceUID, ExplicitVRLittleEndian, "SCANNER")
+    meta = encode_file_meta(ds.SOPClassUID, ds.SOPInstanceUID, transfer_syntax_uid, "SCANNER")
     path.write_bytes(meta + content)
     return path
