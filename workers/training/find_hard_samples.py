@@ -5,22 +5,21 @@ gland, and glands that look like one. A mass that hardly differs from its surrou
 """
 
 import logging
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from workers.ct.segment_masses import Segmenter
 from workers.models.networks import SEGMENTER_SPACING_MM, scale_hu, smooth_gland
 from workers.training.cache_samples import MASS_BIT
+from workers.training.synthetic_mass import AIR_HU, BONE_HU
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-Segmenter = Callable[[Floats], Floats]
-"""(n, 3, z, y, x) to (n, 2, z, y, x), mass second, as workers.ct.segment_masses.Segmenter."""
 
 AT_ONCE: Final = 4
 PROBABILITY: Final = 0.5
@@ -34,7 +33,6 @@ MOST_FALSE_VOXELS: Final = 4
 HARD_SHARE: Final = 0.4
 """About as much of what is drawn is hard."""
 _RIM_VOXELS: Final = 4
-_SOFT_HU: Final = (-400.0, 220.0)
 
 
 def find_hard_samples(hu: NDArray[np.int16], marks: NDArray[np.uint8], segmenter: Segmenter) -> NDArray[np.intp]:
@@ -79,5 +77,5 @@ def _show(hu: NDArray[np.int16], marks: NDArray[np.uint8]) -> Floats:
 def _contrast_hu(hu: NDArray[np.int16], mass: Bools) -> float:
     """Return how much the mass differs from the soft tissue around it; 0 where there is none."""
     around = ndimage.binary_dilation(mass, iterations=_RIM_VOXELS) & ~ndimage.binary_dilation(mass)
-    around &= (hu > _SOFT_HU[0]) & (hu < _SOFT_HU[1])
+    around &= (hu > AIR_HU) & (hu < BONE_HU)
     return abs(float(np.median(hu[mass]) - np.median(hu[around]))) if around.any() else 0.0
