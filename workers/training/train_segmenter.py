@@ -67,10 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.info("samples=%d cache=%s", count, cache)
     if not count:
         raise no_outlined_gland(options.data)
-    hu = np.load(cache / "hu.npy", mmap_mode="r")
-    marks = np.load(cache / "marks.npy", mmap_mode="r")
-
-    hu, marks = hu[:count], marks[:count]  # the files have room for samples that were not made
+    hu = np.load(cache / "hu.npy", mmap_mode="r")[:count]  # the file has room for samples that were not made
+    marks = np.load(cache / "marks.npy", mmap_mode="r")[:count]
     order = choose_order(hu, marks, cache, options)
 
     def draw(rng: np.random.Generator) -> Sample:
@@ -86,13 +84,14 @@ def choose_order(
 ) -> NDArray[np.intp]:
     """Return the indices of the samples to draw from, the hard ones several times where they are asked for.
 
-    Which ones are hard for a network is kept in `cache`, beside the samples.
+    Which ones are hard for a network is kept in `cache`, beside the samples, and found anew when that code changes.
     """
     if not options.harder:
         return np.arange(len(hu))
     device, _ = choose_device(options.device)
-    bundle = load_bundle(options.init.resolve().name, device, options.init.resolve().parent)
-    known = cache / f"hard_{bundle.digest[:16]}.npy"
+    folder = options.init.resolve()
+    bundle = load_bundle(folder.name, device, folder.parent)
+    known = cache / f"hard_{bundle.digest[:16]}_{digest_code(['find_hard_samples'], [])[:8]}.npy"
     if not known.exists():
         unfinished = known.with_suffix(".part.npy")
         np.save(unfinished, find_hard_samples(hu, marks, bundle))
