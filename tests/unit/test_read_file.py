@@ -150,7 +150,7 @@ def test_the_door_counts_what_is_inflated_to_the_byte(size_bytes: int) -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     encoded = squeeze.compress(content) + squeeze.flush() + b"\0"
     head, counted, is_cut = door._inflate(BytesIO(encoded), size_bytes)
-    assert (head.read(), counted, is_cut) == (content[: door._HEAD_BYTES], size_bytes, False)
+    assert (head.read(), counted, is_cut) == (content[: door.HEAD_BYTES], size_bytes, False)
 
 
 def test_a_value_of_absurd_length_is_refused_at_the_door(tmp_path: Path) -> None:
