@@ -16,6 +16,7 @@ from workers.training.synthetic_mass import (
     LEAST_CONTRAST_HU,
     LEAST_SHARE_IN_GLAND,
     MEDIAN_DIAMETER_MM,
+    MOST_SHARE_BLOCKED,
     PLACES,
     MassPlan,
     draw_plan,
@@ -181,6 +182,17 @@ def test_an_exophytic_mass_bulges_out_of_its_gland(head):
     outside = [(insert_like(head, s, place="exophytic").mask & ~gland).mean() for s in range(6)]
     inside = [(insert_like(head, s, place="superficial", diameter_mm=14.0).mask & ~gland).mean() for s in range(6)]
     assert np.median(outside) > np.median(inside)
+
+
+def test_a_mass_bulges_into_fat_and_not_into_the_muscle_beside_its_gland(head):
+    hu, gland, bone = head
+    fat = np.where((hu > -500) & ~gland & ~bone, -95, hu).astype(np.float32)
+    rows = np.arange(hu.shape[1])[None, :, None] - (hu.shape[1] - 1) / 2
+    muscle = np.broadcast_to(rows > 3, hu.shape) & (fat == -95)
+    patient = (np.where(muscle, 55, fat).astype(np.float32), gland, bone)
+    masks = [insert_like(patient, seed, place="exophytic").mask for seed in range(10)]
+    assert max((mask & muscle).sum() / mask.sum() for mask in masks) < MOST_SHARE_BLOCKED + 0.1
+    assert min((mask & ~gland).sum() / mask.sum() for mask in masks) > 0.1
 
 
 def test_the_mass_is_described_in_numbers_and_words(head):

@@ -38,8 +38,10 @@ LEAST_CONTRAST_HU: Final = 28.0
 """Less is not seen on CT by a reader either: the mass shows by its outline alone."""
 LEAST_SHARE_IN_GLAND: Final = {"superficial": 0.7, "deep": 0.6, "exophytic": 0.35}
 """Of the mass, or of the gland where that is smaller: what only touches the gland is a node or another space's mass."""
+MUSCLE_HU: Final = 10.0
+"""What is denser beside the gland is muscle, vessel or node: masses grow into fat and push those aside."""
 MOST_SHARE_BLOCKED: Final = 0.2
-"""Of the mass in bone or air: one without room grows elsewhere."""
+"""Of the mass in bone, air or a neighbor of the gland: one without room grows elsewhere."""
 PLACE_TRIES: Final = 24
 """Places looked at before the best of them is taken though it is less than wanted."""
 
@@ -197,8 +199,8 @@ def _draw_level(gland_hu: float, plan: MassPlan, rng: np.random.Generator) -> fl
 def _place(
     blob: Blob, gland: Bools, image: Floats, spacing_mm: Spacing, plan: MassPlan, rng: np.random.Generator
 ) -> Blob:
-    """Return the blob at a place of the planned kind, enough of it in the gland and little of it in bone or air."""
-    soft = (image > AIR_HU) & (image < BONE_HU)
+    """Return the blob at a place of the planned kind, enough of it in the gland and little where it has no room."""
+    room = (image > AIR_HU) & (image < np.where(gland, BONE_HU, MUSCLE_HU))
     offsets = (_BALL * blob.radii_mm) @ blob.turn.T
     part = min(1.0, float(gland.sum() * np.prod(spacing_mm)) / (np.pi / 6 * plan.diameter_mm**3))
     best, least_lacking = np.zeros(3), np.inf
@@ -206,7 +208,7 @@ def _place(
         index = np.rint((center_mm + offsets) / spacing_mm).astype(int)
         held = tuple(index[((index >= 0) & (index < gland.shape)).all(axis=1)].T)
         in_gland = gland[held].sum() / len(index) / part
-        blocked = 1 - soft[held].sum() / len(index)
+        blocked = 1 - room[held].sum() / len(index)
         lacking = max(LEAST_SHARE_IN_GLAND[plan.place] - in_gland, 0) + max(blocked - MOST_SHARE_BLOCKED, 0)
         if lacking < least_lacking:
             best, least_lacking = center_mm, lacking
