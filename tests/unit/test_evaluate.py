@@ -278,6 +278,7 @@ def test_small_masses_have_a_row_of_their_own():
     summary = summary_of(found_mass(), small, make_case("n"))
     assert summary["sensitivity"] == 0.5
     assert summary["sensitivity_main"] == 1
+    assert (summary["auc_exam"], summary["auc_exam_main"]) == (0.75, 1)  # the small one scores as the healthy one does
     assert summary["dice_median_main"] == pytest.approx(0.8)
     rows = {row["size"]: (row["masses"], row["found"]) for row in summary["masses_by_size"]}
     assert (rows["main"], rows["smaller"]) == ((1, 1), (1, 0))

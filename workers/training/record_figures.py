@@ -11,9 +11,10 @@ from workers.models.weights import bundle_digest
 from workers.training.us_describe_bundle import US_KINDS
 
 FIGURES: Final = (
-    "exams", "positives", "negatives", "patients", "synthetic_masses", "auc_exam", "auc_gland", "sensitivity_main",
-    "sensitivity", "specificity", "ppv", "npv", "accuracy", "dice_median_main", "dice_median", "dice_of_found_median",
-    "gland_dice_median", "centre_error_mm_median", "centre_error_mm_p95", "crop_holds_95", "thresholds", "data",
+    "exams", "positives", "negatives", "patients", "synthetic_masses", "auc_exam", "auc_exam_main", "auc_gland",
+    "sensitivity_main", "sensitivity", "specificity", "ppv", "npv", "accuracy", "dice_median_main", "dice_median",
+    "dice_of_found_median", "gland_dice_median", "centre_error_mm_median", "centre_error_mm_p95", "crop_holds_95",
+    "thresholds", "data",
 )  # fmt: skip
 """What is taken from a CT evaluation's `summary.json`, by its names there."""
 US_FIGURES: Final = ("exams", "patients", "part", "sources", "thresholds", "data", "bundles", "decides")

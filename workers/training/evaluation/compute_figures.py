@@ -43,6 +43,7 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
     main = [judgment for judgment in positives if is_main(judgment.case)]
     rates = count_rates(judged)
     exams, glands = exam_scores(judged), gland_scores(judged)
+    without_smaller = leave_out_smaller(judged)
     dices = [judgment.dice for judgment in positives if judgment.dice is not None]
     centers = summarize_centers(cases)
     crops = [share >= CROP_SHARE for case in cases for share in case.crop_shares.values()]
@@ -60,6 +61,7 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
         "centre_error_mm_p95": centers["p95"],
         "crop_holds_95": share_of(crops),
         "seconds_per_case_median": median([case.seconds for case in cases if case.outcome == SCREENED]),
+        "auc_exam_main": auc(*exam_scores(without_smaller)),
         "sensitivity_main": share_of([judgment.is_flagged for judgment in main]),
         "dice_median_main": median([judgment.dice for judgment in main if judgment.dice is not None]),
         "use": WARNING,
@@ -86,6 +88,7 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
         },
         "rules": {
             "main": f"masses of at least {MAIN_MM:.0f} mm and {MAIN_MM3:.0f} mm^3",
+            "auc_exam_main": "examinations whose mass is smaller are left out; the study had none below 10 mm",
             "positive_not_assessed": "missed, with the lowest score and Dice 0",
             "negative_not_assessed": "a false alarm, with the highest score",
             "found": "a gland that holds a mass is flagged; a flag on the wrong side alone is a miss",
@@ -106,6 +109,11 @@ def is_main(case: CaseResult) -> bool:
     """Whether the case's mass is large enough for the main row; one that could not be read is taken to be."""
     is_large = case.mass_diameter_mm >= MAIN_MM and case.mass_mm3 >= MAIN_MM3
     return case.is_positive and (is_large or case.mass_voxels == 0)
+
+
+def leave_out_smaller(judged: Sequence[Judgment]) -> list[Judgment]:
+    """Return the examinations without a mass and those of the main row."""
+    return [judgment for judgment in judged if not judgment.case.is_positive or is_main(judgment.case)]
 
 
 def is_overlapped(judgment: Judgment) -> bool:
@@ -278,11 +286,14 @@ def intervals(
         return clustered_interval([hit for _, hit in pairs], [patient for patient, _ in pairs])
 
     gland_patients = [patient_of(j.case.name, separator) for j in judged for _ in j.gland_scores]
+    without_smaller = leave_out_smaller(judged)
+    main_patients = [patient_of(judgment.case.name, separator) for judgment in without_smaller]
     positives = [judgment for judgment in judged if judgment.dice is not None]
     dices = np.array([judgment.dice for judgment in positives], dtype=float)
     dice_draws = resample_patients([patient_of(judgment.case.name, separator) for judgment in positives])
     return {
         "auc_exam": auc_interval(patients, *exams),
+        "auc_exam_main": auc_interval(main_patients, *exam_scores(without_smaller)),
         "auc_gland": auc_interval(gland_patients, *glands),
         "sensitivity": share((j, j.is_flagged) for j in judged if j.case.is_positive),
         "specificity": share((j, not j.is_flagged) for j in judged if not j.case.is_positive),

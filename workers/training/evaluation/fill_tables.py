@@ -58,6 +58,8 @@ def headline(summary: Figures) -> Table:
     rows = [
         ("AUC per examination", number(summary["auc_exam"]), interval(ends["auc_exam"]), str(summary["exams"]),
          "0.956"),
+        ("AUC per examination, main masses", number(summary["auc_exam_main"]), interval(ends["auc_exam_main"]),
+         str(summary["negatives"] + main["masses"]), "0.956"),
         ("AUC per gland", number(summary["auc_gland"]), interval(ends["auc_gland"]),
          str(sum(gland_counts.values())), "–"),
         ("Sensitivity, main masses", percent(summary["sensitivity_main"]),
