@@ -55,7 +55,8 @@ class World:
 
     def receive(self, slices: Sequence[Dataset], now: datetime = START, study: str = STUDY) -> None:
         for ds in slices:
-            path = f"{ds.SOPInstanceUID}.dcm"
+            path = f"images/{ds.SOPInstanceUID}.dcm"
+            (self.folder / "images").mkdir(exist_ok=True)
             ds.save_as(self.folder / path, enforce_file_format=True)
             received = an_instance(
                 study_instance_uid=study,
@@ -342,3 +343,12 @@ def test_a_file_that_is_gone_or_none_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "none.dcm").write_bytes(b"nothing of the kind")
     for name in ("none.dcm", "gone.dcm"):
         assert read_place(tmp_path / name, "1.2").position_mm is None
+
+
+def test_a_study_whose_disk_is_away_is_not_taken_for_whole(world: World) -> None:
+    world.receive(a_series())
+    (world.folder / "images").rename(world.folder / "away")
+    assert world.look(START + QUIET + SECOND) == 0
+    assert "waits: nobody can tell whether it is whole (FileNotFoundError)" in world.story()[-1]
+    (world.folder / "away").rename(world.folder / "images")
+    assert world.look(START + QUIET + SECOND * 2) == 1

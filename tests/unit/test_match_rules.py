@@ -190,6 +190,11 @@ def test_a_file_that_cannot_be_read_names_no_place(tmp_path: Path) -> None:
         assert set(read_origin(tmp_path / name).values()) == {()}
 
 
+def test_a_disk_that_is_away_is_no_file_that_names_no_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_origin(tmp_path / "unmounted" / "a.dcm")
+
+
 def test_a_mass_without_numbers_of_its_kind_misses_none_of_them() -> None:
     bare = FoundMass(side=None, voxels=None, diameter_mm=None, probability=None)
     assert takers(notices(rule(min_probability=0.9)), Found(kind="us", masses=(bare,))) == ["r@x.test"]
