@@ -57,8 +57,13 @@ def _judge(config: Config, store: Store, report: StudyReport, run: RunReport) ->
     steps = (step.at for step in report.steps if step.run_number == run.number and step.stage == Stage.DECIDED)
     local = max(steps, default=datetime.now(UTC)).astimezone()
     images = store.images_of(report.study_id, config.storage_folder)
-    origin = read_origin(images[0].path) if images else {}
-    return describe_judgments(judge_rules(config.notices, _found_by(run), origin, local), local)
+    unread = ""
+    try:
+        origin = read_origin(images[0].path) if images else {}
+    except OSError as error:
+        origin = {}
+        unread = f"\nits images cannot be read now ({type(error).__name__}): rules that ask for a place may take it"
+    return describe_judgments(judge_rules(config.notices, _found_by(run), origin, local), local) + unread
 
 
 def _found_by(run: RunReport) -> Found:

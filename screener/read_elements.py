@@ -64,9 +64,9 @@ def read_raw_elements(path: Path, wanted: Sequence[int]) -> list[RawDataElement]
         return _collect(walker, {*wanted, _SPECIFIC_CHARACTER_SET}, lambda tag: tag >= FIRST_BULK_TAG)[0]
 
 
-def has_gone(path: Path, error: OSError) -> bool:
-    """Tell whether a file that could not be read is no more: its folder is here, so that the disk is not away."""
-    return isinstance(error, FileNotFoundError) and path.parent.is_dir()
+def is_away(path: Path, error: Exception) -> bool:
+    """Tell whether the disk did not give a file now; one that is missing from a folder that is here has gone."""
+    return isinstance(error, OSError) and not (isinstance(error, FileNotFoundError) and path.parent.is_dir())
 
 
 class _Behind:

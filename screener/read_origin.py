@@ -20,16 +20,21 @@ Origin = Mapping[str, tuple[str, ...]]
 
 
 def read_origin(path: Path) -> Origin:
-    """Read a file that the archive wrote; whatever in it cannot be read is absent."""
+    """Read a file that the archive wrote; whatever in it cannot be read is absent.
+
+    Raises OSError where the disk does not give it now.
+    """
     # Here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py).
-    from screener.read_elements import read_elements
+    from screener.read_elements import is_away, read_elements
     from screener.read_header import NOT_READABLE
 
     keywords = [keyword for several in ELEMENTS.values() for keyword in several]
     try:
         ds = read_elements(path, keywords)
         texts = {keyword: str(ds.get(keyword) or "").strip() for keyword in keywords}
-    except NOT_READABLE:
+    except NOT_READABLE as error:
+        if is_away(path, error):
+            raise
         texts = {}
     return {
         name: tuple(texts[keyword] for keyword in several if texts.get(keyword)) for name, several in ELEMENTS.items()

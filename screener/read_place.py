@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from screener.find_gaps import Place, Vector
-from screener.read_elements import read_raw_elements
+from screener.read_elements import is_away, read_raw_elements
 from screener.read_header import NOT_READABLE, read_text
 
 _FARTHEST_MM = 1e6
@@ -22,11 +22,16 @@ _WANTED = [
 
 
 def read_place(path: Path, series_instance_uid: str) -> Place:
-    """Read a file that the archive wrote; whatever in it cannot be read is absent."""
+    """Read a file that the archive wrote; whatever in it cannot be read is absent.
+
+    Raises OSError where the disk does not give it now.
+    """
     elements: dict[int, str] = {}
     try:
         elements = {int(one.tag): read_text(one.value) for one in read_raw_elements(path, _WANTED)}
-    except NOT_READABLE:  # a file that has vanished is one of them
+    except NOT_READABLE as error:
+        if is_away(path, error):
+            raise
         elements = {}
     position = _numbers(elements.get(_IMAGE_POSITION_PATIENT, ""), 3, _FARTHEST_MM)
     orientation = _numbers(elements.get(_IMAGE_ORIENTATION_PATIENT, ""), 6, _LONGEST_COSINE)

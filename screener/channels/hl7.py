@@ -10,7 +10,7 @@ from screener.channels.message import Message
 from screener.channels.write_oru import write_oru
 from screener.notice_settings import Hl7Receiver
 from screener.outcomes import NeedsPerson, TryAgain
-from screener.read_elements import has_gone, read_elements
+from screener.read_elements import is_away, read_elements
 from screener.read_header import NOT_READABLE
 from screener.store.values import OwedNotice
 
@@ -87,7 +87,7 @@ class Hl7Channel:
                 links=message.links.get(notice.notice_id, ()),
             )
         except NOT_READABLE as error:
-            if isinstance(error, OSError) and not has_gone(path, error):
+            if is_away(path, error):
                 raise TryAgain(
                     f"the images of study {notice.study_id} cannot be read now: {type(error).__name__}",
                     code="image_unreadable",

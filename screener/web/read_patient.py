@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydicom import Dataset
 
-from screener.read_elements import has_gone, read_elements
+from screener.read_elements import is_away, read_elements
 from screener.read_header import NOT_READABLE
 
 _KEYWORDS: Final = (
@@ -145,11 +145,9 @@ def _read_key(path: Path) -> bytes:
 def _read(path: Path) -> Patient | None:
     try:
         ds = read_elements(path, _KEYWORDS)
-    except OSError as error:
-        if has_gone(path, error):
-            return None
-        raise
-    except NOT_READABLE:
+    except NOT_READABLE as error:
+        if is_away(path, error):
+            raise
         return None
     values = {keyword: _text(ds, keyword) for keyword in _KEYWORDS}
     return Patient(

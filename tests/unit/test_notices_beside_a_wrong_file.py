@@ -70,3 +70,15 @@ def test_rules_that_no_daemon_has_told_are_not_said_to_be_none(
     assert NOT_KNOWN in told
     assert "has no [[notices.rules]]" not in told
     assert "notices" in said.partition("not known of them: ")[2]
+
+
+def test_rules_are_judged_while_the_disk_is_away_and_it_says_so(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_images = store.images_of
+    monkeypatch.setattr(
+        Store, "images_of", lambda _, study_id, folder: find_images(study_id, folder / "not" / "mounted")
+    )
+    told, _ = ask(store, tmp_path, capsys, {})
+    assert "ent: takes it" in told
+    assert "cannot be read now (FileNotFoundError): rules that ask for a place may take it" in told
