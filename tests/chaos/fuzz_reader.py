@@ -26,13 +26,13 @@ from pydicom.uid import CTImageStorage
 from screener.find_gaps import find_gaps
 from screener.logs import describe_error
 from screener.outcomes import Outcome
+from screener.read_file import read_file
 from screener.read_place import read_place
 from screener.study import Instance, Volume
 from tests.chaos.fuzz_seeds import SERIES, make_slices
 from workers.ct.decode_slice import SliceDecoder, reading
 from workers.ct.list_frames import ENHANCED_CT
 from workers.ct.load_volume import load_volume
-from workers.ct.read_file import read_file
 from workers.ct.select_series import choose_stack, select_series
 
 MOST_BYTES = 3 << 30

@@ -10,11 +10,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from screener.archive import encode_file_meta
+from screener.read_file import BROKEN_FILE, read_file
 from tests.chaos.fuzz_seeds import deflate
 from tests.unit.ct_study import small_phantom, write_study
 from tests.unit.enhanced_ct import enhance
 from workers.ct.list_frames import MAX_FRAMES
-from workers.ct.read_file import BROKEN_FILE, read_file
 
 ITEM, ITEM_END, SEQUENCE_END = (struct.pack("<HHL", 0xFFFE, number, 0) for number in (0xE000, 0xE00D, 0xE0DD))
 UNDEFINED = 0xFFFFFFFF

@@ -21,15 +21,15 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from screener import read_file as reader
 from screener import read_header as door
 from screener.outcomes import NeedsPerson, TryAgain
+from screener.read_file import BROKEN_FILE, read_file
 from screener.read_header import UnreadableDataSetError, read_header
 from screener.study import Instance
 from tests.peers.scanner import make_ct, read_data_set_bytes
-from workers.ct import read_file as reader
 from workers.ct.check_stream import MAX_TILES, check_stream
 from workers.ct.decode_slice import SliceDecoder
-from workers.ct.read_file import BROKEN_FILE, read_file
 
 ROWS = 64
 

@@ -12,12 +12,12 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from screener.outcomes import NeedsPerson
+from screener.read_file import BROKEN_FILE, read_file
 from screener.study import Instance
 from workers.ct.check_stream import Values, check_stream, choose_decoder
 from workers.ct.check_values import AIR_HU
 from workers.ct.decode_jpeg import accept_retired, register_decoder
 from workers.ct.list_frames import flatten_frame
-from workers.ct.read_file import BROKEN_FILE, read_file
 
 register_decoder()
 

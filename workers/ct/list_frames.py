@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
+from screener.read_file import BROKEN_FILE, read_numbers
 from screener.study import Instance
-from workers.ct.read_file import BROKEN_FILE, read_numbers
 
 ENHANCED_CT: Final = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 MAX_FRAMES: Final = 16384

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from screener.outcomes import NeedsPerson, SetAside
+from screener.read_file import read_numbers
 from screener.study import Instance, Volume
 from workers.ct.check_values import check_values
 from workers.ct.decode_slice import SliceDecoder, reading
 from workers.ct.list_frames import PHASE_KEYWORDS, SAME_PLACE_MM, tell
 from workers.ct.mask_body import mask_body
-from workers.ct.read_file import read_numbers
 from workers.ct.select_series import MIN_SLICES, choose_stack, is_localizer
 
 logger = logging.getLogger(__name__)

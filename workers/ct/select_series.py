@@ -16,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage
 
 from screener.outcomes import NeedsPerson, SetAside
+from screener.read_file import BROKEN_FILE, read_file, read_numbers
 from screener.study import Instance, SeriesChoice
 from workers.ct.list_frames import (
     ENHANCED_CT,
@@ -27,7 +28,6 @@ from workers.ct.list_frames import (
     keep_axial,
     list_frames,
 )
-from workers.ct.read_file import BROKEN_FILE, read_file, read_numbers
 from workers.ct.read_kernel import Kernel, read_kernel
 
 MIN_SLICES = 12

@@ -13,8 +13,8 @@ from pydicom.uid import SegmentationStorage
 
 from screener.know_segments import Meaning, understand_segment
 from screener.outcomes import NeedsPerson
+from screener.read_file import BROKEN_FILE
 from screener.study import Instance, Side, Volume
-from workers.ct.read_file import BROKEN_FILE
 
 Bools = NDArray[np.bool_]
 

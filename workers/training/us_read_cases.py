@@ -214,7 +214,7 @@ def _read_dicom(path: Path, lesion: Bools | None) -> tuple[Gray, Bools | None]:
 
 def as_instance(path: Path) -> Instance:
     """Return the file as the archive would hold it."""
-    from workers.ct.read_file import BROKEN_FILE, read_file
+    from screener.read_file import BROKEN_FILE, read_file
 
     try:
         ds = read_file(path, with_pixels=False)

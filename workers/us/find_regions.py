@@ -7,8 +7,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from screener.read_file import BROKEN_FILE, read_numbers
 from screener.us_study import Box
-from workers.ct.read_file import BROKEN_FILE, read_numbers
 
 MIN_SIZE_PX: Final = 64
 """Rows and columns of a picture; less is a thumbnail, or a part of one."""

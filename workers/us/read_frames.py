@@ -15,11 +15,11 @@ from pydicom.pixels.utils import get_expected_length, pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from screener.outcomes import NeedsPerson
+from screener.read_file import BROKEN_FILE, read_file
 from screener.study import Instance
 from workers.ct.check_stream import check_stream, choose_decoder
 from workers.ct.decode_jpeg import accept_retired
 from workers.ct.decode_slice import MAX_SIZE, reading
-from workers.ct.read_file import BROKEN_FILE, read_file
 
 MAX_FRAMES: Final = 16384
 """More frames than any clip has, so the number is wrong."""

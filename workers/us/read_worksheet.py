@@ -16,10 +16,10 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from screener.read_file import BROKEN_FILE, read_file
 from screener.sop_classes import WORKSHEETS
 from screener.study import Instance
 from screener.us_study import Finding, ReadFindings
-from workers.ct.read_file import BROKEN_FILE, read_file
 from workers.results.identity import is_ours
 from workers.us.worksheet_terms import (
     ELSEWHERE,
