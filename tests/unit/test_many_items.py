@@ -11,6 +11,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from screener.archive import encode_file_meta
 from screener.read_file import BROKEN_FILE, read_file
+from screener.store.web_case import Picture
+from screener.web.read_stack import CannotShowError, StackReader
 from tests.chaos.fuzz_seeds import deflate
 from tests.unit.ct_study import small_phantom, write_study
 from tests.unit.enhanced_ct import enhance
@@ -56,6 +58,14 @@ def test_a_sequence_of_countless_empty_items_is_refused(
     else:
         with pytest.raises(BROKEN_FILE):
             read_file(path, with_pixels=False, keywords=keywords)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < MAX_GROWTH_KIB
+
+
+def test_the_page_s_stack_leaves_out_an_image_of_countless_items(tmp_path: Path) -> None:
+    path = write_bomb(tmp_path, sequence(0x00081140, ITEM * 500_000, is_defined=False))
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CannotShowError):
+        StackReader().read([Picture(path=path, sop_instance_uid="1.2")], None)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < MAX_GROWTH_KIB
 
 
