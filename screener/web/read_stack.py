@@ -21,6 +21,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import AllTransferSyntaxes
 
+from screener.outcomes import TryAgain
+from screener.read_file import read_file
 from screener.read_header import NOT_READABLE
 from screener.store.web_case import Picture
 from screener.study import Side
@@ -178,9 +180,9 @@ def _read_stack(pictures: Sequence[Picture], segmentation: Path | None) -> Stack
     found: list[tuple[Slice, Any]] = []
     for picture in pictures:
         try:
-            ds = pydicom.dcmread(picture.path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+            ds = read_file(picture.path, with_pixels=False, keywords=_KEYWORDS)
             found += _list_slices(ds, picture.path)
-        except NOT_READABLE:
+        except (*NOT_READABLE, TryAgain):
             continue
     if not found:
         raise CannotShowError("The images of this study are not here any more, or say not where they lie.")
