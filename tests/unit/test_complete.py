@@ -349,6 +349,21 @@ def test_a_study_whose_disk_is_away_is_not_taken_for_whole(world: World) -> None
     world.receive(a_series())
     (world.folder / "images").rename(world.folder / "away")
     assert world.look(START + QUIET + SECOND) == 0
-    assert "waits: nobody can tell whether it is whole (FileNotFoundError)" in world.story()[-1]
+    assert "waits: the disk does not give its images now (FileNotFoundError)" in world.story()[-1]
     (world.folder / "away").rename(world.folder / "images")
     assert world.look(START + QUIET + SECOND * 2) == 1
+
+
+@pytest.mark.parametrize("after_max_wait", ["go_on", "set_aside"])
+def test_a_disk_that_stays_away_sets_no_study_aside(
+    world: World, after_max_wait: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.begin(after_max_wait=after_max_wait)
+    world.receive(a_series())
+    (world.folder / "images").rename(world.folder / "away")
+    for second in range(5):
+        assert world.look(START + QUIET + SECOND * second) == 0
+    assert caplog.text.count("the disk does not give its images") == 1
+    assert world.look(START + world.max_wait) == 1
+    assert "run 1 waits" in world.story()[-1]
+    assert "the disk does not give its images now (FileNotFoundError)" in world.story()[-1]

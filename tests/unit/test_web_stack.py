@@ -130,6 +130,38 @@ def test_images_that_have_been_removed_are_said_to_be() -> None:
         StackReader().read([Picture(path=Path("/gone.dcm"), sop_instance_uid="1.2")], None)
 
 
+def test_a_disk_that_was_away_leaves_no_hole_in_the_stack(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    seg = study.seg()
+    assert seg is not None
+    (tmp_path / "results").mkdir()
+    seg.save_as(tmp_path / "results" / "seg.dcm", enforce_file_format=True)
+    pictures, reader, path = pictures_of(study.source_paths), StackReader(), tmp_path / "results" / "seg.dcm"
+    home, away = study.source_paths[0].parent, tmp_path.parent / f"{tmp_path.name}-away"
+    home.rename(away)
+    with pytest.raises(CannotShowError, match="cannot be read now"):
+        reader.read(pictures, None)
+    away.rename(home)
+    path.parent.rename(away)
+    assert not reader.read(pictures, path).regions
+    away.rename(path.parent)
+    stack = reader.read(pictures, path)
+    assert len(stack.slices) == len(study.source_paths)
+    assert stack.regions
+    assert reader.read(pictures, path) is stack
+
+
+def test_one_image_whose_rows_are_no_number_leaves_the_others(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    content = study.source_paths[0].read_bytes()
+    at = content.index(b"\x28\x00\x10\x00US\x02\x00")
+    study.source_paths[0].write_bytes(
+        content[: at + 6] + b"\x03\x00" + content[at + 8 : at + 10] + b"\x00" + content[at + 10 :]
+    )
+    pictures = [Picture(path=path, sop_instance_uid="1.2") for path in study.source_paths]
+    assert len(StackReader().read(pictures, None).slices) == len(study.source_paths) - 1
+
+
 def test_a_segmentation_that_cannot_be_read_leaves_the_slices(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     (tmp_path / "seg.dcm").write_bytes(b"spoiled")
