@@ -136,7 +136,7 @@ class Completion:
     def _find_missing(self, study: QuietStudy, now: datetime, *, is_over: bool) -> Count | None:
         """What is missing by the places of the slices and by the count of PACS; None while a PACS is waited for."""
         try:
-            slices = self._look(study)
+            slices = self._look_if_readable(study, is_over=is_over)
             count = self._ask_count(study, now) if self._ask_count is not None else Count()
         except Exception as error:  # noqa: BLE001 - the edge of one study: it must come to its end all the same
             logger.error("study=%d stage=received %s", study.study_id, describe_error(error))
@@ -146,6 +146,14 @@ class Completion:
                 return None
             count = Count(remarks=("no PACS has said yet how many images it holds",))
         return Count(missing=slices.missing + count.missing, remarks=slices.remarks + count.remarks)
+
+    def _look_if_readable(self, study: QuietStudy, *, is_over: bool) -> Count:
+        """Tell the same; a disk that is away is waited for, and what is over goes on: workers wait longer for it."""
+        try:
+            return self._look(study)
+        except OSError as error:
+            told = (f"the disk does not give its images now ({type(error).__name__})",)
+            return Count(remarks=told) if is_over else Count(missing=told)
 
     def _look(self, study: QuietStudy) -> Count:
         """Tell which slices are missing between those that have come."""

@@ -62,7 +62,7 @@ def _judge(config: Config, store: Store, report: StudyReport, run: RunReport) ->
         origin = read_origin(images[0].path) if images else {}
     except OSError as error:
         origin = {}
-        unread = f"\nits images cannot be read now ({type(error).__name__}): rules that ask for a place may take it"
+        unread = f"\nits images cannot be read now ({type(error).__name__}): what rules say of places is not known"
     return describe_judgments(judge_rules(config.notices, _found_by(run), origin, local), local) + unread
 
 

@@ -64,9 +64,10 @@ def read_raw_elements(path: Path, wanted: Sequence[int]) -> list[RawDataElement]
         return _collect(walker, {*wanted, _SPECIFIC_CHARACTER_SET}, lambda tag: tag >= FIRST_BULK_TAG)[0]
 
 
-def is_away(path: Path, error: Exception) -> bool:
+def is_away(path: Path, error: BaseException | None) -> bool:
     """Tell whether the disk did not give a file now; one that is missing from a folder that is here has gone."""
-    return isinstance(error, OSError) and not (isinstance(error, FileNotFoundError) and path.parent.is_dir())
+    has_gone = isinstance(error, FileNotFoundError) and os.path.isdir(path.parent)  # noqa: PTH112 - Path raises if stale
+    return isinstance(error, OSError) and not has_gone
 
 
 class _Behind:

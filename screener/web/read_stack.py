@@ -22,7 +22,8 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import AllTransferSyntaxes
 
 from screener.outcomes import TryAgain
-from screener.read_file import read_file
+from screener.read_elements import is_away
+from screener.read_file import BROKEN_FILE, read_file
 from screener.read_header import NOT_READABLE
 from screener.store.web_case import Picture
 from screener.study import Side
@@ -140,7 +141,9 @@ class StackReader:
             known = self._known.get(key)
         if known is not None:
             return known
-        stack = _read_stack(pictures, segmentation)
+        stack, is_whole = _read_stack(pictures, segmentation)
+        if not is_whole:
+            return stack
         with self._lock:
             self._known[key] = stack
             while len(self._known) > _KEPT_IN_MEMORY:
@@ -176,13 +179,17 @@ def _name_syntax(path: Path) -> str:
         return "in an unknown way"
 
 
-def _read_stack(pictures: Sequence[Picture], segmentation: Path | None) -> Stack:
+def _read_stack(pictures: Sequence[Picture], segmentation: Path | None) -> tuple[Stack, bool]:
+    """Read what there is; False: the disk does not give the segmentation now, and another time it may."""
     found: list[tuple[Slice, Any]] = []
     for picture in pictures:
         try:
             ds = read_file(picture.path, with_pixels=False, keywords=_KEYWORDS)
             found += _list_slices(ds, picture.path)
-        except (*NOT_READABLE, TryAgain):
+        except TryAgain as error:
+            if is_away(picture.path, error.__cause__):
+                raise CannotShowError("The images cannot be read now: load the page again in a while.") from None
+        except BROKEN_FILE:
             continue
     if not found:
         raise CannotShowError("The images of this study are not here any more, or say not where they lie.")
@@ -190,14 +197,16 @@ def _read_stack(pictures: Sequence[Picture], segmentation: Path | None) -> Stack
     geometry = max(set(shapes), key=shapes.count)  # a scout view in the same series has another
     slices = sorted((each for each, its in found if its == geometry), key=lambda each: each.height_mm)
     rows, columns, orientation, spacing = geometry
-    return Stack(
+    regions = _read_regions(segmentation) if segmentation is not None else {}
+    stack = Stack(
         slices=tuple(slices),
         shape=(rows, columns),
         row_cosine=np.array(orientation[:3]),
         column_cosine=np.array(orientation[3:]),
         spacing_mm=(spacing[1], spacing[0]),
-        regions=_read_regions(segmentation) if segmentation is not None else {},
+        regions=regions or {},
     )
+    return stack, regions is not None
 
 
 def _list_slices(ds: pydicom.Dataset, path: Path) -> list[tuple[Slice, Any]]:
@@ -238,15 +247,18 @@ def _slice(ds: Any, path: Path, frame: int, place: Any, orientation: Any, measur
     return each, (int(ds.Rows), int(ds.Columns), cosines, spacing)
 
 
-def _read_regions(path: Path) -> dict[tuple[str, int], tuple[Region, ...]]:
-    """What the stored segmentation (DICOM SEG) covers, by source image and frame; empty where it cannot be read."""
+def _read_regions(path: Path) -> dict[tuple[str, int], tuple[Region, ...]] | None:
+    """What the stored segmentation (DICOM SEG) covers, by source image and frame; empty where it cannot be read.
+
+    None where the disk does not give it now.
+    """
     try:
         seg = pydicom.dcmread(path)
         masks = pixel_array(seg)
         labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in seg.SegmentSequence}
         groups = seg.PerFrameFunctionalGroupsSequence
-    except (*NOT_READABLE, RuntimeError):
-        return {}
+    except (*NOT_READABLE, RuntimeError) as error:
+        return None if is_away(path, error) else {}
     masks = masks.reshape(-1, *masks.shape[-2:])  # (frame, row, column)
     regions: dict[tuple[str, int], tuple[Region, ...]] = {}
     for mask, group in zip(masks, groups, strict=False):

@@ -81,4 +81,4 @@ def test_rules_are_judged_while_the_disk_is_away_and_it_says_so(
     )
     told, _ = ask(store, tmp_path, capsys, {})
     assert "ent: takes it" in told
-    assert "cannot be read now (FileNotFoundError): rules that ask for a place may take it" in told
+    assert "cannot be read now (FileNotFoundError): what rules say of places is not known" in told
