@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from screener.journey import Stage
 from screener.match_rules import Found, Recipient, match_rules
+from screener.outcomes import TryAgain
 from screener.read_origin import read_origin
 from screener.store import Result, Run
 from screener.study import Instance
@@ -66,9 +67,15 @@ class OwedTo(TypedDict):
 
 
 def name_owed(bench: Bench, found: Found, images: Sequence[Instance]) -> OwedTo:
-    """Name who must hear of what was found now, as the settings say; an image tells where the study was made."""
+    """Name who must hear of what was found now, as the settings say; an image tells where the study was made.
+
+    TryAgain where a rule may ask for that and the disk does not give it: who is not named is never told.
+    """
     notices = bench.config.notices
-    origin = read_origin(images[0].path) if found.masses and notices.rules and images else {}
+    try:
+        origin = read_origin(images[0].path) if found.masses and notices.rules and images else {}
+    except OSError as error:
+        raise TryAgain(f"The images cannot be read now: {error.strerror}.", code="disk") from error
     return {
         "destinations": [destination.name for destination in bench.config.results.destinations],
         "recipients": match_rules(notices, found, origin, bench.clock().astimezone()),
