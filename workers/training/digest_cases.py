@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from screener import read_file
 from workers import ct
 from workers.training.read_cases import list_cases
 
@@ -29,8 +30,11 @@ def digest_case(folder: Path) -> str:
 
 
 def digest_code(training: Sequence[str], stages: Sequence[str] | None = None) -> str:
-    """Digest modules by their text: those of this folder called `training` and of `workers/ct` (all where None)."""
-    digest = hashlib.sha256()
+    """Digest modules by their text: those of this folder called `training` and of `workers/ct` (all where None).
+
+    And `screener/read_file.py`, which reads every DICOM file for them.
+    """
+    digest = hashlib.sha256(Path(read_file.__file__).read_bytes())
     for folder, names in ((Path(__file__).parent, training), (Path(ct.__path__[0]), stages)):
         for path in sorted(folder.glob("*.py")):
             if names is None or path.stem in names:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from screener import read_file
 from screener.outcomes import Outcome
 from screener.phantom import make_phantom
 from screener.study import Side, Thresholds, Volume
@@ -212,6 +213,6 @@ def digest_code() -> str:
     here = Path(__file__).parent
     measuring = [here / f"{name}.py" for name in ("case_result", "screen_case", "run_cases")]
     read = [*Path(ct.__path__[0]).glob("*.py"), *Path(models.__path__[0]).glob("*.py"), *here.parent.glob("read_*.py")]
-    for path in sorted([*read, *measuring]):
+    for path in sorted([*read, *measuring, Path(read_file.__file__)]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
