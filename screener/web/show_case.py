@@ -27,7 +27,9 @@ from screener.web.visit import Visit, visit_of
 from screener.weigh_reports import weigh_reports
 
 MAX_PRIORS: Final = 20
-_FIGURES: Final = ("exams", "patients", "sensitivity_main", "sensitivity", "specificity", "ppv", "auc_exam", "auc")
+_FIGURES: Final = (
+    "exams", "patients", "sensitivity_main", "sensitivity", "specificity", "ppv", "auc_exam_main", "auc_exam", "auc",
+)  # fmt: skip
 _MODELS: Final = {
     Queue.CT: ("localizer", "segmenter", "candidates"),
     Queue.US: ("us_segmenter", "us_classifier", "us_fusion"),

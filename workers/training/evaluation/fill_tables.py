@@ -56,8 +56,7 @@ def headline(summary: Figures) -> Table:
     main = summary["masses_by_size"][0]
     gland_found, gland_counts = percent(glands["sensitivity"]), glands["counts"]
     rows = [
-        ("AUC per examination", number(summary["auc_exam"]), interval(ends["auc_exam"]), str(summary["exams"]),
-         "0.956"),
+        ("AUC per examination", number(summary["auc_exam"]), interval(ends["auc_exam"]), str(summary["exams"]), "–"),
         ("AUC per examination, main masses", number(summary["auc_exam_main"]), interval(ends["auc_exam_main"]),
          str(summary["negatives"] + main["masses"]), "0.956"),
         ("AUC per gland", number(summary["auc_gland"]), interval(ends["auc_gland"]),
