@@ -246,3 +246,32 @@ def test_a_worker_that_wakes_late_never_overwrites_the_results_of_the_next_attem
     late = archive.write_result(7, 2, "seg", b"of the first attempt, whose worker had stood still", attempt=1)
     assert late != valid
     assert archive.path(valid).read_bytes() == b"of the second attempt"
+
+
+def test_a_disk_that_is_away_is_not_taken_for_an_empty_folder(archive: Archive, tmp_path: Path) -> None:
+    archive.begin(is_known=False)
+    kept = write(archive, b"content")
+    archive.folder.rename(tmp_path / "away")
+    for is_mount_point in (False, True):
+        if is_mount_point:
+            archive.folder.mkdir()
+        for use in (archive, Archive(tmp_path / "var", 0, is_begun=True)):  # the daemon's, and a worker's
+            with pytest.raises(FileNotFoundError):
+                begin(use)
+            with pytest.raises(FileNotFoundError):
+                use.write_result(1, 1, "sr", b"", attempt=1)
+        assert archive.folder.exists() is is_mount_point
+        assert not files_of(archive)
+    assert not list(archive.folder.iterdir())
+    archive.folder.rmdir()
+    (tmp_path / "away").rename(archive.folder)
+    assert write(archive, b"more", "1.2.4").path != kept.path
+    assert archive.write_result(1, 1, "sr", b"", attempt=1)
+
+
+def test_an_archive_whose_images_are_known_begins_with_them_or_not_at_all(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        archive.begin(is_known=True)
+    assert not list((tmp_path / "var").iterdir())
+    archive.begin(is_known=False)
+    Archive(tmp_path / "var", 0).begin(is_known=True)

@@ -367,6 +367,20 @@ def test_a_row_that_is_not_durable_is_no_success_and_a_resend_heals_it(door: Doo
     assert len(door.rows()) == 2
 
 
+def test_a_disk_that_is_not_mounted_any_more_is_no_success(door: Door, tmp_path: Path) -> None:
+    door.archive.begin(is_known=False)
+    folder, ds = door.archive.folder, make_ct()
+    folder.rename(tmp_path / "away")
+    folder.mkdir()  # the bare mount point
+    [answer] = door.scanner.send([ds])
+    assert answer.status == OUT_OF_RESOURCES
+    assert (list(folder.iterdir()), door.rows()) == ([], {})
+    folder.rmdir()
+    (tmp_path / "away").rename(folder)
+    assert door.scanner.send([ds])[0].status == SUCCESS
+    assert len(door.files("received")) == 1
+
+
 def test_a_disk_that_fails_is_no_success_and_the_next_instance_goes_through(door: Door) -> None:
     with broken(door.archive, "begin_received", OSError(28, "No space left on device")):
         [answer] = door.scanner.send([make_ct()])
