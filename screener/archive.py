@@ -48,8 +48,9 @@ _NUMBERS = itertools.count()
 class Arriving:
     """A received instance while it arrives: `keep` gives it its name, `discard` leaves nothing behind."""
 
-    def __init__(self, folder: Path, sop_instance_uid: str, transfer_syntax_uid: str, meta: bytes) -> None:
-        self._folder = folder
+    def __init__(self, archive: "Archive", sop_instance_uid: str, transfer_syntax_uid: str, meta: bytes) -> None:
+        self._archive = archive
+        self._folder = archive.folder
         self._meta = meta
         self._syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
         self._name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
@@ -96,7 +97,7 @@ class Arriving:
         relative = f"{relative_folder}/{self._name}-{sha256[:16]}-{self._syntax}.dcm"
         folder, path = f"{self._folder}/{relative_folder}", f"{self._folder}/{relative}"
         if part != RECEIVED:  # that folder was made when the file began
-            _make_folder(Path(folder))
+            self._archive.make_folder(Path(folder))
         if _link(self._unfinished, path):
             # Named first, the file takes its name along when it is synced, and little is left to do for the folder.
             # What a power cut leaves half written has no row yet.
@@ -147,7 +148,7 @@ class Arriving:
         try:
             return os.open(unfinished, flags, _FILE_MODE), unfinished
         except FileNotFoundError:
-            _make_folder(Path(folder))
+            self._archive.make_folder(Path(folder))
             return os.open(unfinished, flags, _FILE_MODE), unfinished
 
 
@@ -195,10 +196,31 @@ class _Tail(io.RawIOBase):
 class Archive:
     """The storage folder; `reserve_bytes` of its disk are never touched."""
 
-    def __init__(self, folder: Path, reserve_bytes: int) -> None:
+    def __init__(self, folder: Path, reserve_bytes: int, *, is_begun: bool = False) -> None:
+        """True: a daemon has begun it, see `begin`."""
         self.folder = folder.resolve()
         self._reserve_bytes = reserve_bytes
-        _make_folder(self.folder)
+        self._is_begun = is_begun
+        if not is_begun:
+            _make_folder(self.folder)
+
+    def begin(self, *, is_known: bool) -> None:
+        """Make the parts of the folder; from now on one that is missing is on a disk that is away, and not made anew.
+
+        Raises FileNotFoundError where rows know of files (`is_known`) and there are none.
+        """
+        if is_known and not (self.folder / RECEIVED).is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder / RECEIVED))
+        for part in (RECEIVED, ASIDE, RESULTS):
+            _make_folder(self.folder / part)
+        self._is_begun = True
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder in a part of the archive; FileNotFoundError where the part is on a disk that is away."""
+        part = self.folder / folder.relative_to(self.folder).parts[0]
+        if self._is_begun and not part.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(part))
+        _make_folder(folder)
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether the reserve stays free after another `size_bytes`."""
@@ -220,13 +242,13 @@ class Archive:
     ) -> Arriving:
         """Begin the file of an instance, whose data set is kept as it comes, byte for byte."""
         meta = encode_file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title)
-        return Arriving(self.folder, sop_instance_uid, transfer_syntax_uid, meta)
+        return Arriving(self, sop_instance_uid, transfer_syntax_uid, meta)
 
     def move_aside(self, relative: str) -> str:
         """Take a received file out of the way of the stages; returns its new relative path."""
         source = self.path(relative)
         target = self.folder / ASIDE / source.parent.name / source.name
-        _make_folder(target.parent)
+        self.make_folder(target.parent)
         source.replace(target)
         _sync_folder(target.parent)
         _sync_folder(source.parent)
@@ -251,6 +273,7 @@ class Archive:
             raise ValueError("a role and a suffix consist of lower case letters, digits and underscores")
         name = role if attempt == 1 else f"{role}-{attempt:d}"
         path = self.folder / RESULTS / f"study-{study_id:d}" / f"run-{run_number:d}" / f"{name}{suffix}"
+        self.make_folder(path.parent)
         _write_whole(path, content)
         return str(path.relative_to(self.folder))
 
@@ -340,7 +363,6 @@ def _write_whole(path: Path, content: bytes | memoryview) -> None:
     to find, so the bytes are synced before the name appears, and the name
     before anybody is told.
     """
-    _make_folder(path.parent)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_UNFINISHED}")
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)

@@ -78,6 +78,12 @@ class Daemon:
         self._one_daemon = OneDaemon(open_daemon_lock(config.database_url), on_lost=self._is_over.set)
         self._one_daemon.begin()  # before all that changes anything: a second daemon by mistake must not even migrate
         self.store = open_store(config.database_url, is_migrating=True, is_long_lived=True)
+        try:
+            self._begin_archive()
+        except ConfigError:
+            self.store.engine.dispose()
+            self._one_daemon.end()
+            raise
         tls = make_listener_tls(config)
         self.listener: Listener | ListenerProcesses
         if config.listener.processes > 1:
@@ -100,6 +106,18 @@ class Daemon:
         self._completion = Completion(self.store, config, self._pacs_counts.ask, self._settings.thresholds)
         self._workers = Workers(config_path) if has_workers else None
         self._web = WebProcess(config_path) if config.web.enabled else None
+
+    def _begin_archive(self) -> None:
+        folder = self._config.storage_folder
+        try:
+            self.archive.begin(is_known=self.store.knows_files())
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"storage.folder: {folder}: the database knows of received files, and {error.filename} is not there: "
+                "is its disk mounted? If they are gone for good, make that folder"
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"storage.folder: {folder}: {error.strerror}") from None
 
     def _make_report_door(self) -> ReportDoor | None:
         if not self._config.reports.enabled:

@@ -39,7 +39,7 @@ def main() -> None:
     store = open_store(config.database_url)
     listener = Listener(
         config.listener,
-        Archive(config.storage_folder, config.storage.reserve_mib << 20),
+        Archive(config.storage_folder, config.storage.reserve_mib << 20, is_begun=True),
         store,
         lambda: datetime.now(UTC),
         tls=make_listener_tls(config),

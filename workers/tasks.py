@@ -51,7 +51,7 @@ def bench() -> Bench:
     """This process's bench, built at the first call."""
     if not _bench:
         config = load_config(find_config())
-        archive = Archive(config.storage_folder, config.storage.reserve_mib << 20)
+        archive = Archive(config.storage_folder, config.storage.reserve_mib << 20, is_begun=True)
         _bench.append(Bench(config=config, store=open_store(config.database_url), archive=archive))
     return _bench[0]
 

@@ -128,6 +128,12 @@ class Questions(Base):
             mine = (t.instances.c.study_id == study_id, t.instances.c.kind == Kind.IMAGE)
             return _count(connection, t.instances, *mine, t.instances.c.expired_at.is_(None)) > 0
 
+    def knows_files(self) -> bool:
+        """True: there are received files that have not expired."""
+        with self._begin() as connection:
+            query = sa.select(t.instances.c.id).where(t.instances.c.expired_at.is_(None)).limit(1)
+            return connection.execute(query).scalar() is not None
+
     def study_numbers(self) -> list[int]:
         """Every study number, oldest first."""
         with self._begin() as connection:
