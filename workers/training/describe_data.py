@@ -24,7 +24,8 @@ def describe_training_data(training: Mapping[str, Any] | None) -> str:
     if not training.get("start"):
         return words
     before = training.get("start_data_source") or "unknown data"
-    return f"{words}, starting from the weights of {training['start']}, which were trained on: {before}"
+    told = f"{words}, starting from the weights of {training['start']}, which were trained on: "
+    return before if before.startswith(told) else told + before  # trained on again and again: told once
 
 
 def describe_folders(folders: Iterable[str]) -> str:
