@@ -1,6 +1,9 @@
 """Change how a training crop looks: scanner, contrast agent, slice thickness, and a coverage that ends early."""
 
+from typing import Final
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -8,6 +11,9 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 _LEAST_CONTRAST_HU = 22.0
+_BEND_NODES: Final = 5
+"""A side: a patch of 96 mm is bent by pieces of an inch."""
+_MOST_BEND_VOXELS: Final = 2.5
 
 
 def change_look(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bools | None = None) -> Floats:
@@ -106,3 +112,20 @@ def cut_coverage(shape: tuple[int, int, int], anchor: int, rng: np.random.Genera
     else:
         high = int(np.clip(anchor + rng.integers(-6, 20), 4, shape[0]))
     return slice(low, high)
+
+
+def bend(hu: Floats, masks: Bools, rng: np.random.Generator) -> tuple[Floats, Bools]:
+    """Return `hu` (z, y, x) and `masks` (n, z, y, x) bent alike: no anatomy is learned by heart.
+
+    Each node of a coarse grid moves by a random vector, what lies between them in proportion.
+    """
+    nodes = rng.normal(0, rng.uniform(0.5, _MOST_BEND_VOXELS), (1, 3, *[_BEND_NODES] * 3))
+    moved = torch.nn.functional.interpolate(
+        torch.from_numpy(nodes.astype(np.float32)), size=hu.shape, mode="trilinear", align_corners=True
+    )[0].movedim(0, -1)
+    lengths = torch.tensor(hu.shape, dtype=torch.float32)
+    places = torch.stack(torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in hu.shape], indexing="ij"), -1)
+    grid = ((places + moved + 0.5) / lengths * 2 - 1).flip(-1)[None]  # grid_sample wants (x, y, z)
+    channels = torch.from_numpy(np.concatenate([hu[None], masks.astype(np.float32)]))[None]
+    taken = torch.nn.functional.grid_sample(channels, grid, padding_mode="border", align_corners=False)[0].numpy()
+    return taken[0], taken[1:] > 0.5

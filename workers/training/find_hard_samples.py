@@ -30,7 +30,7 @@ LEAST_CONTRAST_HU: Final = 25.0
 """To what surrounds it. Smaller or fainter masses stay hard for everybody."""
 MOST_FALSE_VOXELS: Final = 4
 """In a sample without a mass."""
-HARD_SHARE: Final = 0.4
+HARD_SHARE: Final = 0.25
 """About as much of what is drawn is hard."""
 _RIM_VOXELS: Final = 4
 

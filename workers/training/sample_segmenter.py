@@ -5,11 +5,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from workers.models.networks import AIR_HU, SEGMENTER_SPACING_MM, scale_hu, smooth_gland
-from workers.training.augment import change_look, cut_coverage
+from workers.training.augment import bend, change_look, cut_coverage
 from workers.training.cache_samples import CROP_VOXELS, GLAND_BIT, MASS_BIT
 from workers.training.look_alikes import add_look_alikes
 
 PATCH_VOXELS = 48
+BENT_SHARE = 0.6
 
 _EVERYWHERE = ("streaks", "beam_hardening", "pad", "vessels")
 _IN_HEALTHY_GLANDS = ("fatty", "small_nodes", "nodes")
@@ -24,6 +25,8 @@ def draw_patch(
     image = hu[where].astype(np.float32)
     gland = (marks[where] & GLAND_BIT) > 0
     mass = (marks[where] & MASS_BIT) > 0
+    if rng.random() < BENT_SHARE:
+        image, (gland, mass) = bend(image, np.stack([gland, mass]), rng)
     found = corrupt_gland(gland, mass, rng)
     if rng.random() < 0.2 and gland.any():
         kinds = _EVERYWHERE if mass.any() else _EVERYWHERE + _IN_HEALTHY_GLANDS
