@@ -149,6 +149,7 @@ def test_journey_lists_every_stage_in_order(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_port_that_is_taken_is_said_plainly_and_nothing_is_begun(config: Path, store: Store) -> None:
     record_study(store)
+    (config.parent / "var" / "received").mkdir(parents=True, exist_ok=True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

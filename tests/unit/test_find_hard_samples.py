@@ -5,7 +5,7 @@ import pytest
 
 from workers.training import train_segmenter
 from workers.training.cache_samples import GLAND_BIT, MASS_BIT
-from workers.training.find_hard_samples import find_hard_samples, is_hard, repeat_hard_samples
+from workers.training.find_hard_samples import HARD_SHARE, find_hard_samples, is_hard, repeat_hard_samples
 
 SIDE = 24
 SPACE = np.indices((SIDE, SIDE, SIDE))
@@ -50,11 +50,11 @@ def test_the_samples_that_a_segmenter_judges_wrong_are_found():
     assert find_hard_samples(hu, marks, say_no).tolist() == [1, 3, 5]
 
 
-def test_two_fifths_of_what_is_drawn_are_hard():
+def test_a_quarter_of_what_is_drawn_is_hard():
     order = repeat_hard_samples(900, np.array([3, 7, 11] * 20))
     hard = np.isin(order, [3, 7, 11]).mean()
     assert set(order.tolist()) == set(range(900))
-    assert 0.35 < hard < 0.45
+    assert hard == pytest.approx(HARD_SHARE, abs=0.03)
     assert repeat_hard_samples(5, np.array([], dtype=np.intp)).tolist() == [0, 1, 2, 3, 4]
 
 

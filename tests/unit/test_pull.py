@@ -354,6 +354,7 @@ class Reading:
             "storage": {"folder": str(folder)},
             "completeness": {"max_wait_seconds": MAX_WAIT.total_seconds(), **settings},
         }
+        (folder / "received").mkdir(exist_ok=True)  # the files of the images have gone, the disk is there
         self.store = store
         self.completion = Completion(store, make_config(tables, base=folder, environment={}))
 
@@ -397,9 +398,9 @@ def test_a_past_study_that_came_in_part_is_waited_for_where_slices_are_missing(s
     night_list(store, archive).work()
     with store.engine.begin() as connection:
         connection.execute(p.worklist.update().values(code="incomplete", reason="3 of 4 series did not come whole"))
+    (tmp_path / "received").mkdir()
     for number in range(20):
         ds = make_ct(ImagePositionPatient=[0, 0, 3 * number + 3 * (number > 9)], ImageOrientationPatient=AXIAL)
-        (tmp_path / "received").mkdir(exist_ok=True)
         ds.save_as(tmp_path / f"received/1.2.1-1.9.1-{number}.dcm", enforce_file_format=True)
     reading = Reading(store, tmp_path)
     assert reading.look(NIGHT + QUIET) == 0

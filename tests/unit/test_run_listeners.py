@@ -35,7 +35,7 @@ class Doors:
         self.path = folder / "config.toml"
         self.path.write_text("\n".join(lines))
         self.config = load_config(self.path, {})
-        self.config.storage_folder.mkdir()
+        (self.config.storage_folder / "received").mkdir(parents=True)  # as a daemon begins it
         self.store: Store = open_store(self.config.database_url, is_migrating=True)
         self.listener = ListenerProcesses(self.config)
 
