@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from workers.training.sample_crop import sample_at
+
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
@@ -123,9 +125,7 @@ def bend(hu: Floats, masks: Bools, rng: np.random.Generator) -> tuple[Floats, Bo
     moved = torch.nn.functional.interpolate(
         torch.from_numpy(nodes.astype(np.float32)), size=hu.shape, mode="trilinear", align_corners=True
     )[0].movedim(0, -1)
-    lengths = torch.tensor(hu.shape, dtype=torch.float32)
     places = torch.stack(torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in hu.shape], indexing="ij"), -1)
-    grid = ((places + moved + 0.5) / lengths * 2 - 1).flip(-1)[None]  # grid_sample wants (x, y, z)
-    channels = torch.from_numpy(np.concatenate([hu[None], masks.astype(np.float32)]))[None]
-    taken = torch.nn.functional.grid_sample(channels, grid, padding_mode="border", align_corners=False)[0].numpy()
+    channels = torch.from_numpy(np.concatenate([hu[None], masks.astype(np.float32)]))
+    taken = sample_at(channels, places + moved, beyond="border").numpy()
     return taken[0], taken[1:] > 0.5

@@ -45,8 +45,15 @@ def sample_crop(
     matrix = torch.from_numpy(np.asarray(transform, dtype=np.float32))
     points = torch.stack((z, y, x), -1).reshape(-1, 3) @ matrix.T
     points = points / torch.tensor(spacing_mm) + torch.from_numpy(np.asarray(center_voxel, dtype=np.float32))
-    lengths = torch.tensor(channels.shape[1:], dtype=torch.float32)
-    grid = ((points + 0.5) / lengths * 2 - 1).flip(-1).reshape(1, size, size, size, 3)  # grid_sample wants (x, y, z)
     base = torch.tensor(outside).reshape(-1, 1, 1, 1)
-    taken = torch.nn.functional.grid_sample((channels - base)[None], grid, align_corners=False)[0]
-    return (taken + base).numpy()
+    return (sample_at(channels - base, points.reshape(size, size, size, 3), beyond="zeros") + base).numpy()
+
+
+def sample_at(channels: torch.Tensor, points: torch.Tensor, *, beyond: str) -> torch.Tensor:
+    """Return `channels` (c, z, y, x) sampled linearly at `points` (z', y', x', 3), in voxels: (c, z', y', x').
+
+    `beyond` says what is taken where the array ends: "zeros", or "border", its outermost values.
+    """
+    lengths = torch.tensor(channels.shape[1:], dtype=torch.float32)
+    grid = ((points + 0.5) / lengths * 2 - 1).flip(-1)[None]  # grid_sample wants (x, y, z)
+    return torch.nn.functional.grid_sample(channels[None], grid, padding_mode=beyond, align_corners=False)[0]
