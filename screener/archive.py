@@ -50,7 +50,6 @@ class Arriving:
 
     def __init__(self, archive: "Archive", sop_instance_uid: str, transfer_syntax_uid: str, meta: bytes) -> None:
         self._archive = archive
-        self._folder = archive.folder
         self._meta = meta
         self._syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
         self._name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
@@ -95,7 +94,7 @@ class Arriving:
         # Text, not Path: what joins and takes apart paths costs more than what the system does with them.
         relative_folder = f"{part}/{self._name[:2]}"
         relative = f"{relative_folder}/{self._name}-{sha256[:16]}-{self._syntax}.dcm"
-        folder, path = f"{self._folder}/{relative_folder}", f"{self._folder}/{relative}"
+        folder, path = f"{self._archive.folder}/{relative_folder}", f"{self._archive.folder}/{relative}"
         if part != RECEIVED:  # that folder was made when the file began
             self._archive.make_folder(Path(folder))
         if _link(self._unfinished, path):
@@ -142,7 +141,7 @@ class Arriving:
             self._descriptor = -1
 
     def _open(self) -> tuple[int, str | None]:
-        folder = f"{self._folder}/{RECEIVED}/{self._name[:2]}"
+        folder = f"{self._archive.folder}/{RECEIVED}/{self._name[:2]}"
         unfinished = f"{folder}/.{self._name}.{_PROCESS}{next(_NUMBERS):x}{_UNFINISHED}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         try:
@@ -209,8 +208,8 @@ class Archive:
 
         Raises FileNotFoundError where rows know of files (`is_known`) and there are none.
         """
-        if is_known and not (self.folder / RECEIVED).is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder / RECEIVED))
+        if is_known:
+            _find(self.folder / RECEIVED)
         for part in (RECEIVED, ASIDE, RESULTS):
             _make_folder(self.folder / part)
         self._is_begun = True
@@ -218,8 +217,8 @@ class Archive:
     def make_folder(self, folder: Path) -> None:
         """Make a folder in a part of the archive; FileNotFoundError where the part is on a disk that is away."""
         part = self.folder / folder.relative_to(self.folder).parts[0]
-        if self._is_begun and not part.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(part))
+        if self._is_begun:
+            _find(part)
         _make_folder(folder)
 
     def has_room(self, size_bytes: int) -> bool:
@@ -380,6 +379,12 @@ def _write_all(descriptor: int, part: memoryview) -> None:
     written = 0
     while written < len(part):  # one write takes 2 GiB at most, and less on a disk that fills up
         written += os.write(descriptor, part[written:])
+
+
+def _find(part: Path) -> None:
+    """Raise FileNotFoundError where the folder is not there."""
+    if not part.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(part))
 
 
 def _make_folder(folder: Path) -> None:

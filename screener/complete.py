@@ -148,7 +148,7 @@ class Completion:
         return Count(missing=slices.missing + count.missing, remarks=slices.remarks + count.remarks)
 
     def _look_if_readable(self, study: QuietStudy, *, is_over: bool) -> Count:
-        """Tell the same; a disk that is away is waited for, and what is over goes on: workers wait longer for it."""
+        """As `_look`; a disk that is away is waited for, and what is over goes on: workers wait longer for it."""
         try:
             return self._look(study)
         except OSError as error:

@@ -32,7 +32,6 @@ def read_place(path: Path, series_instance_uid: str) -> Place:
     except NOT_READABLE as error:
         if is_away(path, error):
             raise
-        elements = {}
     position = _numbers(elements.get(_IMAGE_POSITION_PATIENT, ""), 3, _FARTHEST_MM)
     orientation = _numbers(elements.get(_IMAGE_ORIENTATION_PATIENT, ""), 6, _LONGEST_COSINE)
     number = elements.get(_INSTANCE_NUMBER, "")
