@@ -284,6 +284,27 @@ def test_small_masses_have_a_row_of_their_own():
     assert (rows["main"], rows["smaller"]) == ((1, 1), (1, 0))
 
 
+def test_volumes_are_compared_whether_or_not_a_mass_was_flagged():
+    large = make_case(
+        "l", mass=Side.RIGHT, candidates=[make_candidate(1500), make_candidate(400, number=2)],
+        regions=[Region(numbers=(1,), voxels=1500, mass_voxels=900), Region(numbers=(2,), voxels=400, mass_voxels=0)],
+    )  # fmt: skip
+    too_small = make_case(
+        "s", mass=Side.LEFT, candidates=[make_candidate(400, side=Side.LEFT)],
+        regions=[Region(numbers=(1,), voxels=400, mass_voxels=400)],
+    )  # fmt: skip
+    beside = make_case(
+        "b", mass=Side.LEFT, candidates=[make_candidate(1000, side=Side.LEFT)],
+        regions=[Region(numbers=(1,), voxels=1000, mass_voxels=0)],
+    )  # fmt: skip
+    smaller = make_case("t", mass=Side.LEFT, mass_diameter_mm=9.0, candidates=too_small.candidates,
+                        regions=too_small.regions)  # fmt: skip
+    summary = summary_of(large, too_small, beside, smaller, make_case("n"))
+    assert summary["volume_ratio_median"] == pytest.approx((1.5 + 0.4) / 2)
+    assert summary["volume_ratio_iqr"] == pytest.approx([0.675, 1.225])
+    assert summary_of(make_case("n"))["volume_ratio_median"] is None
+
+
 def test_a_crop_that_holds_less_than_95_percent_does_not_count():
     summary = summary_of(make_case(crop_shares={Side.LEFT: 0.95, Side.RIGHT: 0.94}))
     assert summary["crop_holds_95"] == 0.5

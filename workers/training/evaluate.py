@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 HEADLINE: Final = (
     "exams", "positives", "auc_exam", "auc_gland", "sensitivity", "specificity", "ppv", "dice_median", "dice_iqr",
     "centre_error_mm_median", "centre_error_mm_p95", "crop_holds_95", "seconds_per_case_median",
-    "auc_exam_main", "sensitivity_main", "dice_median_main",
+    "auc_exam_main", "sensitivity_main", "dice_median_main", "volume_ratio_median",
 )  # fmt: skip
 
 

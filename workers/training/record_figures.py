@@ -13,7 +13,8 @@ from workers.training.us_describe_bundle import US_KINDS
 FIGURES: Final = (
     "exams", "positives", "negatives", "patients", "synthetic_masses", "auc_exam", "auc_exam_main", "auc_gland",
     "sensitivity_main", "sensitivity", "specificity", "ppv", "npv", "accuracy", "dice_median_main", "dice_median",
-    "dice_of_found_median", "gland_dice_median", "centre_error_mm_median", "centre_error_mm_p95", "crop_holds_95",
+    "dice_of_found_median", "volume_ratio_median", "volume_ratio_iqr", "gland_dice_median",
+    "centre_error_mm_median", "centre_error_mm_p95", "crop_holds_95",
     "thresholds", "data",
 )  # fmt: skip
 """What is taken from a CT evaluation's `summary.json`, by its names there."""

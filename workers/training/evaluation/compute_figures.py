@@ -45,6 +45,7 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
     exams, glands = exam_scores(judged), gland_scores(judged)
     without_smaller = leave_out_smaller(judged)
     dices = [judgment.dice for judgment in positives if judgment.dice is not None]
+    volumes = [ratio for judgment in main if (ratio := volume_ratio(judgment.case)) is not None]
     centers = summarize_centers(cases)
     crops = [share >= CROP_SHARE for case in cases for share in case.crop_shares.values()]
     return {
@@ -64,6 +65,9 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
         "auc_exam_main": auc(*exam_scores(without_smaller)),
         "sensitivity_main": share_of([judgment.is_flagged for judgment in main]),
         "dice_median_main": median([judgment.dice for judgment in main if judgment.dice is not None]),
+        "volume_ratio_median": median(volumes),
+        "volume_ratio_iqr": quartiles(volumes),
+        "volume_ratio_count": len(volumes),
         "use": WARNING,
         "patients": len(set(patients)),
         "negatives": len(negatives),
@@ -93,6 +97,7 @@ def summarize(judged: Sequence[Judgment], thresholds: Thresholds, separator: str
             "negative_not_assessed": "a false alarm, with the highest score",
             "found": "a gland that holds a mass is flagged; a flag on the wrong side alone is a miss",
             "dice": "on the scan's grid, everything called a mass against the truth, over all positives; a miss has 0",
+            "volume_ratio": "the largest candidate that is the mass over the true one; of main masses, flagged or not",
             "centre_error": "null where the gland at that rank was not found; see centre_errors",
         },
         "thresholds": {
@@ -120,6 +125,15 @@ def is_overlapped(judgment: Judgment) -> bool:
     """Whether a candidate that was called a mass is the true one: stricter than that its gland is flagged."""
     called = set(called_numbers(judgment.verdict))
     return any(c.number in called and is_hit(judgment.case, c) for c in judgment.case.candidates)
+
+
+def volume_ratio(case: CaseResult) -> float | None:
+    """Return the volume of the largest candidate that is the true mass over the truth's; None where none is.
+
+    Whether it was flagged does not matter: what is flagged is large, so that its volume says more than the truth's.
+    """
+    volumes_mm3 = [candidate.volume_mm3 for candidate in case.candidates if is_hit(case, candidate)]
+    return max(volumes_mm3) / case.mass_mm3 if volumes_mm3 else None
 
 
 def count_rates(judged: Sequence[Judgment]) -> Figures:

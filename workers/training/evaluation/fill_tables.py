@@ -74,6 +74,8 @@ def headline(summary: Figures) -> Table:
         ("Dice, quartiles", "–" if iqr is None else f"{iqr[0]:.3f} to {iqr[1]:.3f}", "–", str(summary["positives"]),
          "0.500 to 0.788"),
         ("Dice, median, main masses", number(summary["dice_median_main"]), "–", str(main["masses"]), "0.725"),
+        ("Volume over the true one, median, main masses", number(summary["volume_ratio_median"], 2), "–",
+         str(summary["volume_ratio_count"]), "–"),
         ("Gland's center, median / 95th percentile", center, "–",
          f"{centers['glands']}, {centers['not_found']} not found", "–"),
         ("Crops with 95 % of the gland", percent(summary["crop_holds_95"]),
