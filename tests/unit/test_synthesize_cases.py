@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 nibabel = pytest.importorskip("nibabel")
 
+from screener.phantom import make_phantom  # noqa: E402
 from screener.study import Side  # noqa: E402
 from tests.unit.heads import make_head  # noqa: E402
 from workers.training import synthesize_cases  # noqa: E402
@@ -104,6 +106,32 @@ def test_a_mixed_copy_holds_look_alikes_at_both_glands_and_one_mass(patients, tm
     assert list(cases) == ["a", "a+mixed1"]
     assert cases["a+mixed1"].mass_sides == (about["mass"]["side"],)
     assert {one["side"] for one in about["look_alikes"]} == {"left", "right"}
+
+
+def test_glands_that_nobody_outlined_are_found_and_are_no_truth(tmp_path):
+    phantom = make_phantom(seed=3)
+    folder = tmp_path / "patients" / "a"
+    folder.mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(phantom.hu.transpose(2, 1, 0), TO_RAS @ phantom.affine), folder / "image.nii.gz")
+    assert list(synthesize(tmp_path / "patients", tmp_path / "without")) == ["a"]  # no mass without a gland
+
+    cases = synthesize(tmp_path / "patients", tmp_path / "out", "--localize", "--masses", "2", "--look-alikes")
+    assert list(cases) == ["a", "a+look1", "a+mass1", "a+mass2"]
+    assert all(not case.glands for case in cases.values())
+    assert not np.array_equal(cases["a+look1"].volume.hu, phantom.hu)
+    for name, side, gland in (
+        ("a+mass1", Side.RIGHT, phantom.right_parotid),
+        ("a+mass2", Side.LEFT, phantom.left_parotid),
+    ):
+        mass = cases[name].mass
+        near = ndimage.distance_transform_edt(~gland, sampling=(2.5, 1.0, 1.0)) < 20
+        assert cases[name].mass_sides == (side,)
+        assert mass[near].sum() > 0.9 * mass.sum()
+
+
+def test_a_localizer_that_is_not_there_is_an_error(patients, tmp_path):
+    options = ["--localize", "--bundles", str(tmp_path / "none")]
+    assert synthesize_cases.main([str(patients), str(tmp_path / "out"), *options]) == 1
 
 
 def test_a_folder_without_cases_is_an_error(tmp_path):

@@ -3,23 +3,28 @@
 Each patient of DATA is written as it is, with one synthetic mass in each of
 several copies and, if asked for, with look-alikes and no mass, or with both.
 case.json says what was put in, so that no report takes it for a patient's own.
+With --localize a patient whose glands nobody outlined gets masses where the
+localizer finds a gland; labels stay empty, for what it finds is not the truth.
 """
 
 import argparse
 import json
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import nibabel
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from screener.outcomes import Outcome
 from screener.study import Side
+from workers.ct.localize_parotids import Localizer, localize_parotids
+from workers.models.weights import load_bundle
 from workers.training.look_alikes import add_look_alikes
 from workers.training.mass_shapes import Spacing
 from workers.training.read_cases import Case, label_glands, list_cases, read_case
@@ -55,12 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=90210, help="the same seed makes the same cases")
     parser.add_argument("--look-alikes", type=int, nargs="?", const=1, default=0, help="copies with look-alikes alone")
     parser.add_argument("--mixed", type=int, default=0, help="copies with one mass among look-alikes")
+    parser.add_argument(
+        "--localize", action="store_true", help="find the glands by the localizer where none are outlined"
+    )
+    parser.add_argument("--bundles", type=Path, help="folder with the localizer (default: the shipped one)")
+    parser.add_argument("--localizer", default="parotid_localizer", help="name of the bundle")
     parser.add_argument("--limit", type=int, help="only the first patients, by name")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     written = 0
     try:
         folders = list_cases(args.data)[: args.limit]
+        localizer = load_bundle(args.localizer, torch.device("cpu"), args.bundles) if args.localize else None
     except Outcome as outcome:
         logger.error("%s", outcome.reason)
         return 1
@@ -68,40 +79,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number, folder in enumerate(folders):
         try:
             case = read_case(folder)
+            found = {} if localizer is None or case.glands else find_glands(case, localizer)
         except Outcome as outcome:
             logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
             continue
-        written += synthesize(case, args.out, copies, (args.seed, number), source=args.data.resolve().name)
+        written += synthesize(case, args.out, copies, (args.seed, number), source=args.data.resolve().name, found=found)
         logger.info("%d/%d %s", number + 1, len(folders), case.name)
     logger.info("%d cases in %s", written, args.out)
     return 0 if written else 1
 
 
-def synthesize(case: Case, out: Path, copies: Copies, seed: tuple[int, int], *, source: str = "") -> int:
+def find_glands(case: Case, localizer: Localizer) -> dict[Side, Bools]:
+    """Return the glands (z, y, x) that are covered and found. Raises SetAside where neither is covered."""
+    parotids = localize_parotids(case.volume, localizer)
+    return {p.side: p.mask for p in parotids if p.is_assessed and p.mask is not None and p.mask.any()}
+
+
+def synthesize(
+    case: Case,
+    out: Path,
+    copies: Copies,
+    seed: tuple[int, int],
+    *,
+    source: str = "",
+    found: Mapping[Side, Bools] | None = None,
+) -> int:
     """Write one patient's cases and return how many; `seed` holds the run's seed and the patient's number.
 
-    `source` names the patient's data set in case.json.
+    `source` names the patient's data set in case.json. `found` are glands (z, y, x) that nobody outlined: masses are
+    put there, and the labels that are written do not hold them.
     The number lets sides alternate over patients too; the masses themselves follow from the run's seed and the
     patient's name, so that they are the same whoever else is in the folder.
     """
     origin = {"source": source, "patient": case.name}
     own = seed[0], zlib.crc32(case.name.encode())
-    write_case(out / case.name, case, case.volume.hu, case.glands, case.mass, origin)
+
+    def write(
+        what: str, hu: NDArray[Any], glands: dict[Side, Bools], mass: Bools | None, about: dict[str, Any]
+    ) -> None:
+        write_case(out / f"{case.name}{what}", case, hu, {} if found else glands, mass, origin | about)
+
+    write("", case.volume.hu, case.glands, case.mass, {})
+    if found:
+        case = replace(case, glands=dict(found))
     sides = [side for side in Side if side in case.glands]
     if case.mass is not None or not sides:
-        logger.warning("case=%s gets nothing: it holds a mass, or no gland is outlined", case.name)
+        logger.warning("case=%s gets nothing: it holds a mass, or no gland is outlined (see --localize)", case.name)
         return 1
     for copy in range(copies.masses):
         side = sides[(seed[1] + copy) % len(sides)]
         hu, glands, mass, about = _with_mass(case, side, (*own, copy))
-        write_case(out / f"{case.name}+mass{copy + 1}", case, hu, glands, mass, origin | about)
+        write(f"+mass{copy + 1}", hu, glands, mass, about)
     for copy in range(copies.look_alikes):
         hu, glands, about = _with_look_alikes(case, (*own, 1000 + copy))
-        write_case(out / f"{case.name}+look{copy + 1}", case, hu, glands, None, origin | about)
+        write(f"+look{copy + 1}", hu, glands, None, about)
     for copy in range(copies.mixed):
         side = sides[(seed[1] + copy) % len(sides)]
         hu, glands, mass, about = _with_both(case, side, (*own, 2000 + copy))
-        write_case(out / f"{case.name}+mixed{copy + 1}", case, hu, glands, mass, origin | about)
+        write(f"+mixed{copy + 1}", hu, glands, mass, about)
     return 1 + copies.masses + copies.look_alikes + copies.mixed
 
 
