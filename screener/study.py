@@ -124,6 +124,11 @@ class Parotid:
     """True: the scan begins or ends inside the gland, and what is covered is searched."""
 
     @property
+    def searched_mask(self) -> NDArray[np.bool_] | None:
+        """The gland (z, y, x) in and around which masses are searched for; None where it is not assessed or empty."""
+        return self.mask if self.is_assessed and self.mask is not None and self.mask.any() else None
+
+    @property
     def assessment(self) -> "GlandAssessment":
         """What `decide` needs to know of the gland."""
         return GlandAssessment(

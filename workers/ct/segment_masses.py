@@ -82,10 +82,10 @@ def search_glands(
     found: list[tuple[Component, dict[str, float]]] = []
     peaks: dict[Side, float] = {}
     for parotid in parotids:
-        if parotid.is_assessed and parotid.mask is not None and parotid.mask.any():
+        if (mask := parotid.searched_mask) is not None:
             other_hu = next((other.mean_hu for other in parotids if other.side is not parotid.side), None)
             candidates, peaks[parotid.side] = search_gland(
-                volume, parotid.mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
+                volume, mask, parotid.side, segmenter, min_probability, other_gland_hu=other_hu
             )
             found += candidates
     found.sort(key=lambda pair: -pair[0].voxels)

@@ -11,7 +11,7 @@ import argparse
 import json
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -75,15 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Outcome as outcome:
         logger.error("%s", outcome.reason)
         return 1
+    source = args.data.resolve().name
     copies = Copies(masses=args.masses, look_alikes=args.look_alikes, mixed=args.mixed)
     for number, folder in enumerate(folders):
         try:
             case = read_case(folder)
-            found = {} if localizer is None or case.glands else find_glands(case, localizer)
+            is_outlined = bool(case.glands)
+            if localizer is not None and not is_outlined:
+                case = replace(case, glands=find_glands(case, localizer))
         except Outcome as outcome:
             logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
             continue
-        written += synthesize(case, args.out, copies, (args.seed, number), source=args.data.resolve().name, found=found)
+        written += synthesize(case, args.out, copies, (args.seed, number), source=source, is_outlined=is_outlined)
         logger.info("%d/%d %s", number + 1, len(folders), case.name)
     logger.info("%d cases in %s", written, args.out)
     return 0 if written else 1
@@ -92,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find_glands(case: Case, localizer: Localizer) -> dict[Side, Bools]:
     """Return the glands (z, y, x) that are covered and found. Raises SetAside where neither is covered."""
     parotids = localize_parotids(case.volume, localizer)
-    return {p.side: p.mask for p in parotids if p.is_assessed and p.mask is not None and p.mask.any()}
+    return {parotid.side: mask for parotid in parotids if (mask := parotid.searched_mask) is not None}
 
 
 def synthesize(
@@ -102,12 +105,12 @@ def synthesize(
     seed: tuple[int, int],
     *,
     source: str = "",
-    found: Mapping[Side, Bools] | None = None,
+    is_outlined: bool = True,
 ) -> int:
     """Write one patient's cases and return how many; `seed` holds the run's seed and the patient's number.
 
-    `source` names the patient's data set in case.json. `found` are glands (z, y, x) that nobody outlined: masses are
-    put there, and the labels that are written do not hold them.
+    `source` names the patient's data set in case.json. Glands that nobody outlined (`is_outlined`) get masses alike,
+    and the labels that are written do not hold them.
     The number lets sides alternate over patients too; the masses themselves follow from the run's seed and the
     patient's name, so that they are the same whoever else is in the folder.
     """
@@ -117,11 +120,9 @@ def synthesize(
     def write(
         what: str, hu: NDArray[Any], glands: dict[Side, Bools], mass: Bools | None, about: dict[str, Any]
     ) -> None:
-        write_case(out / f"{case.name}{what}", case, hu, {} if found else glands, mass, origin | about)
+        write_case(out / f"{case.name}{what}", case, hu, glands if is_outlined else {}, mass, origin | about)
 
     write("", case.volume.hu, case.glands, case.mass, {})
-    if found:
-        case = replace(case, glands=dict(found))
     sides = [side for side in Side if side in case.glands]
     if case.mass is not None or not sides:
         logger.warning("case=%s gets nothing: it holds a mass, or no gland is outlined (see --localize)", case.name)

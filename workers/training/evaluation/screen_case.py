@@ -158,9 +158,10 @@ def center_error_mm(gland: Bools, volume: Volume, parotid: Parotid | None) -> fl
 
 def crop_share(gland: Bools, volume: Volume, parotid: Parotid | None) -> float:
     """Return the share of the true `gland` inside the crop that `segment_masses` cuts; 0 where it cuts none."""
-    if parotid is None or not parotid.is_assessed or parotid.mask is None or not parotid.mask.any():
+    searched = None if parotid is None else parotid.searched_mask
+    if searched is None:
         return 0.0
-    grid = crop_grid(volume, parotid.mask)
+    grid = crop_grid(volume, searched)
     matrix, offset = affine_zyx(volume)
     places = np.argwhere(gland) @ matrix.T + offset
     index = (places - grid.origin_mm) / grid.step_mm
