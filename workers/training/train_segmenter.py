@@ -32,13 +32,23 @@ GENERATOR: Final = (
 """Modules of this folder that samples are made by; they are made anew when one changes."""
 GENERATOR_STAGES: Final = ("check_values", "load_volume", "mask_body", "segment_masses", "select_series")
 
+_BATCH_SMOOTH_VOXELS: Final = 50
+_SAMPLE_SMOOTH_VOXELS: Final = 10
+"""Where there is no mass, a few voxels that look like one cost little, and many nearly 1."""
+
 
 def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Return soft Dice of the mass over the whole batch plus cross-entropy."""
-    entropy = torch.nn.functional.cross_entropy(logits, classes)
+    """Return cross-entropy plus soft Dice of the mass, over the whole batch and of each sample.
+
+    `logits` are (n, 2, z, y, x), `classes` (n, z, y, x). The Dice of the batch
+    is that of its large masses; that of each sample counts a small one as much.
+    """
     share = logits.softmax(1)[:, 1]
     truth = classes.to(share.dtype)
-    return 3 * entropy + 1 - (2 * (share * truth).sum() + 50) / (share.sum() + truth.sum() + 50)
+    common, both = (share * truth).sum((1, 2, 3)), (share + truth).sum((1, 2, 3))
+    of_batch = 1 - (2 * common.sum() + _BATCH_SMOOTH_VOXELS) / (both.sum() + _BATCH_SMOOTH_VOXELS)
+    of_each = 1 - (2 * common + _SAMPLE_SMOOTH_VOXELS) / (both + _SAMPLE_SMOOTH_VOXELS)
+    return 3 * torch.nn.functional.cross_entropy(logits, classes) + of_batch / 2 + of_each.mean()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
