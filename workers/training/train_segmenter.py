@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from monai.losses import DiceLoss
 from numpy.typing import NDArray
 
 from workers.models.device import choose_device
@@ -32,9 +33,9 @@ GENERATOR: Final = (
 """Modules of this folder that samples are made by; they are made anew when one changes."""
 GENERATOR_STAGES: Final = ("check_values", "load_volume", "mask_body", "segment_masses", "select_series")
 
-_BATCH_SMOOTH_VOXELS: Final = 50
-_SAMPLE_SMOOTH_VOXELS: Final = 10
-"""Where there is no mass, a few voxels that look like one cost little, and many nearly 1."""
+_DICE_OF_BATCH: Final = DiceLoss(batch=True, smooth_nr=50, smooth_dr=50)
+_DICE_OF_EACH: Final = DiceLoss(smooth_nr=10, smooth_dr=10)
+"""Smoothed by voxels of 2 mm: where there is no mass, a few that look like one cost little, and many nearly 1."""
 
 
 def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -43,12 +44,11 @@ def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch
     `logits` are (n, 2, z, y, x), `classes` (n, z, y, x). The Dice of the batch
     is that of its large masses; that of each sample counts a small one as much.
     """
-    share = logits.softmax(1)[:, 1]
-    truth = classes.to(share.dtype)
-    common, both = (share * truth).sum((1, 2, 3)), (share + truth).sum((1, 2, 3))
-    of_batch = 1 - (2 * common.sum() + _BATCH_SMOOTH_VOXELS) / (both.sum() + _BATCH_SMOOTH_VOXELS)
-    of_each = 1 - (2 * common + _SAMPLE_SMOOTH_VOXELS) / (both + _SAMPLE_SMOOTH_VOXELS)
-    return 3 * torch.nn.functional.cross_entropy(logits, classes) + of_batch / 2 + of_each.mean()
+    share = logits.softmax(1)[:, 1:2]
+    truth = classes[:, None].to(share.dtype)
+    entropy = torch.nn.functional.cross_entropy(logits, classes)
+    loss: torch.Tensor = 3 * entropy + _DICE_OF_BATCH(share, truth) / 2 + _DICE_OF_EACH(share, truth)
+    return loss
 
 
 def main(argv: Sequence[str] | None = None) -> int:
