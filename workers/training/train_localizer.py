@@ -5,8 +5,10 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
+from monai.losses import DiceCELoss
 
 from workers.training.fit import add_options, fit
 from workers.training.read_cases import no_outlined_gland
@@ -16,15 +18,15 @@ from workers.training.show_progress import start_log
 logger = logging.getLogger(__name__)
 
 
+_LOSS: Final = DiceCELoss(
+    softmax=True, to_onehot_y=True, include_background=False, batch=True, smooth_nr=20, smooth_dr=20
+)
+
+
 def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Return soft Dice over the whole batch (Milletari et al. 2016) plus cross-entropy."""
-    entropy = torch.nn.functional.cross_entropy(logits, classes)
-    shares = logits.softmax(1)[:, 1:]
-    truth = torch.nn.functional.one_hot(classes, logits.shape[1]).movedim(-1, 1)[:, 1:].to(shares.dtype)
-    overlap = (shares * truth).sum((0, 2, 3, 4))
-    total = (shares + truth).sum((0, 2, 3, 4))
-    dice = 1 - (2 * overlap + 20) / (total + 20)
-    return entropy + dice.mean()
+    """Return MONAI's DiceCE of `logits` (n, classes, z, y, x) and `classes` (n, z, y, x), Dice over the whole batch."""
+    loss: torch.Tensor = _LOSS(logits, classes[:, None])
+    return loss
 
 
 def main(argv: Sequence[str] | None = None) -> int:
