@@ -129,6 +129,21 @@ def test_glands_that_nobody_outlined_are_found_and_are_no_truth(tmp_path):
         assert mass[near].sum() > 0.9 * mass.sum()
 
 
+def test_no_gland_is_looked_for_in_a_patient_who_holds_a_mass(patients, tmp_path):
+    where = patients / "a" / "labels.nii.gz"
+    labels = nibabel.load(where)
+    low = labels.slicer[:, :, : labels.shape[2] // 3]  # ends far below the glands
+    scan = nibabel.load(patients / "a" / "image.nii.gz").slicer[:, :, : labels.shape[2] // 3]
+    nibabel.save(scan, patients / "a" / "image.nii.gz")
+    mass = np.zeros(low.shape, np.uint8)
+    mass[low.shape[0] // 2, low.shape[1] // 2, low.shape[2] // 2] = 1
+    nibabel.save(nibabel.Nifti1Image(mass, low.affine), patients / "a" / "mass.nii.gz")
+    where.unlink()
+
+    case = synthesize(patients, tmp_path / "out", "--localize", "--masses", "2", "--limit", "1")["a"]
+    assert np.array_equal(case.mass, read_case(patients / "a").mass)
+
+
 def test_a_localizer_that_is_not_there_is_an_error(patients, tmp_path):
     options = ["--localize", "--bundles", str(tmp_path / "none")]
     assert synthesize_cases.main([str(patients), str(tmp_path / "out"), *options]) == 1
