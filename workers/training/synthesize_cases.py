@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             case = read_case(folder)
             is_outlined = bool(case.glands)
-            if localizer is not None and not is_outlined:
+            if localizer is not None and not is_outlined and case.mass is None:
                 case = replace(case, glands=find_glands(case, localizer))
         except Outcome as outcome:
             logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
