@@ -1,12 +1,28 @@
-"""Asking for an association, and hearing a rejection that comes at once."""
+"""Asking for an association as who we are, and hearing a rejection that comes at once."""
 
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AssociationSocket
+
+from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+
+def make_ae(ae_title: str, *, timeout_seconds: float, connect_seconds: float | None = None) -> AE:
+    """Return an application entity that names this program (PS3.7 D.3.3.2) and waits `timeout_seconds` for answers.
+
+    It waits `connect_seconds` for a connection, as long where None.
+    """
+    ae = AE(ae_title)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
+    ae.connection_timeout = timeout_seconds if connect_seconds is None else connect_seconds
+    return ae
 
 
 def associate(ae: AE, host: str, port: int, *, evt_handlers: list[Any] | None = None, **options: Any) -> Association:

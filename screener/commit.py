@@ -13,12 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import UID
-from pynetdicom import AE, build_role
+from pynetdicom import build_role
 from sqlalchemy.exc import SQLAlchemyError
 
-from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import Archive
+from screener.associate import make_ae
 from screener.config import Listener as ListenerSettings
 from screener.config import Results
 from screener.delays import next_delay
@@ -202,11 +201,7 @@ def _try_to_report(
 
 
 def _report_there(report: OwedReport, failed: dict[str, int], ae_title: str) -> None:
-    ae = AE(ae_title=ae_title)
-    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = REPORT_TIMEOUT_SECONDS
-    ae.connection_timeout = CONNECT_SECONDS
+    ae = make_ae(ae_title, timeout_seconds=REPORT_TIMEOUT_SECONDS, connect_seconds=CONNECT_SECONDS)
     ae.add_requested_context(STORAGE_COMMITMENT)
     role = build_role(STORAGE_COMMITMENT, scp_role=True)
     assoc = ae.associate(report.host, report.port, ae_title=report.ae_title, ext_neg=[role])

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, MediaStorageDirectoryStorage
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context, evt
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.status import code_to_category
 
-from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.archive import encode_file_meta
-from screener.associate import associate
+from screener.associate import associate, make_ae
 from screener.read_header import is_uid
 
 _ABORT_SECONDS = 5.0
@@ -175,13 +174,7 @@ class _Sender:
         self._port = port
         self._called_ae_title = called_ae_title
         self._calling_ae_title = calling_ae_title
-        self._ae = AE(calling_ae_title)
-        self._ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self._ae.connection_timeout = timeout_seconds
-        self._ae.acse_timeout = timeout_seconds
-        self._ae.dimse_timeout = timeout_seconds
-        self._ae.network_timeout = timeout_seconds
+        self._ae = make_ae(calling_ae_title, timeout_seconds=timeout_seconds)
         self._contexts: list[Any] = []
         self._assoc: Any = None
         self.has_associated = False

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from pydicom import Dataset, uid
-from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom import build_context, build_role, evt
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from screener.associate import associate
+from screener.associate import associate, make_ae
 from screener.config import Source
 from screener.outcomes import TryAgain
 from screener.pull.match import Series, is_wanted_study
@@ -178,9 +178,7 @@ class PacsSource:
         self, contexts: list[PresentationContext], roles: Sequence[Any] = (), handlers: Sequence[Any] = ()
     ) -> Iterator[Any]:
         source = self.settings
-        ae = AE(self._caller.ae_title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._caller.timeout_seconds
-        ae.connection_timeout = self._caller.timeout_seconds
+        ae = make_ae(self._caller.ae_title, timeout_seconds=self._caller.timeout_seconds)
         assoc = associate(
             ae,
             source.host,

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
@@ -17,7 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:py
 
 def test_a_pacs_that_breaks_off_a_find_is_asked_whether_it_knows_us(tmp_path: Path) -> None:
     ds = make_ct()
-    ds.file_meta.ImplementationClassUID = UID("1.2.3")
     ds.save_as(tmp_path / "result.dcm", enforce_file_format=True)
     ae = AE("PACS")
     ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)

@@ -17,8 +17,6 @@ from screener.config import Destination
 from screener.outcomes import NeedsPerson, TryAgain
 from workers.results.send_results import send_results
 
-IMPLEMENTATION_CLASS_UID = "2.25.311"
-
 
 class PACS:
     """What a PACS saw, and what it answers."""
@@ -28,12 +26,10 @@ class PACS:
         self.data_sets: list[bytes] = []
         self.sop_instance_uids: list[str] = []
         self.transfer_syntaxes: list[str] = []
-        self.implementation_class_uids: list[str] = []
         self.associations = 0
 
-    def opened(self, event: evt.Event) -> None:
+    def opened(self, _: evt.Event) -> None:
         self.associations += 1
-        self.implementation_class_uids.append(str(event.assoc.requestor.implementation_class_uid))
 
     def store(self, event: evt.Event) -> int:
         status = self.answers(event)
@@ -72,7 +68,6 @@ def write_result(path: Path, sop_class_uid: str, syntax: str = ExplicitVRLittleE
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = UID(syntax)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SOPClassUID = meta.MediaStorageSOPClassUID
     ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
@@ -118,12 +113,10 @@ def test_the_pacs_receives_the_bytes_that_were_encoded(pacs: PACS, results: list
     assert pacs.data_sets == [data_set_of(path) for path in results]
 
 
-def test_all_results_go_over_one_association_under_the_implementation_that_the_files_name(
-    pacs: PACS, results: list[Path]
-) -> None:
+def test_all_results_go_over_one_association(pacs: PACS, results: list[Path]) -> None:
     with listening(pacs) as destination:
         send(results, destination)
-    assert (pacs.associations, pacs.implementation_class_uids) == (1, [IMPLEMENTATION_CLASS_UID])
+    assert pacs.associations == 1
 
 
 def test_sending_twice_sends_the_same_instances(pacs: PACS, results: list[Path]) -> None:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
+from screener.associate import make_ae
 from screener.commitment_answer import CommitmentAnswer
 from screener.config import Destination
 from screener.outcomes import NeedsPerson, TryAgain
@@ -45,7 +45,6 @@ class ResultIdentity(NamedTuple):
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
-    implementation_class_uid: UID
 
 
 def find_results(
@@ -59,7 +58,7 @@ def find_results(
     results = [read_identity(path) for path in files]
     if not results:
         return []
-    ae = _make_ae(results, calling_ae_title, timeout_seconds)
+    ae = make_ae(calling_ae_title, timeout_seconds=timeout_seconds)
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
     assoc = open_association(ae, destination)
     try:
@@ -103,7 +102,7 @@ def ask_commitment(
         if answers:
             is_over.set()
 
-    ae = _make_ae(results, calling_ae_title, timeout_seconds)
+    ae = make_ae(calling_ae_title, timeout_seconds=timeout_seconds)
     ae.add_requested_context(STORAGE_COMMITMENT)
     assoc = open_association(ae, destination, handlers=[(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, go_on)])
     try:
@@ -128,15 +127,7 @@ def read_identity(path: Path) -> ResultIdentity:
         series_instance_uid=str(ds.SeriesInstanceUID),
         sop_class_uid=str(meta.MediaStorageSOPClassUID),
         sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
-        implementation_class_uid=meta.ImplementationClassUID,
     )
-
-
-def _make_ae(results: Sequence[ResultIdentity], calling_ae_title: str, timeout_seconds: float) -> AE:
-    ae = AE(ae_title=calling_ae_title)
-    ae.implementation_class_uid = results[0].implementation_class_uid
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
-    return ae
 
 
 def _is_found(assoc: Association, result: ResultIdentity, destination: Destination) -> bool:

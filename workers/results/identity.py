@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from screener import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from screener.study import MANUFACTURER, MODEL_NAME_CT, AlgorithmIdentity
 from screener.us_study import MODEL_NAME_US
 
@@ -136,8 +137,8 @@ def stamp_identity(ds: Dataset, source: Dataset, identity: AlgorithmIdentity, *,
     file_meta.MediaStorageSOPClassUID = UID(str(ds.SOPClassUID))
     file_meta.MediaStorageSOPInstanceUID = UID(str(ds.SOPInstanceUID))
     file_meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
-    file_meta.ImplementationClassUID = UID(_uid_of("implementation"))
-    file_meta.ImplementationVersionName = "PAROTID_SCREENER"
+    file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     ds.file_meta = file_meta
 
 

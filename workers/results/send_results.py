@@ -13,10 +13,11 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.status import code_to_category
 
+from screener.associate import make_ae
 from screener.config import Destination
 from screener.outcomes import NeedsPerson, TryAgain
 from workers.results.reach_pacs import describe_destination, open_association
@@ -37,7 +38,6 @@ class _ResultFile:
     path: Path
     sop_class_uid: UID
     transfer_syntax_uid: UID
-    implementation_class_uid: UID
 
 
 def send_results(
@@ -52,9 +52,7 @@ def send_results(
     results = [_read_meta(path) for path in files]
     if not results:
         return
-    ae = AE(ae_title=calling_ae_title)
-    ae.implementation_class_uid = results[0].implementation_class_uid
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
+    ae = make_ae(calling_ae_title, timeout_seconds=timeout_seconds)
     for result in results:
         ae.add_requested_context(result.sop_class_uid, result.transfer_syntax_uid)
         if result.transfer_syntax_uid == ExplicitVRLittleEndian:
@@ -76,7 +74,7 @@ def _read_meta(path: Path) -> _ResultFile:
     except (OSError, InvalidDicomError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no DICOM file"
         raise NeedsPerson(f"the result file {path.name} cannot be read: {reason}", code="result_lost") from error
-    return _ResultFile(path, meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID, meta.ImplementationClassUID)
+    return _ResultFile(path, meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
 
 
 def _store(assoc: Association, result: _ResultFile, destination: Destination) -> str:
