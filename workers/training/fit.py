@@ -69,13 +69,19 @@ class Validation:
 
 
 def add_options(
-    parser: argparse.ArgumentParser, *, name: str, checkpoint: Path, batch: int, learning_rate: float = 3e-3
+    parser: argparse.ArgumentParser, *, name: str, checkpoint: Path | None, batch: int, learning_rate: float = 3e-3
 ) -> None:
-    """Add what every training command takes; the bundle, the checkpoint and the samples of a step are its own."""
+    """Add what every training command takes; the bundle, the checkpoint and the samples of a step are its own.
+
+    Without a `checkpoint` the command trains several networks, each with one of its own below --out.
+    """
     add = parser.add_argument
     add("--data", type=Path, required=True, action="append", help="a folder of cases; may be given several times")
-    add("--out", type=Path, required=True, help="the bundle's folder; it is complete when training ends")
-    add("--checkpoint", type=Path, default=checkpoint, help=f"training goes on from it; default {checkpoint}")
+    if checkpoint is None:
+        add("--out", type=Path, required=True, help="folder of the networks' checkpoints and bundles")
+    else:
+        add("--out", type=Path, required=True, help="the bundle's folder; it is complete when training ends")
+        add("--checkpoint", type=Path, default=checkpoint, help=f"training goes on from it; default {checkpoint}")
     default = DEFAULT_NETWORKS[name]
     add("--network", choices=sorted(ALL_NETWORKS[name]), help=f"default {default}, or what --init holds")
     add(

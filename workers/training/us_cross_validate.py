@@ -112,7 +112,7 @@ def read_scores(path: Path) -> list[Score]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line, train and rate; 0 when the scores are written."""
-    parser = build_parser("python -m workers.training.us_cross_validate", __doc__ or "")
+    parser = build_parser("python -m workers.training.us_cross_validate", __doc__ or "", None)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--scores", type=Path, required=True, help="the file to write")
     options = parser.parse_args(argv)

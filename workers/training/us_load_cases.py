@@ -38,8 +38,10 @@ class TrainingCases:
         return max(1, math.ceil(len(self.train) / batch))
 
 
-def add_us_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Path, healthy_share: float) -> None:
-    """Add what both trainings take."""
+def add_us_options(
+    parser: argparse.ArgumentParser, *, name: str, checkpoint: Path | None, healthy_share: float
+) -> None:
+    """Add what both trainings take; without a `checkpoint` nothing is chosen among steps, see `add_options`."""
     add_options(parser, name=name, checkpoint=checkpoint, batch=8, learning_rate=1e-3)
     add = parser.add_argument
     add("--side", type=_side, default=DEFAULT_SIDE_PX, help="of the square that the network sees; default %(default)s")
@@ -55,6 +57,8 @@ def add_us_options(parser: argparse.ArgumentParser, *, name: str, checkpoint: Pa
         metavar="FILE",
         help="weights of MobileNetV2 that learned on photographs, for the networks made of it (us_pretrained.py)",
     )
+    if checkpoint is None:
+        return
     add(
         "--fixed",
         action="store_true",

@@ -29,19 +29,20 @@ def cross_entropy(smoothing: float) -> Callable[[torch.Tensor, torch.Tensor], to
     return loss_of
 
 
-def build_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """Return the command line of whatever trains classifiers."""
+def build_parser(program: str, description: str, checkpoint: Path | None) -> argparse.ArgumentParser:
+    """Return the command line of whatever trains classifiers; `checkpoint` as in `add_us_options`."""
     parser = argparse.ArgumentParser(
         prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_us_options(parser, name=LESION_CLASSIFIER, checkpoint=Path("cache/us_classifier.ckpt"), healthy_share=0.15)
+    add_us_options(parser, name=LESION_CLASSIFIER, checkpoint=checkpoint, healthy_share=0.15)
     parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels, 0 to 1; default %(default)s")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line and train; 0 when the bundle is written."""
-    options = build_parser("python -m workers train us-classifier", __doc__ or "").parse_args(argv)
+    checkpoint = Path("cache/us_classifier.ckpt")
+    options = build_parser("python -m workers train us-classifier", __doc__ or "", checkpoint).parse_args(argv)
     start_log()
     torch.set_num_threads(options.threads)
     cases = load_cases(options.data, is_fixed=options.fixed)
