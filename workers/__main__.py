@@ -47,7 +47,7 @@ other commands:
   bundle check DIR                                verify a model bundle
   bundle record DIR SUMMARY_JSON                  keep an evaluation's figures with the weights that it judged
   bundle average OUT DIR DIR                      write a bundle that answers with the mean of several CT networks
-Each has --help. All but `bundle` need the training extra.
+Each has --help, and needs the training extra.
 """
 _NO_TRAINING: Final = """\
 This command needs the packages of the training extra, and {name} is not installed:
