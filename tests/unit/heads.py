@@ -1,5 +1,7 @@
 """A head made of a cylinder and two bright glands, and networks that see only brightness."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from screener.study import Volume
@@ -66,6 +68,25 @@ def make_head(
         frame_of_reference_uid="1.2.4",
         sop_instance_uids=tuple(f"1.2.5.{number}" for number in range(shape[0])),
     )
+
+
+def add_limb(head, x_mm, radius_mm):
+    """Return the head with a limb beside it, as when an arm is raised or a hand holds a child: a cylinder along z.
+
+    The image is made as wide as it takes; `x_mm` is the limb's middle from the middle of the head.
+    """
+    step_mm = head.affine[0, 0]
+    more = max(int(np.ceil((abs(x_mm) + radius_mm + 5) / step_mm)) - head.hu.shape[2] // 2, 0)
+    hu, body = (
+        np.pad(values, ((0, 0), (0, 0), (more, more)), constant_values=outside)
+        for values, outside in ((head.hu, -1000), (head.body, False))
+    )
+    affine = head.affine.copy()
+    affine[0, 3] -= more * step_mm
+    y = affine[1, 3] + affine[1, 1] * np.arange(hu.shape[1])
+    x = affine[0, 3] + step_mm * np.arange(hu.shape[2])
+    limb = (np.hypot(y[:, None], x[None] - x_mm) < radius_mm)[None] & ~body
+    return replace(head, hu=np.where(limb, FLESH_HU, hu).astype(np.int16), body=body | limb, affine=affine)
 
 
 def brighter(image, low_hu, high_hu):

@@ -11,7 +11,7 @@ import torch
 from screener.outcomes import SetAside
 from screener.phantom import make_phantom
 from screener.study import Side
-from tests.unit.heads import make_head, see_glands, see_nothing
+from tests.unit.heads import add_limb, make_head, see_glands, see_nothing
 from workers.ct.judge_coverage import estimate_covered_share
 from workers.ct.localize_parotids import accept_parotids, find_parotids, localize_parotids, refuse_metal
 from workers.models.weights import load_bundle
@@ -202,6 +202,61 @@ def test_a_gland_that_is_mostly_covered_is_assessed():
     right, left = localize_parotids(make_head(z_range_mm=(-6, 90)), see_glands)
     assert right.is_assessed
     assert left.is_assessed
+
+
+@pytest.mark.parametrize("x_mm", [-175, -130, 130, 175])
+def test_an_arm_beside_the_head_moves_no_gland_to_the_other_side(x_mm):
+    right, left = localize_parotids(add_limb(make_head(), x_mm, 45), see_glands)
+    assert (right.is_assessed, left.is_assessed) == (True, True)
+    assert right.center_mm == pytest.approx((-45, 0, 0), abs=2)
+    assert left.center_mm == pytest.approx((45, 0, 0), abs=2)
+
+
+def test_arms_beside_the_head_hide_no_gland():
+    head = make_head((3.0, 3.0, 3.0))
+    right, left = localize_parotids(add_limb(add_limb(head, -160, 72), 160, 72), see_glands)
+    assert (right.is_assessed, left.is_assessed) == (True, True)
+
+
+def test_a_gland_of_which_network_and_midline_name_different_sides_is_not_assessed():
+    def see_the_other_side(image):
+        background, right, left = see_sides(image)
+        return np.stack([background, left, right])
+
+    right, left = find_parotids(make_head(), see_sides)
+    assert (right.is_assessed, left.is_assessed) == (True, True)
+    for parotid in find_parotids(make_head(), see_the_other_side):
+        assert not parotid.is_assessed
+        assert "side" in parotid.reason
+
+
+@pytest.mark.parametrize("columns", [slice(11, None), slice(None, -11), slice(8, None), slice(None, -8)])
+def test_a_gland_that_the_side_of_the_image_cuts_is_partial(columns):
+    head = make_head((3.0, 3.0, 3.0), gland_mm=36)  # of 50 columns, the right gland in the 4th to the 16th
+    affine = head.affine.copy()
+    affine[:3, 3] += affine[:3, 0] * (columns.start or 0)
+    cut = replace(head, hu=head.hu[:, :, columns], body=head.body[:, :, columns], affine=affine)
+    right, left = find_parotids(cut, see_glands)
+    one, other = (right, left) if columns.start else (left, right)
+    assert (one.is_partial, other.is_partial) == (True, False)
+    assert one.covered_share == pytest.approx(one.volume_mm3 / other.volume_mm3, abs=0.1)
+    assert other.covered_share == 1
+
+
+def test_an_image_that_ends_at_the_skin_cuts_no_gland():
+    head = make_head((3.0, 3.0, 3.0))
+    seen = slice(1, -1)
+    affine = head.affine.copy()
+    affine[:3, 3] += affine[:3, 0] + affine[:3, 1]
+    cropped = replace(head, hu=head.hu[:, seen, seen], body=head.body[:, seen, seen], affine=affine)
+    assert not any(parotid.is_partial for parotid in find_parotids(cropped, see_glands))
+
+
+def see_sides(image):
+    """Stand in for a localizer that knows the sides of an upright image with the patient in its middle."""
+    background, gland, _ = see_glands(image)
+    is_right = np.arange(image.shape[-1]) < image.shape[-1] / 2
+    return np.stack([background, gland * is_right, gland * ~is_right])
 
 
 def test_a_scan_without_glands_is_set_aside():
