@@ -32,18 +32,24 @@ MAX_STREAK_SHARE: Final = 0.2
 
 
 def estimate_covered_share(
-    height_mm: float, volume_mm3: float, *, whole_height_mm: float | None = None, whole_volume_mm3: float | None = None
+    height_mm: float,
+    volume_mm3: float,
+    *,
+    whole_height_mm: float | None = None,
+    whole_volume_mm3: float | None = None,
+    is_cut_beside: bool = False,
 ) -> float:
-    """Return the share, above 0 and at most 0.9, of a gland that the scan's end cuts.
+    """Return the share, above 0 and at most 0.9, of a gland that the scan's end or the image's side cuts.
 
     `whole_height_mm` and `whole_volume_mm3` are those of the opposite gland
     where the scan covers it whole, and None elsewhere. The estimate grows with
-    height and volume.
+    height and volume; of a gland that is cut beside, its height tells nothing.
     """
     height = _held(whole_height_mm, ORDINARY_HEIGHT_MM)
     volume = _held(whole_volume_mm3, ORDINARY_VOLUME_MM3)
     by_height, by_volume = min(height_mm / height, 1.0), min(volume_mm3 / volume, 1.0)
-    return min(HEIGHT_WEIGHT * by_height + (1 - HEIGHT_WEIGHT) * by_volume, MOST_OF_A_CUT_GLAND)
+    share = HEIGHT_WEIGHT * by_height + (1 - HEIGHT_WEIGHT) * by_volume
+    return min(by_volume if is_cut_beside else share, MOST_OF_A_CUT_GLAND)
 
 
 def is_spoiled_by_metal(volume: Volume, mask: Bools) -> bool:

@@ -37,11 +37,16 @@ MAX_VOLUME_MM3: Final = 260_000.0
 """A large gland, 80 ml, with a 60 mm mass, 113 ml, and room for error."""
 MIN_MEAN_PROBABILITY: Final = 0.6
 MAX_SECTION_MM2: Final = 45_000.0
-"""Body cross-section at the gland: necks and heads measure 10,000 to 35,000, chests and abdomens 50,000 and more."""
+"""Of the part of the body that holds the gland: necks and heads measure 10,000 to 35,000, chests and abdomens more than
+50,000."""
+NEAR_LEVELS: Final = 3
+"""Of the grid, above and below the gland's middle: what part of the body it lies in is seen there."""
 MIN_OFF_CENTER_MM: Final = 22.0
 """A parotid lies lateral to the ramus of the mandible."""
 MAX_DIFFERENCE_MM: Final = 45.0
 """Between right and left, in height and in depth: patients lie turned and tilted, but not more."""
+MIN_SIDE_SHARE: Final = 0.25
+"""Of a gland's probability, that of the side on which it lies: where it is less, the network names the other side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +59,28 @@ class Found:
     volume_mm3: float
     mean_probability: float
     height_mm: float
+    middle_mm: float
+    """Of the part of the body that holds it, left to right."""
+    right_share: float
+    """Of its probability, that of a right gland."""
     is_cut_below: bool
     is_cut_above: bool
+    is_cut_beside: bool
 
     @property
     def is_cut(self) -> bool:
-        """True: the scan begins or ends inside the gland."""
-        return self.is_cut_below or self.is_cut_above
+        """True: the scan begins or ends inside the gland, or the side of the image cuts it."""
+        return self.is_cut_below or self.is_cut_above or self.is_cut_beside
+
+    @property
+    def side(self) -> Side:
+        """Where it lies in the patient."""
+        return Side.RIGHT if self.center_mm[2] < self.middle_mm else Side.LEFT
+
+    @property
+    def is_side_certain(self) -> bool:
+        """False: the network takes it for the gland of the other side."""
+        return (self.right_share if self.side is Side.RIGHT else 1 - self.right_share) >= MIN_SIDE_SHARE
 
 
 def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
@@ -75,15 +95,16 @@ def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Pa
 def find_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
     """Return the right and the left parotid of `volume` as they were found, even if too little of both is covered.
 
-    Sides come from where a gland lies relative to the patient's midline, not from the network alone.
-    Raises SetAside where the scan shows no body.
+    Sides come from where a gland lies relative to the patient's midline; where the network names the other side, the
+    gland is not assessed. Raises SetAside where the scan shows no body.
     """
     grid = body_grid(volume)
     hu = take_from_source(volume.hu, volume, grid, outside=AIR_HU, within=volume.body)
     body = hu > -500
-    probability = gland_probability(scale_hu(hu), localizer)
-    probability[~reached(volume, grid)] = 0
-    found = find_glands(probability, body, volume, grid)
+    sides = gland_probabilities(scale_hu(hu), localizer)
+    sides[:, ~reached(volume, grid)] = 0
+    probability = sides.sum(axis=0)
+    found = find_glands(sides, body, volume, grid)
     return (
         describe_gland(Side.RIGHT, found, probability, volume, grid),
         describe_gland(Side.LEFT, found, probability, volume, grid),
@@ -98,13 +119,13 @@ def accept_parotids(parotids: tuple[Parotid, Parotid], volume: Volume) -> tuple[
     return refuse_metal(parotids[0], volume), refuse_metal(parotids[1], volume)
 
 
-def gland_probability(image: Floats, localizer: Localizer) -> Floats:
-    """Return the probability (z, y, x) of either gland, averaged over the image and its mirror image.
+def gland_probabilities(image: Floats, localizer: Localizer) -> Floats:
+    """Return the probabilities (right and left, z, y, x), averaged over the image and its mirror image.
 
     A mirrored patient then gets the mirrored answer, and nothing else changes.
     """
-    plain = localizer(image)[1:].sum(axis=0)
-    mirrored = localizer(np.ascontiguousarray(image[..., ::-1]))[1:].sum(axis=0)[..., ::-1]
+    plain = localizer(image)[1:]
+    mirrored = localizer(np.ascontiguousarray(image[..., ::-1]))[:0:-1, ..., ::-1]  # its right is our left
     return np.asarray((plain + mirrored) / 2, dtype=np.float32)
 
 
@@ -120,15 +141,18 @@ def body_grid(volume: Volume) -> Grid:
     return cover_box(ends.min(axis=1), ends.max(axis=1), LOCALIZER_SPACING_MM)
 
 
-def find_glands(probability: Floats, body: Bools, volume: Volume, grid: Grid) -> dict[Side, Found]:
-    """Return the best plausible component of each side; of two that do not match, the surer one."""
-    labels, count = ndimage.label(probability > 0.5)
+def find_glands(sides: Floats, body: Bools, volume: Volume, grid: Grid) -> dict[Side, Found]:
+    """Return the best plausible component of each side; of two that do not match, the surer one.
+
+    `sides` are the probabilities (right and left, z, y, x).
+    """
+    labels, count = ndimage.label(sides.sum(axis=0) > 0.5)
     best: dict[Side, Found] = {}
     for number in range(1, count + 1):
-        candidate = plausible(labels == number, probability, body, volume, grid)
+        candidate = plausible(labels == number, sides, body, volume, grid)
         if candidate is None:
             continue
-        side = Side.RIGHT if candidate.center_mm[2] < midline_mm(body, candidate, grid) else Side.LEFT
+        side = candidate.side
         weight = candidate.mean_probability * candidate.volume_mm3
         if side not in best or weight > best[side].mean_probability * best[side].volume_mm3:
             best[side] = candidate
@@ -140,17 +164,19 @@ def find_glands(probability: Floats, body: Bools, volume: Volume, grid: Grid) ->
     return best
 
 
-def plausible(voxels: Bools, probability: Floats, body: Bools, volume: Volume, grid: Grid) -> Found | None:
+def plausible(voxels: Bools, sides: Floats, body: Bools, volume: Volume, grid: Grid) -> Found | None:
     """Return the component with its measures, or None where it cannot be a parotid."""
     volume_mm3 = float(voxels.sum()) * grid.step_mm**3
-    mean = float(probability[voxels].mean())
+    right, left = (float(probability[voxels].mean()) for probability in sides)
+    mean = right + left
     if not MIN_VOLUME_MM3 / 3 <= volume_mm3 <= MAX_VOLUME_MM3 or mean < MIN_MEAN_PROBABILITY:
         return None
     center = np.array(ndimage.center_of_mass(voxels))
-    level = min(max(round(float(center[0])), 0), len(body) - 1)
-    if body[level].sum() * grid.step_mm**2 > MAX_SECTION_MM2:
+    section, (first, last) = part_of_body(body, center)
+    if section * grid.step_mm**2 > MAX_SECTION_MM2:
         return None
-    below_mm, above_mm = gaps_to_scan_ends_mm(np.argwhere(voxels) * grid.step_mm + grid.origin_mm, volume)
+    places_mm = np.argwhere(voxels) * grid.step_mm + grid.origin_mm
+    below_mm, above_mm = gaps_to_scan_ends_mm(places_mm, volume)
     levels = np.flatnonzero(voxels.any(axis=(1, 2)))
     found = Found(
         voxels=voxels,
@@ -158,12 +184,50 @@ def plausible(voxels: Bools, probability: Floats, body: Bools, volume: Volume, g
         volume_mm3=volume_mm3,
         mean_probability=mean,
         height_mm=float(levels[-1] - levels[0] + 1) * grid.step_mm,
+        middle_mm=float(grid.origin_mm[2] + (first + last) / 2 * grid.step_mm),
+        right_share=right / mean,
         is_cut_below=below_mm < 1.5 * grid.step_mm,
         is_cut_above=above_mm < 1.5 * grid.step_mm,
+        is_cut_beside=is_cut_by_image(places_mm, volume, 1.5 * grid.step_mm),
     )
-    if abs(found.center_mm[2] - midline_mm(body, found, grid)) < MIN_OFF_CENTER_MM:
-        return None
-    return found
+    return None if abs(found.center_mm[2] - found.middle_mm) < MIN_OFF_CENTER_MM else found
+
+
+def part_of_body(body: Bools, center: NDArray[np.float64]) -> tuple[int, tuple[int, int]]:
+    """Return how many voxels the part of `body` around `center` (z, y, x) has at its level, filled, and its first and
+    last column near there.
+
+    An arm beside the head is another part, also where it touches the head by little.
+    """
+    level = min(max(round(float(center[0])), 0), len(body) - 1)
+    first = max(level - NEAR_LEVELS, 0)
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in body[first : level + NEAR_LEVELS + 1]])
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    parts, count = ndimage.label(ndimage.binary_erosion(filled, cross, border_value=1))
+    part = filled
+    if count:
+        index = np.clip(np.rint(center - (first, 0, 0)).astype(int), 0, np.array(filled.shape) - 1)
+        nearest = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
+        own = parts == parts[tuple(nearest[(slice(None), *index)])]
+        part = ndimage.binary_dilation(own, cross) & filled
+    columns = np.flatnonzero(part.any(axis=(0, 1)))
+    ends = (int(columns[0]), int(columns[-1])) if len(columns) else (0, body.shape[2] - 1)
+    return int(part[level - first].sum()), ends
+
+
+def is_cut_by_image(places_mm: NDArray[np.float64], volume: Volume, reach_mm: float) -> bool:
+    """Tell whether a side of the image, within `reach_mm` of one of `places_mm` (n, 3), (z, y, x), cuts the body."""
+    matrix, offset = affine_zyx(volume)
+    index = np.linalg.solve(matrix, (places_mm - offset).T)  # (3, n)
+    steps_mm, last = np.linalg.norm(matrix, axis=0), np.array(volume.hu.shape) - 1
+    nearest = np.clip(np.rint(index).astype(int), 0, last[:, None])
+    for axis in (1, 2):  # rows and columns; slices are asked for by `gaps_to_scan_ends_mm`
+        for edge in (0, int(last[axis])):
+            at_edge = nearest[:, np.abs(index[axis] - edge) * steps_mm[axis] < reach_mm]
+            at_edge[axis] = edge
+            if volume.body[tuple(at_edge)].any():
+                return True
+    return False
 
 
 def gaps_to_scan_ends_mm(places_mm: NDArray[np.float64], volume: Volume) -> tuple[float, float]:
@@ -182,15 +246,6 @@ def gaps_to_scan_ends_mm(places_mm: NDArray[np.float64], volume: Volume) -> tupl
         (gaps[0], -gaps[1]) if ends[0] @ normal * normal[0] < ends[1] @ normal * normal[0] else (gaps[1], -gaps[0])
     )
     return float(below.min()), float(above.min())
-
-
-def midline_mm(body: Bools, found: Found, grid: Grid) -> float:
-    """Return where the patient's middle is, left to right, around the height of `found`: half way between the skins."""
-    level = round(float(found.center_mm[0] - grid.origin_mm[0]) / grid.step_mm)
-    slab = body[max(level - 3, 0) : level + 4].any(axis=(0, 1))
-    where = np.flatnonzero(slab)
-    middle = (where[0] + where[-1]) / 2 if len(where) else (grid.shape[2] - 1) / 2
-    return float(grid.origin_mm[2] + middle * grid.step_mm)
 
 
 def describe_gland(side: Side, found: dict[Side, Found], probability: Floats, volume: Volume, grid: Grid) -> Parotid:
@@ -246,11 +301,14 @@ def find_covered_share(side: Side, found: dict[Side, Found], volume_mm3: float) 
         volume_mm3,
         whole_height_mm=whole.height_mm if whole else None,
         whole_volume_mm3=whole.volume_mm3 if whole else None,
+        is_cut_beside=gland.is_cut_beside,
     )
 
 
 def why_not_assessed(side: Side, gland: Found, volume_mm3: float, covered_share: float) -> str:
     """Return the sentence that says why `gland` cannot be searched; empty where it can."""
+    if not gland.is_side_certain:
+        return f"Whether what was found is the {side} parotid gland or that of the other side is in doubt."
     if gland.is_cut and (covered_share < LEAST_COVERED_SHARE or volume_mm3 < MIN_VOLUME_MM3):
         end = "begins" if gland.is_cut_below else "ends"
         return f"The scan {end} inside the {side} parotid gland and covers too little of it."
