@@ -173,6 +173,29 @@ def test_images_without_a_patient_id_need_a_person(folder: Path) -> None:
     assert inbox.seen == []
 
 
+def test_images_with_several_patient_ids_need_a_person(folder: Path) -> None:
+    rewrite(folder, PatientID=["CANARY-ID", "CANARY-ID-2"])
+    with open_inbox(Inbox()) as inbox, pytest.raises(NeedsPerson, match="do not say whose they are"):
+        send(inbox, folder)
+    assert inbox.seen == []
+
+
+def test_of_several_values_none_goes_into_the_message(folder: Path) -> None:
+    several = ["CANARY", "DONOTLOG"]
+    rewrite(folder, PatientName=several, IssuerOfPatientID=several, AccessionNumber=several)
+    header = pydicom.dcmread(folder / "image.dcm")
+    text = oru.write_oru(owed(), header, receiver(Inbox()), control_id="1", made_at=datetime(2031, 1, 1, tzinfo=UTC))
+    segments = {line[:3]: line.split("|") for line in text.split("\r")}
+    assert (segments["PID"][3], segments["PID"][5], segments["OBR"][18]) == ("CANARY-ID\\F\\7", "", "")
+
+
+def rewrite(folder: Path, **elements: Any) -> None:
+    ds = pydicom.dcmread(folder / "image.dcm")
+    for keyword, value in elements.items():
+        setattr(ds, keyword, value)
+    ds.save_as(folder / "image.dcm")
+
+
 def test_while_the_images_cannot_be_had_the_message_waits(folder: Path) -> None:
     notice = replace(owed(), example_path="away/image.dcm")
     with open_inbox(Inbox()) as inbox, pytest.raises(TryAgain, match="cannot be read now"):

@@ -3,16 +3,18 @@
 import errno
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from screener import read_elements
 from screener.channels import message
+from screener.know_orders import read_order
 from screener.store import Store
 from screener.web import know_patients
 from screener.web.know_patients import know_new_patients
-from screener.web.read_patient import PatientReader
+from screener.web.read_patient import Patient, PatientReader
 from tests.peers.values import an_instance
 from tests.unit.test_notify import owed, write_image
 from tests.unit.test_store import START
@@ -81,3 +83,17 @@ def test_a_deflated_file_that_was_cut_is_not_readable(tmp_path: Path) -> None:
     (tmp_path / "1.dcm").write_bytes(b"\0" * 128 + b"DICM" + length + meta + b"no deflated data at all")
     assert PatientReader(tmp_path).read("1.dcm") is None
     assert message.read_patient(owed(), tmp_path) is None
+
+
+def test_several_identifiers_are_none(tmp_path: Path) -> None:
+    ds = write_image(tmp_path / "1.dcm")
+    several = ["CANARY-1", "CANARY-2"]
+    ds.PatientID, ds.IssuerOfPatientID, ds.AccessionNumber, ds.PatientName = several, several, several, several
+    ds.save_as(tmp_path / "1.dcm", enforce_file_format=True)
+    reader = PatientReader(tmp_path)
+    read = reader.read("1.dcm")
+    assert read == Patient()
+    assert (reader.key(read), reader.words(read)) == ("", frozenset())
+    told = message.read_patient(replace(owed(), example_path="1.dcm"), tmp_path)
+    assert told == dict.fromkeys(message.IDENTITY_KEYWORDS, "")
+    assert read_order(tmp_path / "1.dcm") == ("", "")
