@@ -6,7 +6,7 @@ from typing import Final
 
 from screener.order_keys import OrderKeys
 from screener.read_each import TRIED, read_each
-from screener.read_elements import read_elements
+from screener.read_elements import read_elements, single_value
 from screener.read_header import NOT_READABLE
 from screener.store import Store
 
@@ -34,7 +34,7 @@ def read_order(path: Path) -> tuple[str, str]:
     keywords = ["AccessionNumber", "PatientID"]
     try:
         ds = read_elements(path, keywords)
-        accession_number, patient_id = (str(ds.get(keyword) or "").strip() for keyword in keywords)
+        accession_number, patient_id = (str(single_value(ds, keyword)).strip() for keyword in keywords)
     except OSError:
         raise
     except NOT_READABLE:

@@ -9,12 +9,13 @@ import zlib
 from collections.abc import Callable, Collection, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_preamble
+from pydicom.multival import MultiValue
 
 from screener.read_header import (
     DEFLATED,
@@ -62,6 +63,12 @@ def read_raw_elements(path: Path, wanted: Sequence[int]) -> list[RawDataElement]
             encoded, size_bytes = BytesIO(inflated), len(inflated)
         walker = open_walker(encoded, size_bytes, transfer_syntax_uid, most_parts=_MOST_PARTS)
         return _collect(walker, {*wanted, _SPECIFIC_CHARACTER_SET}, lambda tag: tag >= FIRST_BULK_TAG)[0]
+
+
+def single_value(ds: Dataset, keyword: str) -> Any:
+    """Give the one value of an element; "" where it has none, or several, of which nobody can tell which is true."""
+    value = ds.get(keyword)
+    return "" if isinstance(value, MultiValue) else value or ""
 
 
 def is_away(path: Path, error: BaseException | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from screener.channels.letter import Letter, Link, Part, render_text
 from screener.decide import covered_in_part
-from screener.read_elements import read_elements
+from screener.read_elements import read_elements, single_value
 from screener.read_header import NOT_READABLE
 from screener.store.values import Hold, LesionLine, OwedDigest, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence
@@ -313,7 +313,7 @@ def read_patient(notice: OwedNotice, storage_folder: Path | None) -> Mapping[str
     path = (storage_folder or Path()) / notice.example_path
     try:
         ds = read_elements(path, IDENTITY_KEYWORDS)
-        return {keyword: _one_line(str(ds.get(keyword) or "")) for keyword in IDENTITY_KEYWORDS}
+        return {keyword: _one_line(str(single_value(ds, keyword))) for keyword in IDENTITY_KEYWORDS}
     except NOT_READABLE:
         return None
 

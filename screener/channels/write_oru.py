@@ -15,6 +15,7 @@ from pydicom import Dataset
 from screener.channels.letter import Link
 from screener.channels.message import BY_FUSION, RESEARCH_USE, describe_reports, describe_withdrawal, summarize
 from screener.notice_settings import Hl7Receiver
+from screener.read_elements import single_value
 from screener.store.values import LesionLine, OwedNotice
 from screener.study import Candidate, GlandVerdict, Presence, Side
 from screener.us_study import GLAND_NOT_CHECKED, Answer
@@ -87,9 +88,9 @@ def write_oru(
 ) -> str:
     """Write the message, its segments ended by carriage returns; `header` is of an image of the study and names whom.
 
-    ValueError where the image holds no patient ID: an inbox could file it nowhere.
+    ValueError where the image holds no patient ID, or several: an inbox could file it nowhere.
     """
-    if not str(header.get("PatientID") or "").strip():
+    if not _text(header, "PatientID"):
         raise ValueError("no patient ID")
     owed = _instant(notice.owed_since)
     msh = [
@@ -112,7 +113,17 @@ def _write_pid(header: Dataset) -> list[str]:
     issuer = _text(header, "IssuerOfPatientID")
     patient_id = f"{_text(header, 'PatientID')}^^^{issuer}".rstrip("^")
     sex = _SEXES.get(_text(header, "PatientSex").upper(), "U")
-    return ["PID", "1", "", patient_id, "", _write_name(header.get("PatientName")), "", _birth_date(header), sex]
+    return [
+        "PID",
+        "1",
+        "",
+        patient_id,
+        "",
+        _write_name(single_value(header, "PatientName")),
+        "",
+        _birth_date(header),
+        sex,
+    ]
 
 
 def _write_name(name: Any) -> str:
@@ -210,7 +221,7 @@ def _coded(code: Coded) -> str:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    return escape(str(header.get(keyword) or "").strip())
+    return escape(str(single_value(header, keyword)).strip())
 
 
 def _instant(at: datetime) -> str:

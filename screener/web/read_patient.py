@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 from pydicom import Dataset
 
-from screener.read_elements import is_away, read_elements
+from screener.read_elements import is_away, read_elements, single_value
 from screener.read_header import NOT_READABLE
 
 _KEYWORDS: Final = (
@@ -163,10 +163,9 @@ def _read(path: Path) -> Patient | None:
 
 
 def _text(ds: Dataset, keyword: str) -> str:
-    """An element as text; empty where it breaks its own rules beyond reading."""
+    """An element as text; empty where it has several values, or breaks its own rules beyond reading."""
     try:
-        value: Any = ds.get(keyword, "")
-        return " ".join(str(value).split())
+        return " ".join(str(single_value(ds, keyword)).split())
     except NOT_READABLE:
         return ""
 
