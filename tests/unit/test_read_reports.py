@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import BasicTextSRStorage, ComprehensiveSRStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    BasicTextSRStorage,
+    ComprehensiveSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+)
 
 from screener.__main__ import main
 from screener.explain import describe_study
@@ -176,6 +182,43 @@ def test_a_document_that_cannot_be_read_is_not_tried_again_and_says_nothing(stor
     assert store.mention_of(1) is None
     assert list(store.new_documents()) == []
     assert NOT_READ in dump(store)
+
+
+def test_a_document_on_a_disk_that_is_away_is_read_once_it_is_back(store: Store, tmp_path: Path) -> None:
+    received, away = tmp_path / "received", tmp_path / "away"
+    received.mkdir()
+    receive_document(store, write_document(received / "sr.dcm", findings("Left parotid mass.")), tmp_path)
+    received.rename(away)
+    assert read_new_documents(store, tmp_path, NOW) == 0
+    away.rename(received)
+    assert read_new_documents(store, tmp_path, NOW) == 1
+    assert store.mention_of(1) is not None
+
+
+def test_documents_that_cannot_be_had_keep_no_other_waiting(store: Store, tmp_path: Path) -> None:
+    for number in range(10, 70):
+        uid = f"1.2.3.9.{number}"
+        one = an_instance(number, sop_instance_uid=uid, modality="SR", kind=Kind.DOCUMENT, path=f"away/{number}.dcm")
+        store.record_instance(replace(one, sop_class_uid=ComprehensiveSRStorage, sha256=f"{number}"), NOW)
+    receive_document(store, write_document(tmp_path / "sr.dcm", findings("Left parotid mass.")), tmp_path)
+    assert read_new_documents(store, tmp_path, NOW) == 1
+
+
+def test_a_document_that_has_gone_is_not_asked_for_again(store: Store, tmp_path: Path) -> None:
+    path = write_document(tmp_path / "sr.dcm", findings("Left parotid mass."))
+    receive_document(store, path, tmp_path)
+    path.unlink()
+    assert read_new_documents(store, tmp_path, NOW) == 0
+    assert list(store.new_documents()) == []
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_a_document_longer_than_any_report_is_not_read(tmp_path: Path, syntax: str) -> None:
+    path = write_document(tmp_path / "sr.dcm", findings("Left parotid mass. " * 300_000))
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.save_as(path)
+    assert read_document(path) == ""
 
 
 def test_the_written_document_is_a_true_one(tmp_path: Path) -> None:
