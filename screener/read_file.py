@@ -78,13 +78,13 @@ class _File(BufferedReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(FileIO(path))
-        self._size_bytes = os.fstat(self.fileno()).st_size
+        self.size_bytes = os.fstat(self.fileno()).st_size
         self.counter = _Counter()
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read `size` bytes, or what there is of them."""
         if size is not None and size > _LARGE_BYTES:
-            size = max(0, min(size, self._size_bytes - self.tell()))
+            size = max(0, min(size, self.size_bytes - self.tell()))
         return self.counter.count(super().read(size))
 
 
@@ -100,19 +100,28 @@ class _Inflated(BytesIO):
         return self.counter.count(super().read(size))
 
 
-def read_file(path: Path, *, with_pixels: bool = True, keywords: Sequence[str] | None = None) -> Dataset:
+def read_file(
+    path: Path,
+    *,
+    with_pixels: bool = True,
+    keywords: Sequence[str] | None = None,
+    most_bytes: int | None = None,
+) -> Dataset:
     """Read a file up to its pixels, or of its elements those with `keywords`.
 
-    Raises what BROKEN_FILE holds where it is broken, TryAgain where the disk does not give it. A deflated data
-    set comes as if it had never been: as Explicit VR Little Endian. What stands behind the pixels is left out.
+    Raises what BROKEN_FILE holds where it is broken or holds more than `most_bytes`, inflated where it is deflated,
+    and TryAgain where the disk does not give it. A deflated data set comes as if it had never been: as Explicit VR
+    Little Endian. What stands behind the pixels is left out.
     """
     try:
         file = _File(path)
     except OSError as error:
         raise TryAgain(f"A file of the study cannot be read: {error.strerror}.", code="disk") from error
     with file:
+        if most_bytes is not None and file.size_bytes > most_bytes:
+            raise ValueError("the file is longer than what is looked for")
         try:
-            source = _inflate(file) or file
+            source = _inflate(file, most_bytes) or file
             ds = read_partial(
                 source,
                 _Stop(source.counter, with_pixels=with_pixels),
@@ -159,7 +168,7 @@ def _refuse_odd_sequences(ds: Dataset) -> None:
             raise ValueError("a sequence stands where a value belongs")
 
 
-def _inflate(file: BinaryIO) -> _Inflated | None:
+def _inflate(file: BinaryIO, most_bytes: int | None) -> _Inflated | None:
     """Give a deflated file (PS3.5 A.5) as one that is not; None where it is none, its position as it was."""
     head = file.read(_PREFIX_BYTES + _GROUP_LENGTH.size)
     try:
@@ -175,7 +184,7 @@ def _inflate(file: BinaryIO) -> _Inflated | None:
         raise InvalidDicomError("the file meta information does not say where it ends")
     deflated = file.read()
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflate.decompress(deflated, most_inflated_bytes(len(deflated)))
+    inflated = inflate.decompress(deflated, most_bytes or most_inflated_bytes(len(deflated)))
     if inflate.unconsumed_tail:
         raise ValueError("the data set inflates to more than an image can hold")
     return _Inflated(head.replace(_DEFLATED, _PLAIN) + inflated)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from screener.decode_text import decode_text
 from screener.mentions import Mention, Verdict, read_report
+from screener.outcomes import TryAgain
 from screener.proportion import describe_share
+from screener.read_each import TRIED, read_each
 from screener.store import Store
 from screener.store.mentions import DOCUMENT, FILE
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 1 << 20
 """No radiology report is longer; what is, is something else."""
+MOST_DOCUMENT_BYTES: Final = 4 << 20
+"""Of a structured report, which names the images that it speaks of, too."""
+AT_ONCE: Final = 50
 SENTENCES: Final = Path(__file__).with_name("report_sentences.csv")
 
 
@@ -59,10 +64,15 @@ def _digest(data: bytes) -> str:
 
 
 def read_new_documents(store: Store, folder: Path, now: datetime) -> int:
-    """Read the structured reports that have come with studies; returns how many were radiology reports."""
+    """Read the structured reports that have come with studies; returns how many were radiology reports.
+
+    Those that the disk does not give now are asked for again.
+    """
     read = 0
-    for document in store.new_documents():
-        text = read_document(folder / document.path)
+    documents = store.new_documents(TRIED)
+    found = ((number, document.path) for number, document in enumerate(documents))
+    for number, text in read_each(found, lambda path: read_document(folder / path), AT_ONCE):
+        document = documents[number]
         mention = read_report(text) if text else None
         store.add_mention(document.study_id, mention, source=DOCUMENT, sha256=document.sha256, now=now)
         read += mention is not None
@@ -72,23 +82,31 @@ def read_new_documents(store: Store, folder: Path, now: datetime) -> int:
 def read_document(path: Path) -> str:
     """Return the words of a final radiology report (TID 2000, or Basic Text SR).
 
-    Empty for a worksheet, a preliminary report, and what is broken.
+    Empty for a worksheet, a preliminary report, what is broken and what is longer than any report. Raises OSError
+    where the disk does not give it now.
 
     Report titles are LOINC codes (PS3.16 CID 7000); worksheets and measurements have DICOM's own.
     """
-    import pydicom  # here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py)
+    # Here: the daemon keeps decoders out before it first loads pydicom (leave_out_decoders.py).
     from pydicom.uid import BasicTextSRStorage
 
-    from screener.read_header import NOT_READABLE
+    from screener.read_elements import is_away
+    from screener.read_file import BROKEN_FILE, read_file
 
+    keywords = ["SOPClassUID", "ConceptNameCodeSequence", "PreliminaryFlag", "ContentSequence"]
     try:
-        ds = pydicom.dcmread(path)
+        ds = read_file(path, with_pixels=False, keywords=keywords, most_bytes=MOST_DOCUMENT_BYTES)
         titles = ds.get("ConceptNameCodeSequence") or [{}]
         is_report = ds.SOPClassUID == BasicTextSRStorage or titles[0].get("CodingSchemeDesignator") == "LN"
         is_final = ds.get("PreliminaryFlag") != "PRELIMINARY"  # PS3.3 C.17.2
-        return "\n".join(_list_texts(ds)) if is_report and is_final else ""
-    except NOT_READABLE:
+        text = "\n".join(_list_texts(ds)) if is_report and is_final else ""
+    except TryAgain as error:
+        if is_away(path, error.__cause__):
+            raise OSError(str(error)) from error
         return ""
+    except BROKEN_FILE:
+        return ""
+    return text if len(text) <= MOST_BYTES else ""
 
 
 def _list_texts(ds: "Dataset") -> Iterator[str]:
