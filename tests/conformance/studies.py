@@ -28,7 +28,10 @@ from workers.results.encode_seg import encode_seg
 from workers.results.encode_sr import encode_sr
 from workers.results.identity import derive_uid, make_identity
 
+Directions = tuple[tuple[float, ...], ...]
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+TILTED = ((0.9781, 0.2079, 0.0), (-0.2048, 0.9633, 0.1736), (0.0361, -0.1698, 0.9848))
+"""A head turned by 12 degrees in planes tilted by 10."""
 STARTED_AT = datetime(2026, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
 THRESHOLDS = Thresholds(min_voxels=500, min_probability=0.5, config_revision="0123456789ab")
 UNASSESSED = "The gland lies outside the scan."
@@ -88,11 +91,21 @@ def identify(weights: str = "a1b2") -> AlgorithmIdentity:
     )
 
 
+def lay_in_plane(axes: Directions) -> list[Directions]:
+    """Each of the eight ways in which a slice may lie in its file: directions of columns, rows and slices."""
+    x, y, z = np.array(axes)
+    ways = product(((x, y), (y, x)), (1, -1), (1, -1))
+    return [(tuple(i * across), tuple(j * down), tuple(z)) for (across, down), i, j in ways]
+
+
+IN_PLANE = [*lay_in_plane(AXIAL), *lay_in_plane(TILTED)]
+
+
 def make_study(
     folder: Path,
     *,
     shape: tuple[int, int, int] = (16, 56, 64),
-    directions: tuple[tuple[float, float, float], ...] = AXIAL,
+    directions: Directions = AXIAL,
     spacing_mm: tuple[float, float, float] = (1.5, 1.25, 3.0),
     descending: bool = False,
     present: tuple[Side, ...] = (Side.RIGHT,),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from screener.study import Side
-from tests.conformance.studies import Study, make_study, without_findings, world_of
+from tests.conformance.studies import IN_PLANE, Directions, Study, make_study, without_findings, world_of
 from workers.results.draw_key_image import _GLAND_COLOR, draw_key_image
 from workers.results.draw_panels import MASS_COLOR
 
@@ -85,6 +85,27 @@ def test_the_same_study_gives_the_same_bytes_without_metadata(tmp_path: Path):
     pngs = [draw_key_image(study.volume, study.parotids, study.masses, study.verdict) for _ in range(2)]
     assert pngs[0] == pngs[1]
     assert Image.open(io.BytesIO(pngs[0])).info == {}
+
+
+@pytest.mark.parametrize("directions", IN_PLANE)
+def test_both_planes_show_the_sides_that_their_letters_name(tmp_path: Path, directions: Directions):
+    study = make_study(tmp_path, directions=directions)
+    towards = world_of(study.volume)
+    towards = towards - towards.reshape(-1, 3).mean(axis=0)
+    panels = split_panels(draw(study))
+    # Right and left at the left and right edge of both; front and back, head and feet at the upper and lower edge.
+    for world, panel, axis, sign in ((0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 0, 1), (2, 1, 0, -1)):
+        hu = np.where(sign * towards[..., world] < 0, 180, -80).astype(np.int16)
+        rows, columns = panels[panel]
+        shown = draw(replace(study, volume=replace(study.volume, hu=hu)))[rows, columns].mean(axis=-1)
+        first, last = np.array_split(shown, 2, axis=axis)
+        assert first.mean() > 2 * last.mean(), f"{'xyz'[world]} in panel {panel}"
+
+
+@pytest.mark.parametrize("directions", IN_PLANE)
+def test_the_mass_is_shown_however_the_slices_lie_in_their_files(tmp_path: Path, directions: Directions):
+    picture = draw(make_study(tmp_path, directions=directions, present=(Side.RIGHT,)))
+    assert all(center < 0.4 for center in centers(picture, MASS_COLOR))
 
 
 @pytest.mark.parametrize("y_direction", [1.0, -1.0])

@@ -9,7 +9,7 @@ from screener.study import Side
 from screener.web.draw_glands import LEAST_MM, draw_gland, find_views
 from screener.web.draw_slices import mask_of
 from screener.web.read_stack import Stack, StackReader, _read_side
-from tests.conformance.studies import make_study
+from tests.conformance.studies import IN_PLANE, Directions, make_study
 from tests.unit.test_web_stack import BOTH, MASS, mean_place, pictures_of, pixels, stack_of
 
 GLAND = (0, 190, 255)
@@ -37,6 +37,14 @@ def test_the_cheek_is_at_the_left_of_either_gland_however_the_rows_run(
     shown = pixels(draw_gland(Painted(stack, with_a_bright_cheek), side, view, "soft"))
     half = shown.shape[1] // 2
     assert shown[..., 0][:, :half].mean() > 4 * max(shown[..., 0][:, half:].mean(), 1.0)
+
+
+@pytest.mark.parametrize("directions", IN_PLANE)
+def test_each_gland_is_found_however_the_slices_lie(tmp_path: Path, directions: Directions) -> None:
+    stack = stack_of(make_study(tmp_path, directions=directions, present=()), tmp_path)
+    for side, view in find_views(stack, None).items():
+        place = mean_place(pixels(draw_gland(stack, side, view, "soft")), GLAND)
+        assert place == pytest.approx((0.5, 0.5), abs=0.05)
 
 
 class Painted:

@@ -14,7 +14,7 @@ from screener.study import Side
 from screener.web.draw_slices import draw_outline, draw_planes, draw_slice
 from screener.web.read_patient import PatientReader, _age
 from screener.web.read_stack import CannotShowError, Stack, StackReader
-from tests.conformance.studies import Study, make_study
+from tests.conformance.studies import IN_PLANE, Directions, Study, make_study, world_of
 from tests.unit.enhanced_ct import enhance
 
 MASS = (255, 176, 0)
@@ -74,6 +74,44 @@ def test_a_slice_shows_the_same_patient_however_its_rows_run(tmp_path: Path, x: 
     stored = stack.hu(3)[:: int(y), :: int(x)]
     expected = np.clip((stored - 40.0) / 350.0 + 0.5, 0, 1) * 255
     assert np.abs(shown.astype(float) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("directions", IN_PLANE)
+def test_the_edges_are_the_sides_that_their_letters_name(tmp_path: Path, directions: Directions) -> None:
+    study = make_study(tmp_path, directions=directions)
+    towards = world_of(study.volume)
+    towards = towards - towards.reshape(-1, 3).mean(axis=0)
+    # Axial: right at the left edge, front at the upper. Coronal: right at the left. Sagittal: front at the left.
+    for world, sides in ((0, {0: 1, 1: 1}), (1, {0: 0, 2: 1})):
+        paint(study, np.where(towards[..., world] < 0, 500, -500))
+        stack = stack_of(study, tmp_path)
+        center = tuple(size // 2 for size in (len(stack.slices), *stack.shape))
+        pictures = [pixels(png) for png in (draw_slice(stack, center[0], "soft"), *draw_planes(stack, center, "soft"))]
+        for picture, axis in sides.items():
+            first, last = np.array_split(pictures[picture], 2, axis=axis)
+            assert first.mean() > 2 * last.mean(), f"{'xyz'[world]} in picture {picture}"
+
+
+def paint(study: Study, hu: np.ndarray) -> None:
+    for path, plane in zip(study.source_paths, hu, strict=True):
+        ds = dcmread(path)
+        ds.PixelData = plane.astype(np.int16).tobytes()
+        ds.save_as(path)
+
+
+@pytest.mark.parametrize("directions", IN_PLANE)
+def test_the_outline_lies_on_the_mass_however_the_slices_lie(tmp_path: Path, directions: Directions) -> None:
+    study = make_study(tmp_path, directions=directions)
+    paint(study, np.where(study.masses[0].mask, 500, -500))
+    stack = stack_of(study, tmp_path)
+    center = stack.index_of(study.masses[0].candidate.center_mm)
+    drawn = [(pixels(draw_slice(stack, center[0], "soft")), pixels(draw_outline(stack, center[0])))]
+    drawn += [(picture, picture) for picture in map(pixels, draw_planes(stack, center, "soft"))]
+    for shown, outlined in drawn:
+        gray = shown if shown.ndim == 2 else np.where(np.ptp(shown, axis=-1) == 0, shown[..., 0], 0)
+        bright = np.argwhere(gray > 200).mean(axis=0) / gray.shape
+        assert mean_place(outlined, MASS) == pytest.approx(tuple(bright), abs=0.03)
+    assert bool(np.argwhere(drawn[0][0] > 200)[:, 1].mean() < 0.4 * drawn[0][0].shape[1])
 
 
 def test_the_outline_surrounds_what_the_segmentation_covers(tmp_path: Path) -> None:
