@@ -2,14 +2,14 @@
 
 Pictures for a person who looks on, in the browser: the measurements stand in
 the database, made by the workers from the same files. Rows and columns are the
-file's own; a picture is turned so that the patient's right is at its left and
-the face at its top.
+file's own, but change places where its rows run from front to back; a picture
+is turned so that the patient's right is at its left and the face at its top.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -27,6 +27,7 @@ from screener.read_file import BROKEN_FILE, read_file
 from screener.read_header import NOT_READABLE
 from screener.store.web_case import Picture
 from screener.study import Side
+from screener.turn_axial import find_turn
 
 _KEYWORDS: Final = (
     "Columns",
@@ -93,6 +94,8 @@ class Stack:
     """Between columns, between rows."""
     regions: dict[tuple[str, int], tuple[Region, ...]]
     """By SOP Instance UID and frame, those of the stored segmentation."""
+    is_transposed: bool = False
+    """True: rows and columns are the file's columns and rows."""
 
     @property
     def step_mm(self) -> float:
@@ -103,7 +106,8 @@ class Stack:
     @property
     def flips(self) -> tuple[bool, bool]:
         """Whether rows, columns must be reversed for the face to be up and the patient's right to be left."""
-        return bool(self.column_cosine[1] < 0), bool(self.row_cosine[0] < 0)
+        turn = find_turn(self.row_cosine, self.column_cosine)
+        return turn.is_upside_down, turn.is_mirrored
 
     def index_of(self, point_mm: Sequence[float]) -> tuple[int, int, int]:
         """The slice, row and column nearest to a point in LPS millimeters."""
@@ -124,7 +128,9 @@ class Stack:
     def hu(self, z: int) -> NDArray[np.float32]:
         """The gray values of a slice, axes (row, column); CannotShowError says why not."""
         each = self.slices[z]
-        return read_pixels(each.path, each.frame).astype(np.float32) * each.slope + each.intercept
+        stored = read_pixels(each.path, each.frame)
+        pixels = stored.T if self.is_transposed else stored
+        return pixels.astype(np.float32) * each.slope + each.intercept
 
 
 class StackReader:
@@ -206,7 +212,25 @@ def _read_stack(pictures: Sequence[Picture], segmentation: Path | None) -> tuple
         spacing_mm=(spacing[1], spacing[0]),
         regions=regions or {},
     )
+    if find_turn(stack.row_cosine, stack.column_cosine).is_transposed:
+        stack = _transpose(stack)
     return stack, regions is not None
+
+
+def _transpose(stack: Stack) -> Stack:
+    """Let rows and columns change places."""
+    return replace(
+        stack,
+        shape=stack.shape[::-1],
+        row_cosine=stack.column_cosine,
+        column_cosine=stack.row_cosine,
+        spacing_mm=stack.spacing_mm[::-1],
+        regions={
+            key: tuple(replace(each, top=each.left, left=each.top, mask=each.mask.T) for each in regions)
+            for key, regions in stack.regions.items()
+        },
+        is_transposed=True,
+    )
 
 
 def _list_slices(ds: pydicom.Dataset, path: Path) -> list[tuple[Slice, Any]]:

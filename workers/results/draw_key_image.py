@@ -5,7 +5,7 @@ convention: the patient's right stands at the image's left.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from screener.decide import covered_in_part
 from screener.study import Mass, Parotid, Presence, Verdict, Volume
+from screener.turn_axial import Turn, find_turn
 from workers.results.draw_panels import (
     FAINT_COLOR,
     MASS_COLOR,
@@ -57,12 +58,28 @@ class _Plane:
 
 def draw_key_image(volume: Volume, parotids: Sequence[Parotid], masses: Sequence[Mass], verdict: Verdict) -> bytes:
     """Draw an axial and a coronal plane as PNG; nothing in it names the patient."""
+    if _turn_of(volume).is_transposed:
+        volume, parotids, masses = _transpose(volume, parotids, masses)
     glands_mask = _union(volume, [parotid.mask for parotid in parotids if parotid.mask is not None])
     masses_mask = _union(volume, [mass.mask for mass in masses])
     z, y = _choose_planes(volume, parotids, masses)
     planes = _axial_plane(volume, glands_mask, masses_mask, z), _coronal_plane(volume, glands_mask, masses_mask, y, z)
     panels = [_draw_panel(plane) for plane in planes]
     return write_png(compose_panels(panels, _caption_lines(masses, verdict)))
+
+
+def _transpose(
+    volume: Volume, parotids: Sequence[Parotid], masses: Sequence[Mass]
+) -> tuple[Volume, list[Parotid], list[Mass]]:
+    """Let rows and columns change places, so that columns run from side to side."""
+    turned = replace(
+        volume,
+        hu=volume.hu.swapaxes(1, 2),
+        body=volume.body.swapaxes(1, 2),
+        affine=volume.affine[:, [1, 0, 2, 3]],
+    )
+    glands = [each if each.mask is None else replace(each, mask=each.mask.swapaxes(1, 2)) for each in parotids]
+    return turned, glands, [replace(mass, mask=mass.mask.swapaxes(1, 2)) for mass in masses]
 
 
 def _choose_planes(volume: Volume, parotids: Sequence[Parotid], masses: Sequence[Mass]) -> tuple[int, int]:
@@ -86,13 +103,13 @@ def _fullest(mask: NDArray[np.bool_], axis: int) -> int:
 
 
 def _axial_plane(volume: Volume, glands: NDArray[np.bool_], masses: NDArray[np.bool_], z: int) -> _Plane:
-    flips = _flips(volume)
+    turn = _turn_of(volume)
     keep = _crop_to(volume.body[z], (volume.spacing_mm[1], volume.spacing_mm[0]))
     show = (slice(z, z + 1), *keep)
     return _Plane(
-        hu=_turn(volume.hu[show][0], rows=flips[1], columns=flips[0]),
-        glands=_turn(glands[show][0], rows=flips[1], columns=flips[0]),
-        masses=_turn(masses[show][0], rows=flips[1], columns=flips[0]),
+        hu=_turn(volume.hu[show][0], rows=turn.is_upside_down, columns=turn.is_mirrored),
+        glands=_turn(glands[show][0], rows=turn.is_upside_down, columns=turn.is_mirrored),
+        masses=_turn(masses[show][0], rows=turn.is_upside_down, columns=turn.is_mirrored),
         pixel_mm=(volume.spacing_mm[0], volume.spacing_mm[1]),
         title=f"Axial, slice {z + 1} of {volume.hu.shape[0]} from the feet",
         edges=("R", "L", "A", "P"),
@@ -101,7 +118,7 @@ def _axial_plane(volume: Volume, glands: NDArray[np.bool_], masses: NDArray[np.b
 
 def _coronal_plane(volume: Volume, glands: NDArray[np.bool_], masses: NDArray[np.bool_], y: int, z: int) -> _Plane:
     """Cut through row `y` around slice `z`; with a tilted gantry the cut follows the rows, not the horizontal."""
-    flips = _flips(volume)
+    turn = _turn_of(volume)
     step_mm = volume.spacing_mm[2]
     half = round(_CORONAL_HEIGHT_MM / 2 / step_mm)
     low, high = max(0, z - half), min(volume.hu.shape[0], z + half + 1)
@@ -109,18 +126,18 @@ def _coronal_plane(volume: Volume, glands: NDArray[np.bool_], masses: NDArray[np
     show = (slice(low, high), slice(y, y + 1), columns)
     is_head_up = volume.affine[2, 2] < 0  # rows are drawn downwards; z grows towards the head
     return _Plane(
-        hu=_turn(volume.hu[show][:, 0], rows=not is_head_up, columns=flips[0]),
-        glands=_turn(glands[show][:, 0], rows=not is_head_up, columns=flips[0]),
-        masses=_turn(masses[show][:, 0], rows=not is_head_up, columns=flips[0]),
+        hu=_turn(volume.hu[show][:, 0], rows=not is_head_up, columns=turn.is_mirrored),
+        glands=_turn(glands[show][:, 0], rows=not is_head_up, columns=turn.is_mirrored),
+        masses=_turn(masses[show][:, 0], rows=not is_head_up, columns=turn.is_mirrored),
         pixel_mm=(volume.spacing_mm[0], step_mm),
         title="Coronal",
         edges=("R", "L", "H", "F"),
     )
 
 
-def _flips(volume: Volume) -> tuple[bool, bool]:
-    """Tell whether columns, rows must be reversed so that the patient's left lies right and the back lies down."""
-    return bool(volume.affine[0, 0] < 0), bool(volume.affine[1, 1] < 0)
+def _turn_of(volume: Volume) -> Turn:
+    """Tell how to turn a slice so that the patient's left lies right and the back lies down."""
+    return find_turn(volume.affine[:3, 0], volume.affine[:3, 1])
 
 
 def _turn(plane: NDArray[Pixel], *, rows: bool, columns: bool) -> NDArray[Pixel]:
