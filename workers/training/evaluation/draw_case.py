@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from screener.study import Thresholds
+from screener.turn_axial import Turn, find_turn
 from workers.ct.mask_body import TISSUE_HU
 from workers.training.evaluation.case_result import CaseResult
 from workers.training.evaluation.judge_case import called_numbers, judge_case
@@ -21,6 +22,7 @@ WINDOW_HU: Final = (-125.0, 225.0)
 SIDE_PIXELS: Final = 640
 COLORS: Final = {"gland": (110, 118, 129), "truth": (126, 231, 135), "called": (255, 123, 114), "left": (255, 190, 90)}
 Bools = NDArray[np.bool_]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +55,24 @@ def cut_slice(truth: Truth, result: CaseResult, answer: Answer, thresholds: Thre
             break
     else:
         where = len(truth.volume.hu) // 2
-    # Columns and rows may run either way: a picture shows the patient from the feet, front above.
-    matrix = truth.volume.affine[:3, :3]
-    flips = tuple(slice(None, None, -1 if matrix[axis, axis] < 0 else 1) for axis in (1, 0))
+    # Columns and rows may run any way: a picture shows the patient from the feet, front above.
+    turn = find_turn(truth.volume.affine[:3, 0], truth.volume.affine[:3, 1])
+    x_mm, y_mm, _ = truth.volume.spacing_mm
     low, high = WINDOW_HU
     gray = np.clip((truth.volume.hu[where].astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     glands_and_mass = np.asarray((layers["gland"] | layers["truth"]).any(axis=0))
     box = _box((truth.volume.hu[where] > TISSUE_HU) | glands_and_mass)
     return Slice(
-        gray=gray[box][flips],
-        outlines={name: layer[where][box][flips] for name, layer in layers.items()},
-        spacing_mm=(truth.volume.spacing_mm[1], truth.volume.spacing_mm[0]),
+        gray=_turn(gray[box], turn),
+        outlines={name: _turn(layer[where][box], turn) for name, layer in layers.items()},
+        spacing_mm=(x_mm, y_mm) if turn.is_transposed else (y_mm, x_mm),
         number=where + 1,
     )
+
+
+def _turn(plane: NDArray[Pixel], turn: Turn) -> NDArray[Pixel]:
+    turned = plane.T if turn.is_transposed else plane
+    return turned[:: -1 if turn.is_upside_down else 1, :: -1 if turn.is_mirrored else 1]
 
 
 def _box(patient: Bools) -> tuple[slice, slice]:
