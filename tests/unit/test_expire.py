@@ -25,7 +25,7 @@ from screener.receive import Listener
 from screener.store import Run, Store, open_store
 from screener.store import tables as t
 from screener.study import Thresholds
-from tests.peers.scanner import Scanner, make_ct
+from tests.peers.scanner import Raw, Scanner, make_ct
 from tests.unit.test_store import a_screening
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -251,6 +251,48 @@ def test_an_old_file_whose_row_is_live_again_is_not_removed(world: World) -> Non
     assert world.files("received") == 1
 
 
+def expire_in(world: World, days: float, settings: Retention = SETTINGS) -> None:
+    """Files have the time of the machine's clock, whatever the world's is."""
+    expire(world.store, world.archive, settings, datetime.now(UTC) + timedelta(days=days))
+
+
+def send_garbage(world: World) -> str:
+    uid = "2.25.77"
+    Scanner(world.listener.port).send([Raw(b"no DICOM at all " * 64, sop_instance_uid=uid)])
+    return uid
+
+
+def test_a_refused_file_that_was_kept_aside_goes_as_received_ones_do(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    uid = send_garbage(world)
+    expire_in(world, 1000, Retention(received_days=0))
+    expire_in(world, 29)
+    assert world.files("aside") == 1
+    with caplog.at_level("INFO"):
+        expire_in(world, 31)
+    assert world.files("aside") == 0
+    assert "files kept aside, removed: 1: retention.received_days = 30" in caplog.text
+    (gone,) = world.store.oddities_of(uid)
+    assert (gone.path, gone.reason.endswith("The file has been removed since.")) == ("", True)
+    send_garbage(world)
+    assert [bool(line.path) for line in world.store.oddities_of(uid)] == [False, True]
+
+
+def test_other_content_that_was_taken_stays_as_long_as_the_images_of_its_study(world: World) -> None:
+    world.now = datetime.now(UTC)
+    first, second = make_ct(), make_ct(Rows=8)
+    second.SOPInstanceUID = first.SOPInstanceUID
+    world.receive(first, second)
+    run = world.run()
+    world.store.end_run(run, Ending.FAILED, code="x", reason="a person must look", now=world.now)
+    expire_in(world, 1000)
+    assert (world.files("received"), world.files("aside")) == (1, 1)
+    world.store.discard(run.study_id, world.now)
+    expire_in(world, 1000)
+    assert (world.files("received"), world.files("aside")) == (0, 0)
+
+
 def test_forgetting_a_study_leaves_no_row_of_it(world: World) -> None:
     forgotten = world.screen(make_ct())
     world.store.record_order(forgotten, "accession", "patient")
@@ -272,13 +314,16 @@ Free = Callable[[int], None]
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch, world: World) -> Free:
-    """Pretend that the disk has so many MiB free, and one more for each received file that is gone."""
+    """Pretend that the disk has so many MiB free, and one more for each file that came and is gone."""
+
+    def came() -> int:
+        return world.files("received") + world.files("aside")
 
     def pretend(mib: int) -> None:
-        held = world.files("received")
+        held = came()
 
         def usage(_: object) -> SimpleNamespace:
-            return SimpleNamespace(free=(mib + held - world.files("received")) * MIB)
+            return SimpleNamespace(free=(mib + held - came()) * MIB)
 
         monkeypatch.setattr(archive_module.shutil, "disk_usage", usage)
 
@@ -308,6 +353,16 @@ def test_a_filling_disk_is_cleaned_oldest_first_and_no_further_than_needed(world
     free(198)
     assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 2
     assert [world.store.study_report(study_id).expired for study_id in ids] == [1, 1, 0]
+
+
+def test_a_filling_disk_costs_refused_files_before_any_study(world: World, free: Free) -> None:
+    world.now = datetime.now(UTC)
+    study_id = world.set_aside(make_ct())
+    send_garbage(world)
+    free(199)
+    later = world.now + timedelta(days=2)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, later) == 0
+    assert (world.files("aside"), world.store.study_report(study_id).expired) == (0, 0)
 
 
 def test_enough_room_is_left_alone(world: World, free: Free) -> None:
