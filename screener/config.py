@@ -328,7 +328,7 @@ class Retention(Section):
     """What is kept for how long; studies in flight, and failed ones that no person has discarded, are always kept."""
 
     received_days: Annotated[float, Field(ge=0)] = 90
-    """Days that received files of a study are kept once it is done or set aside; 0 keeps them for ever."""
+    """Days that received files of a study are kept once it is over, and refused ones; 0 keeps them for ever."""
     results_days: Annotated[float, Field(ge=0)] = 0
     """Days that the results of a study are kept once it is done or set aside; 0 keeps them for ever."""
     history_days: Annotated[float, Field(ge=0)] = 0

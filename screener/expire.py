@@ -12,7 +12,7 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from screener.archive import RECEIVED, RESULTS, Archive
+from screener.archive import ASIDE, RECEIVED, RESULTS, Archive
 from screener.config import Retention, Storage
 from screener.store import Store
 from screener.store.tables import instances, results
@@ -27,9 +27,9 @@ BATCH = 500
 
 
 def expire(store: Store, archive: Archive, settings: Retention, now: datetime) -> int:
-    """Remove received files, results and history that are older than the settings say; returns how many studies.
+    """Remove received files, those kept aside, results and history that are older than the settings say.
 
-    What somebody who was killed has left half written goes as well.
+    Returns how many studies. What somebody who was killed has left half written goes as well.
     """
     archive.remove_unfinished()
     expired = 0
@@ -45,6 +45,10 @@ def expire(store: Store, archive: Archive, settings: Retention, now: datetime) -
             expired += sum(count > 0 for count in removed)
             if not any(removed):  # each was reopened meanwhile
                 break
+    if settings.received_days:
+        before = now - timedelta(days=settings.received_days)
+        why = f"retention.received_days = {settings.received_days:g}"
+        remove_aside(store, archive, before, taken_before=before, why=why)
     if settings.history_days:
         while store.forget_studies(now - timedelta(days=settings.history_days)):
             pass
@@ -70,8 +74,21 @@ def remove_files(store: Store, archive: Archive, table: sa.Table, paths: Sequenc
     )
 
 
+def remove_aside(store: Store, archive: Archive, before: datetime, *, taken_before: datetime, why: str) -> int:
+    """Remove files that were refused before then, or taken before `taken_before`, and kept aside; returns how many."""
+    removed = 0
+    old = archive.files_before(ASIDE, before)
+    while batch := list(islice(old, BATCH)):
+        removed += sum(archive.remove(path) for path in store.give_up_aside(batch, taken_before))
+    if removed:
+        logger.info("files kept aside, removed: %d: %s", removed, why)
+    return removed
+
+
 def clean_disk(store: Store, archive: Archive, storage: Storage, retention: Retention, now: datetime) -> int:
     """Remove images of finished studies early, oldest first, while the disk is below `storage.clean_below_mib`.
+
+    Refused files that were kept aside go before them, once they are a day old: their senders know.
 
     Returns how many studies. Nothing goes where received files are kept for ever, nor for what is still arriving:
     a sender that never ends would cost one study after the other.
@@ -79,13 +96,14 @@ def clean_disk(store: Store, archive: Archive, storage: Storage, retention: Rete
     least_bytes = storage.clean_below_mib << 20
     if not retention.received_days or archive.free_bytes() >= least_bytes:
         return 0
+    why = "the disk is below storage.clean_below_mib"
+    taken_before = now - timedelta(days=retention.received_days)
+    remove_aside(store, archive, now - ORPHAN_AFTER, taken_before=taken_before, why=why)
     least_bytes -= archive.unfinished_bytes()
     cleaned = 0
     while archive.free_bytes() < least_bytes:
         found = store.expirable_studies(instances, now, limit=1)
-        if not found or not expire_study(
-            store, archive, instances, found[0], "the disk is below storage.clean_below_mib", now
-        ):
+        if not found or not expire_study(store, archive, instances, found[0], why, now):
             break
         cleaned += 1
     return cleaned

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 from screener.journey import Ending
 from screener.store import tables as t
 from screener.store.base import Base, add_step, end_study, lock_study
+from screener.store.values import Receipt
 
 EXPIRED = "expired"
+REMOVED_SINCE = " The file has been removed since."
 
 
 def _owes_nothing() -> tuple[sa.ColumnElement[bool], ...]:
@@ -93,6 +95,28 @@ class Retention(Base):
                 ).scalars()
             )
             return sum(remove(path) for path in paths if path not in live)
+
+    def give_up_aside(self, paths: Sequence[str], taken_before: datetime) -> list[str]:
+        """Write down that files kept aside are removed; returns those that may be, which the caller then removes.
+
+        Other content of an image was answered with Success: it stays while received files of its study are there,
+        and goes only where it was taken before that moment.
+        """
+        lives = sa.exists().where(
+            t.studies.c.study_instance_uid == t.oddities.c.study_instance_uid, _has_files(t.instances)
+        )
+        is_needed = sa.or_(lives, t.oddities.c.at > taken_before)
+        named = t.oddities.c.path.in_(paths)
+        with self._begin() as connection:
+            taken = sa.select(t.oddities.c.path).where(named, t.oddities.c.code == Receipt.CONFLICT, is_needed)
+            kept = set(connection.execute(taken).scalars())
+            gone = [path for path in paths if path not in kept]
+            connection.execute(
+                t.oddities.update()
+                .where(t.oddities.c.path.in_(gone))
+                .values(path="", reason=t.oddities.c.reason + REMOVED_SINCE)
+            )
+        return gone
 
     def forget_studies(self, ended_before: datetime, limit: int = 100) -> int:
         """Delete every row of studies that ended by then, owe nothing and have no file left; returns how many."""

@@ -365,6 +365,18 @@ def test_a_filling_disk_costs_refused_files_before_any_study(world: World, free:
     assert (world.files("aside"), world.store.study_report(study_id).expired) == (0, 0)
 
 
+def test_a_filling_disk_costs_no_file_early_that_was_taken_and_kept_aside(world: World, free: Free) -> None:
+    world.now = datetime.now(UTC)
+    first, second = make_ct(), make_ct(Rows=8, StudyInstanceUID=generate_uid())
+    second.SOPInstanceUID = first.SOPInstanceUID
+    world.set_aside(first)
+    world.receive(second)
+    free(1)
+    later = world.now + timedelta(days=2)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, later) == 1
+    assert world.files("aside") == 1
+
+
 def test_enough_room_is_left_alone(world: World, free: Free) -> None:
     world.set_aside(make_ct())
     free(200)
