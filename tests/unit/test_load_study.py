@@ -28,19 +28,20 @@ def write_series(folder: Path, uid: str, kernel: str, *, left_out: int | None = 
 def test_the_best_series_is_read_where_it_is_sound(tmp_path: Path) -> None:
     images = write_series(tmp_path, BEST, "B30f") + write_series(tmp_path, NEXT, "B70f")
     _, choices = select_series(images)
-    volume, left = load_study(images, choices)
-    assert volume.series_instance_uid == BEST
-    assert left == choices
+    loaded = load_study(images, choices)
+    assert loaded.volume.series_instance_uid == BEST
+    assert (loaded.choices, loaded.index, loaded.hindered) == (choices, 0, None)
 
 
 def test_the_next_series_is_read_where_the_best_has_a_gap(tmp_path: Path) -> None:
     images = write_series(tmp_path, BEST, "B30f", left_out=9) + write_series(tmp_path, NEXT, "B70f")
     uid, choices = select_series(images)
     assert uid == BEST
-    volume, left = load_study(images, choices)
-    assert volume.series_instance_uid == NEXT
-    assert np.array_equal(volume.hu, small_phantom().hu)
-    told = {choice.series_instance_uid: choice for choice in left}
+    loaded = load_study(images, choices)
+    assert loaded.volume.series_instance_uid == NEXT
+    assert np.array_equal(loaded.volume.hu, small_phantom().hu)
+    assert loaded.hindered.code == "gap"
+    told = {choice.series_instance_uid: choice for choice in loaded.choices}
     assert [told[one].is_chosen for one in (BEST, NEXT)] == [False, True]
     assert "1 slice is missing" in told[BEST].reasons[-1]
 
