@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import cast
 
@@ -22,7 +23,7 @@ def screen_ct(bench: Bench, run: Run) -> None:
     """Carry one run through the CT journey; leaves by return, an outcome, or a bug."""
     # The stages are imported after the fork: they bring torch and highdicom.
     from workers.ct.load_study import load_study
-    from workers.ct.localize_parotids import localize_parotids
+    from workers.ct.localize_study import localize_study
     from workers.ct.segment_masses import segment_masses
 
     models = bench.models()
@@ -37,23 +38,29 @@ def screen_ct(bench: Bench, run: Run) -> None:
         bench.store.end_run_as(run, same, bench.clock())
         return
     with stage(bench, run, Stage.LOADED) as note:
-        try:
-            volume, choices = load_study(images, choices)
-        except (SetAside, NeedsPerson) as outcome:
-            bench.store.record_series(run, cast("tuple[SeriesChoice, ...]", outcome.choices), None)
-            raise
-        x, y, z = volume.spacing_mm
-        slices, rows, columns = volume.hu.shape
-        note.sentence = f"{slices} slices of {rows} x {columns}, voxels of {x:.2f} x {y:.2f} x {z:.2f} mm"
-        if volume.series_instance_uid != series_instance_uid:
-            note.sentence += f"; the best series is no volume, the next is: {_describe_chosen(choices)}"
-            run_key, same = _record(bench, run, images, choices, models)
+        with _keeping_choices(bench, run):
+            loaded = load_study(images, choices)
+        note.sentence = _describe_volume(loaded.volume)
+        if loaded.volume.series_instance_uid != series_instance_uid:
+            note.sentence += f"; the best series is no volume, the next is: {_describe_chosen(loaded.choices)}"
+            run_key, same = _record(bench, run, images, loaded.choices, models)
     if same is not None:
         bench.store.end_run_as(run, same, bench.clock())
         return
     with stage(bench, run, Stage.LOCALIZED) as note:
-        parotids = localize_parotids(volume, models.localizer)
+        with _keeping_choices(bench, run):
+            found, parotids = localize_study(images, loaded, models.localizer)
+        volume = found.volume
         note.sentence = "; ".join(_describe_gland(parotid) for parotid in parotids)
+        if found is not loaded:
+            note.sentence += (
+                f"; the better series covers neither, this one does: {_describe_chosen(found.choices)}; "
+                f"{_describe_volume(volume)}"
+            )
+            run_key, same = _record(bench, run, images, found.choices, models)
+    if same is not None:
+        bench.store.end_run_as(run, same, bench.clock())
+        return
     with stage(bench, run, Stage.SEGMENTED) as note:
         masses = segment_masses(
             volume,
@@ -104,10 +111,18 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[str, tu
     """Select the series; the reasons are stored also where no series will do."""
     from workers.ct.select_series import select_series
 
-    try:
+    with _keeping_choices(bench, run):
         return select_series(images)
+
+
+@contextmanager
+def _keeping_choices(bench: Bench, run: Run) -> Iterator[None]:
+    """Store what the stage has found out about the series where it ends the study."""
+    try:
+        yield
     except (SetAside, NeedsPerson) as outcome:
-        bench.store.record_series(run, cast("tuple[SeriesChoice, ...]", outcome.choices), None)
+        if outcome.choices:
+            bench.store.record_series(run, cast("tuple[SeriesChoice, ...]", outcome.choices), None)
         raise
 
 
@@ -157,6 +172,12 @@ def _record(
 def _describe_chosen(choices: Sequence[SeriesChoice]) -> str:
     (choice,) = (one for one in choices if one.is_chosen)
     return f"series of {choice.instance_count} images with score {choice.score:g}: {' '.join(choice.reasons)}"
+
+
+def _describe_volume(volume: Volume) -> str:
+    x, y, z = volume.spacing_mm
+    slices, rows, columns = volume.hu.shape
+    return f"{slices} slices of {rows} x {columns}, voxels of {x:.2f} x {y:.2f} x {z:.2f} mm"
 
 
 def _describe_gland(parotid: Parotid) -> str:

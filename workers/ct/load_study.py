@@ -1,7 +1,7 @@
 """SELECTED -> LOADED: load the best series that is one sound volume."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from screener.outcomes import NeedsPerson, Outcome, SetAside
@@ -13,32 +13,47 @@ NO_VOLUME: Final = frozenset({
     "mixed_geometry", "mixed_spacing", "multi_frame", "not_axial", "too_few_slices",
 })  # fmt: skip
 """Codes of series that are read as they are, and are not one volume: another series of the study may be."""
+NO_SERIES: Final = "no_ct_series"
 
 
-def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice]) -> tuple[Volume, tuple[SeriesChoice, ...]]:
-    """Return the volume of the chosen series, or else of the next best, and `choices` with what hindered the better.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """One series of a study as a volume."""
 
-    `choices` are those of `select_series`, best first. Where none is a volume, or what hinders the chosen one is not
-    how it lies, the chosen one's outcome is raised (see `load_volume`), with the choices in its attribute.
+    volume: Volume
+    choices: tuple[SeriesChoice, ...]
+    """Those of `select_series`, best first, with what hindered the better."""
+    index: int
+    """Of the volume's series among the choices."""
+    hindered: Outcome | None
+    """What the best of those that could not be loaded would have raised."""
+
+
+def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice], *, first: int = 0) -> Loaded:
+    """Return the volume of the chosen series, or else of the next best, beginning with the choice at index `first`.
+
+    `choices` are those of `select_series`, best first. Where none is a volume, or what hinders the best is not how it
+    lies, the best one's outcome is raised (see `load_volume`), with the choices in its attribute.
     """
     told = list(choices)
-    first: Outcome | None = None
+    hindered: Outcome | None = None
     for index, choice in enumerate(choices):
-        if choice.score <= 0:  # refused by its headers
+        if index < first or choice.score <= 0:  # refused by its headers
             continue
         try:
             volume = load_volume(images, choice.series_instance_uid)
         except (NeedsPerson, SetAside) as outcome:
             told[index] = _add_reason(choice, outcome)
-            first = first or outcome
-            if first.code not in NO_VOLUME:
+            hindered = hindered or outcome
+            if hindered.code not in NO_VOLUME:
                 break
         else:
-            return volume, tuple(replace(one, is_chosen=number == index) for number, one in enumerate(told))
-    if first is None:
-        raise SetAside("The study holds no series that can be read.", code="no_ct_series")
-    first.choices = tuple(told)
-    raise first
+            chosen = tuple(replace(one, is_chosen=number == index) for number, one in enumerate(told))
+            return Loaded(volume=volume, choices=chosen, index=index, hindered=hindered)
+    if hindered is None:
+        raise SetAside("The study holds no series that can be read.", code=NO_SERIES)
+    hindered.choices = tuple(told)
+    raise hindered
 
 
 def _add_reason(choice: SeriesChoice, outcome: Outcome) -> SeriesChoice:

@@ -31,6 +31,7 @@ Bools = NDArray[np.bool_]
 Localizer = Callable[[Floats], Floats]
 """Scaled image (2, z, y, x) at 4 mm to probabilities (background, right, left) of the same grid."""
 
+NOT_COVERED: Final = "no_parotid_covered"
 MIN_VOLUME_MM3: Final = 3_000.0
 """Below the smallest glands that were contoured (5 ml); a severely atrophic gland is for a person."""
 MAX_VOLUME_MM3: Final = 260_000.0
@@ -115,7 +116,7 @@ def accept_parotids(parotids: tuple[Parotid, Parotid], volume: Volume) -> tuple[
     """Return `parotids`, not assessed where metal spoils them; raises SetAside where the scan covers neither."""
     if not any(parotid.is_assessed for parotid in parotids):
         reason = "Neither parotid gland is covered by this scan: " + " ".join(p.reason for p in parotids)
-        raise SetAside(reason, code="no_parotid_covered")
+        raise SetAside(reason, code=NOT_COVERED)
     return refuse_metal(parotids[0], volume), refuse_metal(parotids[1], volume)
 
 
@@ -135,7 +136,7 @@ def body_grid(volume: Volume) -> Grid:
     box = find_box(volume.body)
     if not volume.body[box].size:
         reason = "The scan shows nothing but air, so no parotid gland is covered."
-        raise SetAside(reason, code="no_parotid_covered")
+        raise SetAside(reason, code=NOT_COVERED)
     corners = np.array(np.meshgrid(*[(part.start, part.stop - 1) for part in box], indexing="ij")).reshape(3, -1)
     ends = matrix @ corners + offset[:, None]
     return cover_box(ends.min(axis=1), ends.max(axis=1), LOCALIZER_SPACING_MM)
