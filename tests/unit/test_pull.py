@@ -249,6 +249,23 @@ def test_outside_the_window_nothing_is_asked_unless_it_is_ordered_now(store: Sto
     assert report(store, 2).states == {"fetched": 1}
 
 
+def test_what_the_window_holds_back_keeps_no_day_from_being_searched_now(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screener.pull.night_list.LIST_AHEAD", 2)
+    archive = Archive(store)
+    for number in range(3):
+        archive.add(f"1.2.{number}", FIRST, a_series(number))
+    archive.add("1.2.9", LAST, a_series(9))
+    order(store, FIRST, FIRST)
+    night_list(store, archive, studies_per_hour=1, studies_in_flight=9).work()
+    assert report(store).states == {"fetched": 1, "listed": 2}
+    order(store, LAST, LAST, is_now=True)
+    night_list(store, archive, NIGHT.replace(hour=12) + timedelta(days=1), studies_in_flight=9).work()
+    assert report(store).states == {"fetched": 1, "listed": 2}
+    assert report(store, 2).states == {"fetched": 1}
+
+
 def test_a_study_that_is_known_and_whole_is_skipped(store: Store) -> None:
     archive = Archive(store)
     archive.add("1.2.1", FIRST, a_series(1))
