@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LIST_AHEAD = 2000
-"""Studies that may wait before no further day is searched."""
+"""Studies that may wait for their turn before no further day is searched."""
 LONGEST_WAIT_SECONDS = 3600
 SETTLED = timedelta(hours=3)
 """So long after its end a day is searched: what was taken shortly before midnight is in the PACS by then."""
@@ -113,7 +113,7 @@ class NightList:
         if item is not None:
             self._work_on(item)
             return True
-        if self._store.waiting_studies(ready) >= LIST_AHEAD:
+        if self._store.waiting_studies(ready, is_open=is_night) >= LIST_AHEAD:
             return False
         search = self._store.next_search(ready, (local - SETTLED).date(), is_open=is_night)
         if search is not None:

@@ -129,11 +129,14 @@ class Worklist(Base):
                 listed += other is None
         return listed
 
-    def waiting_studies(self, sources: Collection[str]) -> int:
-        """How many studies are listed and not yet begun."""
+    def waiting_studies(self, sources: Collection[str], *, is_open: bool) -> int:
+        """How many listed studies may be begun. `is_open`: the window does not hold back."""
         with self._begin() as connection:
-            query = sa.select(sa.func.count()).where(
-                p.worklist.c.state == "listed", p.worklist.c.source.in_(sources), ~_is_paused()
+            query = (
+                sa.select(sa.func.count())
+                .select_from(p.worklist)
+                .join(p.backfills, p.backfills.c.id == p.worklist.c.backfill_id)
+                .where(*_may_go_on(is_open), p.worklist.c.state == "listed", p.worklist.c.source.in_(sources))
             )
             return connection.execute(query).scalar_one()
 
