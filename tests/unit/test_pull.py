@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydicom import Dataset
 
 from screener.clock import is_open, night_began, parse_window
@@ -20,6 +21,7 @@ from screener.pull.match import Series, is_wanted_series, is_wanted_study
 from screener.pull.night_list import NightList
 from screener.store import BackfillOrder, BackfillReport, Store, open_store
 from screener.store import pull_tables as p
+from screener.store import tables as t
 from tests.peers.scanner import make_ct
 from tests.peers.values import CT, an_instance
 from tests.unit.test_store import THRESHOLDS
@@ -135,6 +137,11 @@ def order(store: Store, first: date = FIRST, last: date = LAST, **changes: objec
 def report(store: Store, number: int = 1) -> BackfillReport:
     (found,) = store.backfill_reports(number)
     return found
+
+
+def backfills_of_runs(store: Store) -> list[int | None]:
+    with store.engine.begin() as connection:
+        return list(connection.execute(sa.select(t.runs.c.backfill_id).order_by(t.runs.c.id)).scalars())
 
 
 def dispatch(store: Store, now: datetime) -> int:
@@ -674,3 +681,28 @@ def test_an_image_that_a_scanner_adds_makes_a_past_study_daytime_work(store: Sto
     receive(store, "1.2.1", a_series(7), NIGHT + timedelta(hours=1), sender="SCANNER")
     dispatch(store, NIGHT + timedelta(hours=2))
     assert store.backlog_in_flight() == 0
+
+
+@pytest.mark.parametrize("hours", [0, 10], ids=["while it is fetched", "after it was let go"])
+def test_an_image_that_a_scanner_adds_to_what_is_half_here_makes_it_daytime_work(store: Store, hours: int) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2))
+    archive.loses = {"1.9.2"}
+    order(store)
+    night_list(store, archive).work()
+    morning = NIGHT + timedelta(hours=hours)
+    receive(store, "1.2.1", a_series(2), morning, sender="SCANNER")
+    night_list(store, archive, morning).work()
+    dispatch(store, morning + MAX_WAIT)
+    assert backfills_of_runs(store) == [None]
+
+
+def test_a_past_study_that_a_scanner_added_to_stays_daytime_work_when_asked_for_again(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store)
+    night_list(store, archive).work()
+    receive(store, "1.2.1", a_series(7), NIGHT + timedelta(hours=1), sender="SCANNER")
+    store.reprocess(1, NIGHT + timedelta(hours=2))
+    dispatch(store, NIGHT + timedelta(hours=2))
+    assert backfills_of_runs(store) == [None]
