@@ -288,7 +288,7 @@ def fetch_of(connection: sa.Connection, study: sa.Row[Any]) -> Fetch | None:
 def backfill_of(connection: sa.Connection, study: sa.Row[Any]) -> int | None:
     """The backfill that brought the present state of a study; None where a sender had a part in it."""
     row = connection.execute(
-        sa.select(p.worklist.c.backfill_id, p.worklist.c.ended_at)
+        sa.select(p.worklist.c.backfill_id, p.worklist.c.started_at, p.worklist.c.ended_at)
         .where(
             p.worklist.c.study_instance_uid == study.study_instance_uid,
             p.worklist.c.started_at.is_not(None),
@@ -299,8 +299,21 @@ def backfill_of(connection: sa.Connection, study: sa.Row[Any]) -> int | None:
     ).one_or_none()
     if row is None or (row.ended_at is not None and study.news_at > row.ended_at):
         return None
+    if _has_several_senders(connection, study.id, row.started_at):
+        return None
     backfill_id: int = row.backfill_id
     return backfill_id
+
+
+def _has_several_senders(connection: sa.Connection, study_id: int, since: datetime) -> bool:
+    """Tell whether images came from another than the source, which sends all of its own under one AE title."""
+    count = sa.select(sa.func.count(t.instances.c.calling_ae_title.distinct())).where(
+        t.instances.c.study_id == study_id,
+        t.instances.c.kind == Kind.IMAGE,
+        t.instances.c.received_at >= since,
+    )
+    several: bool = connection.execute(count).scalar_one() > 1
+    return several
 
 
 def _add(connection: sa.Connection, order: BackfillOrder, now: datetime, standing_for: str | None) -> int:
