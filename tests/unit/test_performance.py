@@ -1,13 +1,15 @@
 """Figures of quality: each is counted from rows that can be checked by eye."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from screener import know_scanners
 from screener.__main__ import main
+from screener.dispatch import dispatch_study
+from screener.journey import Ending, Queue
 from screener.know_scanners import know_new_scanners, read_scanner
 from screener.performance import (
     NO_PROTOCOL,
@@ -17,13 +19,13 @@ from screener.performance import (
     find_limits,
     measure_performance,
 )
-from screener.store import Store
+from screener.store import BackfillOrder, Store
 from screener.store.feedback import Judgment
 from screener.store.quality import NO_NAME, QualityRow, Scanner
 from screener.store.reviews import Opinion
 from tests.peers.scanner import make_ct
 from tests.peers.values import an_instance
-from tests.unit.test_replay_all import Measured, mass, review, screen_all
+from tests.unit.test_replay_all import OLD, Measured, mass, review, screen, screen_all
 
 NOW = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -181,6 +183,49 @@ def test_the_rows_are_of_the_newest_decision(store: Store) -> None:
     assert [rows[study].is_flagged for study in studies] == [True, False, True]
     assert [rows[study].queue for study in studies] == ["ct", "ct", "us"]
     assert all(row.is_assessed and row.is_first for row in rows.values())
+
+
+def fetch(store: Store, study_instance_uid: str, now: datetime) -> None:
+    """A backfill finds and fetches one study of one image."""
+    day = date(2019, 1, 1)
+    store.add_backfill(BackfillOrder(sources=("old",), from_date=day, to_date=day), now)
+    search = store.next_search(["old"], now.date(), is_open=True)
+    assert search is not None
+    store.record_listing(search, [study_instance_uid], now)
+    item = store.take_listed(["old"], now, is_open=True, with_new=True)
+    assert item is not None
+    store.begin_fetch(item, now)
+    image = an_instance(2, study_instance_uid=study_instance_uid, calling_ae_title="OLD")
+    store.record_instance(image, now)
+    store.end_fetch(item, "fetched", code="", reason="", now=now)
+
+
+@pytest.mark.parametrize("ending", [None, Ending.SET_ASIDE, Ending.FAILED])
+def test_a_fetched_study_that_nothing_was_decided_of_says_nothing_of_its_scanner(
+    store: Store, ending: Ending | None
+) -> None:
+    fetch(store, "1.2.3", NOW)
+    if ending is not None:
+        (study,) = store.quiet_studies(NOW + HOUR, quiet=HOUR, max_wait=HOUR)
+        dispatch_study(store, study, OLD, NOW + HOUR)
+        run = store.claim_run(Queue.CT, "worker", NOW + HOUR, HOUR)
+        assert run is not None
+        store.end_run(run, ending, code="code", reason="reason", now=NOW + HOUR)
+    (row,) = store.quality_rows(NOW - HOUR)
+    assert (row.ending, row.is_past) == (ending, True)
+
+
+def test_a_study_that_a_scanner_sent_before_more_of_it_was_fetched_is_no_past_one(store: Store) -> None:
+    store.record_instance(an_instance(1), NOW)
+    fetch(store, "1.2.3", NOW + HOUR)
+    assert not store.quality_rows(NOW - HOUR)[0].is_past
+
+
+def test_the_time_of_a_past_study_that_a_scanner_added_to_is_not_that_of_a_screening(store: Store) -> None:
+    fetch(store, "1.2.7", NOW)
+    screen(store, 7, mass(900), OLD, came_at=NOW + HOUR)
+    (row,) = store.quality_rows(NOW - HOUR)
+    assert (row.is_flagged, row.is_past, row.is_first) == (True, True, False)
 
 
 def test_the_command_ends_well_without_an_alarm(
