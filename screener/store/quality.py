@@ -11,6 +11,7 @@ from screener.store import govern_tables as g
 from screener.store import tables as t
 from screener.store.base import Base
 from screener.store.values import Kind
+from screener.store.worklist import was_fetched_first
 from screener.study import Presence
 from screener.us_study import Answer
 
@@ -51,7 +52,7 @@ class QualityRow:
     is_first: bool
     """True: the first run of a study that a sender sent, so that its time is that of the screening."""
     is_past: bool = False
-    """True: a backfill fetched it, at a time that says nothing of the scanner."""
+    """True: a backfill brought it here, at a time that says nothing of the scanner."""
     protocol: str = ""
     """Empty where the images name none."""
 
@@ -91,6 +92,7 @@ class Quality(Base):
                 g.scanners.c.manufacturer,
                 g.scanners.c.model,
                 g.scanners.c.protocol,
+                was_fetched_first().label("is_past"),
             )
             .outerjoin(g.scanners, g.scanners.c.study_id == t.studies.c.id)
             .where(t.studies.c.received_at >= since)
@@ -145,7 +147,7 @@ def _quality_row(study: sa.Row[Any], run: sa.Row[Any] | None, not_assessed: Coll
         queue=run.queue if run is not None else "",
         is_flagged=run is not None and run.is_flagged,
         is_assessed=run is None or run.id not in not_assessed,
-        is_first=run is not None and run.number == 1 and run.backfill_id is None,
-        is_past=run is not None and run.backfill_id is not None,
+        is_first=run is not None and run.number == 1 and not study.is_past,
+        is_past=study.is_past,
         protocol=study.protocol or "",
     )

@@ -267,6 +267,15 @@ def is_being_fetched() -> sa.ColumnElement[bool]:
     )
 
 
+def was_fetched_first() -> sa.ColumnElement[bool]:
+    """True for a row of `studies` that a backfill asked for before anything of it was here."""
+    return sa.exists().where(
+        p.worklist.c.study_instance_uid == t.studies.c.study_instance_uid,
+        p.worklist.c.started_at.is_not(None),
+        p.worklist.c.was_known.is_(False),
+    )
+
+
 def fetch_of(connection: sa.Connection, study: sa.Row[Any]) -> Fetch | None:
     """The latest attempt at fetching a study; None where there was none, or all news came after it had ended."""
     row = connection.execute(
