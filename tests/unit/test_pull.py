@@ -311,6 +311,70 @@ def test_two_backfills_never_fetch_the_same_study(store: Store) -> None:
     assert report(store, 2).reasons == {("skipped", "on the list of backfill 1 already"): 1}
 
 
+@pytest.mark.parametrize("is_listed_only", [False, True])
+def test_another_body_part_of_a_study_is_fetched_for_another_backfill(store: Store, *, is_listed_only: bool) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1, body_part="HEAD"), a_series(2, body_part="NECK"))
+    order(store, body_parts=("HEAD",))
+    if not is_listed_only:
+        night_list(store, archive).work()
+    order(store, body_parts=("NECK",))
+    night_list(store, archive).work()
+    assert archive.asked == [("1.2.1", ["1.9.1"]), ("1.2.1", ["1.9.2"])]
+    assert report(store, 2).states == {"fetched": 1}
+
+
+def test_the_same_parts_in_another_order_are_the_same_order(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    order(store, body_parts=("HEAD", "NECK"))
+    order(store, body_parts=("NECK", "HEAD"))
+    night_list(store, archive).work()
+    assert report(store, 2).reasons == {("skipped", "on the list of backfill 1 already"): 1}
+
+
+def test_what_a_backfill_could_not_bring_comes_with_the_next_one_and_is_told_in_the_digest(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1), a_series(2))
+    archive.loses = {"1.9.2"}
+    order(store)
+    night_list(store, archive, max_attempts=1).work()
+    dispatch(store, NIGHT + QUIET)
+    archive.loses = set()
+    order(store)
+    night_list(store, archive, NIGHT + timedelta(hours=1)).work()
+    assert archive.asked[-1] == ("1.2.1", ["1.9.2"])
+    assert report(store, 2).states == {"fetched": 1}
+    dispatch(store, NIGHT + timedelta(hours=2))
+    assert backfills_of_runs(store) == [1, 2]
+
+
+def test_a_past_study_that_a_scanner_added_to_is_daytime_work_for_the_next_backfill_too(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1, body_part="HEAD"), a_series(2, body_part="NECK"))
+    order(store, body_parts=("HEAD",))
+    night_list(store, archive).work()
+    receive(store, "1.2.1", a_series(3), NIGHT + timedelta(hours=1), sender="SCANNER")
+    order(store, body_parts=("NECK",))
+    night_list(store, archive, NIGHT + timedelta(hours=2)).work()
+    dispatch(store, NIGHT + timedelta(hours=3))
+    assert backfills_of_runs(store) == [None]
+
+
+def test_the_backfill_that_was_let_go_on_last_is_the_one_that_brought_a_study(store: Store) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1, body_part="HEAD"), a_series(2, body_part="NECK"))
+    order(store, body_parts=("HEAD",))
+    night_list(store, archive, studies_in_flight=1)._step()
+    store.pause_backfill(1, True)
+    order(store, body_parts=("NECK",))
+    night_list(store, archive).work()
+    store.pause_backfill(1, False)
+    night_list(store, archive, NIGHT + timedelta(hours=1)).work()
+    dispatch(store, NIGHT + timedelta(hours=2))
+    assert backfills_of_runs(store) == [1]
+
+
 def test_a_study_that_was_interrupted_goes_first_and_only_the_rest_of_it_is_fetched(store: Store) -> None:
     archive = Archive(store)
     archive.add("1.2.1", FIRST, a_series(1))
