@@ -30,6 +30,7 @@ class Search:
     next_date: date
     to_date: date | None
     modalities: tuple[str, ...]
+    body_parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ class Worklist(Base):
         """What to ask a source next; only days that are over. `is_open`: the window does not hold back."""
         with self._begin() as connection:
             row = connection.execute(
-                sa.select(p.searches, p.backfills.c.to_date, p.backfills.c.modalities)
+                sa.select(p.searches, p.backfills.c.to_date, p.backfills.c.modalities, p.backfills.c.body_parts)
                 .join(p.backfills, p.backfills.c.id == p.searches.c.backfill_id)
                 .where(
                     *_may_go_on(is_open),
@@ -89,12 +89,13 @@ class Worklist(Base):
             next_date=row.next_date,
             to_date=row.to_date,
             modalities=tuple(row.modalities),
+            body_parts=tuple(row.body_parts),
         )
 
     def record_listing(self, search: Search, study_instance_uids: Sequence[str], now: datetime) -> int:
         """Put the studies of `search.next_date` on the list and go on to the next day; returns how many are new.
 
-        A study that another backfill has fetched or will fetch is skipped.
+        A study of which another backfill has fetched or will fetch the same is skipped.
         """
         listed = 0
         with self._begin() as connection:
@@ -110,7 +111,7 @@ class Worklist(Base):
                 )
                 if connection.execute(same).first() is not None:
                     continue
-                other = _listed_elsewhere(connection, uid)
+                other = _listed_elsewhere(connection, search, uid)
                 connection.execute(
                     p.worklist.insert().values(
                         backfill_id=search.backfill_id,
@@ -193,12 +194,17 @@ class Worklist(Base):
             return released.rowcount
 
     def begin_fetch(self, item: ListedStudy, now: datetime) -> None:
-        """Count an attempt; from here on the study waits until its images are here."""
+        """Count an attempt; from here on the study waits until its images are here.
+
+        It was known before where a sender had a part in it, not where backfills alone brought some of it.
+        """
         with self._begin() as connection:
             values: dict[str, Any] = {"state": "fetching", "reason": "", "attempts": p.worklist.c.attempts + 1}
             if not item.has_begun:
-                known = sa.select(t.studies.c.id).where(t.studies.c.study_instance_uid == item.study_instance_uid)
-                values |= {"started_at": now, "was_known": connection.execute(known).first() is not None}
+                same = t.studies.c.study_instance_uid == item.study_instance_uid
+                study = connection.execute(t.studies.select().where(same)).one_or_none()
+                was_known = study is not None and backfill_of(connection, study) is None
+                values |= {"started_at": now, "was_known": was_known}
             connection.execute(p.worklist.update().where(p.worklist.c.id == item.item_id).values(**values))
 
     def fetch_failed(self, item: ListedStudy, reason: str, not_before: datetime) -> bool:
@@ -278,15 +284,7 @@ def was_fetched_first() -> sa.ColumnElement[bool]:
 
 def fetch_of(connection: sa.Connection, study: sa.Row[Any]) -> Fetch | None:
     """The latest attempt at fetching a study; None where there was none, or all news came after it had ended."""
-    row = connection.execute(
-        sa.select(p.worklist)
-        .where(
-            p.worklist.c.study_instance_uid == study.study_instance_uid,
-            p.worklist.c.started_at.is_not(None),
-        )
-        .order_by(p.worklist.c.id.desc())
-        .limit(1)
-    ).one_or_none()
+    row = _latest_fetch(connection, study.study_instance_uid)
     if row is None or (row.ended_at is not None and study.news_since_at > row.ended_at):
         return None
     is_whole = row.state == "fetched" and not row.code
@@ -296,33 +294,40 @@ def fetch_of(connection: sa.Connection, study: sa.Row[Any]) -> Fetch | None:
 
 def backfill_of(connection: sa.Connection, study: sa.Row[Any]) -> int | None:
     """The backfill that brought the present state of a study; None where a sender had a part in it."""
-    row = connection.execute(
-        sa.select(p.worklist.c.backfill_id, p.worklist.c.started_at, p.worklist.c.ended_at)
-        .where(
-            p.worklist.c.study_instance_uid == study.study_instance_uid,
-            p.worklist.c.started_at.is_not(None),
-            p.worklist.c.was_known.is_(False),
-        )
-        .order_by(p.worklist.c.id.desc())
-        .limit(1)
-    ).one_or_none()
-    if row is None or (row.ended_at is not None and study.news_at > row.ended_at):
-        return None
-    if _has_several_senders(connection, study.id, row.started_at):
+    row = _latest_fetch(connection, study.study_instance_uid)
+    if row is None or row.was_known or _has_senders_part(connection, study, row):
         return None
     backfill_id: int = row.backfill_id
     return backfill_id
 
 
-def _has_several_senders(connection: sa.Connection, study_id: int, since: datetime) -> bool:
-    """Tell whether images came from another than the source, which sends all of its own under one AE title."""
-    count = sa.select(sa.func.count(t.instances.c.calling_ae_title.distinct())).where(
-        t.instances.c.study_id == study_id,
-        t.instances.c.kind == Kind.IMAGE,
-        t.instances.c.received_at >= since,
-    )
-    several: bool = connection.execute(count).scalar_one() > 1
-    return several
+def _latest_fetch(connection: sa.Connection, study_instance_uid: str) -> sa.Row[Any] | None:
+    """The row of the list by which a study is being fetched, or was last; None where it was never asked for."""
+    return connection.execute(
+        sa.select(p.worklist)
+        .where(p.worklist.c.study_instance_uid == study_instance_uid, p.worklist.c.started_at.is_not(None))
+        .order_by(
+            (p.worklist.c.state == "fetching").desc(),
+            sa.func.coalesce(p.worklist.c.ended_at, p.worklist.c.started_at).desc(),
+            p.worklist.c.id.desc(),
+        )
+        .limit(1)
+    ).one_or_none()
+
+
+def _has_senders_part(connection: sa.Connection, study: sa.Row[Any], fetch: sa.Row[Any]) -> bool:
+    """Tell whether something came after `fetch`, or meanwhile from another: a source sends under one AE title."""
+    senders, newest_at = connection.execute(
+        sa.select(
+            sa.func.count(t.instances.c.calling_ae_title.distinct()), sa.func.max(t.instances.c.received_at)
+        ).where(
+            t.instances.c.study_id == study.id,
+            t.instances.c.kind == Kind.IMAGE,
+            t.instances.c.received_at >= fetch.started_at,
+        )
+    ).one()
+    news = [at for at in (study.news_at, newest_at) if at is not None]  # a study that was dispatched has no news
+    return senders > 1 or (fetch.ended_at is not None and any(at > fetch.ended_at for at in news))
 
 
 def _add(connection: sa.Connection, order: BackfillOrder, now: datetime, standing_for: str | None) -> int:
@@ -350,23 +355,24 @@ def _may_go_on(is_open: bool) -> list[sa.ColumnElement[bool]]:
     return conditions if is_open else [*conditions, p.backfills.c.is_now]
 
 
-def _is_paused() -> sa.ColumnElement[bool]:
-    return sa.exists().where(p.backfills.c.id == p.worklist.c.backfill_id, p.backfills.c.is_paused)
-
-
-def _listed_elsewhere(connection: sa.Connection, study_instance_uid: str) -> int | None:
-    """Another backfill that has fetched the study, or will."""
-    return connection.execute(
-        sa.select(p.worklist.c.backfill_id)
+def _listed_elsewhere(connection: sa.Connection, search: Search, study_instance_uid: str) -> int | None:
+    """Another backfill that has fetched the same of the study, and all of it, or will."""
+    rows = connection.execute(
+        sa.select(p.worklist.c.backfill_id, p.backfills.c.modalities, p.backfills.c.body_parts)
+        .join(p.backfills, p.backfills.c.id == p.worklist.c.backfill_id)
         .where(
             p.worklist.c.study_instance_uid == study_instance_uid,
+            p.worklist.c.source == search.source,
             sa.or_(
-                p.worklist.c.state.in_(["fetching", "fetched"]),
-                sa.and_(p.worklist.c.state == "listed", ~_is_paused()),
+                p.worklist.c.state == "fetching",
+                sa.and_(p.worklist.c.state == "fetched", p.worklist.c.code == ""),
+                sa.and_(p.worklist.c.state == "listed", p.backfills.c.is_paused.is_(False)),
             ),
         )
-        .limit(1)
-    ).scalar()
+        .order_by(p.worklist.c.id)
+    )
+    wanted = (set(search.modalities), set(search.body_parts))
+    return next((row.backfill_id for row in rows if (set(row.modalities), set(row.body_parts)) == wanted), None)
 
 
 def _report(connection: sa.Connection, row: sa.Row[Any]) -> BackfillReport:

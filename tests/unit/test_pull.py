@@ -349,16 +349,20 @@ def test_what_a_backfill_could_not_bring_comes_with_the_next_one_and_is_told_in_
     assert backfills_of_runs(store) == [1, 2]
 
 
-def test_a_past_study_that_a_scanner_added_to_is_daytime_work_for_the_next_backfill_too(store: Store) -> None:
+@pytest.mark.parametrize("sender", ["SCANNER", "OLD"])
+def test_a_past_study_that_a_scanner_added_to_is_daytime_work_for_the_next_backfill_too(
+    store: Store, sender: str
+) -> None:
     archive = Archive(store)
     archive.add("1.2.1", FIRST, a_series(1, body_part="HEAD"), a_series(2, body_part="NECK"))
     order(store, body_parts=("HEAD",))
     night_list(store, archive).work()
-    receive(store, "1.2.1", a_series(3), NIGHT + timedelta(hours=1), sender="SCANNER")
+    receive(store, "1.2.1", a_series(3), NIGHT + timedelta(hours=1), sender=sender)
+    dispatch(store, NIGHT + timedelta(hours=2))
     order(store, body_parts=("NECK",))
-    night_list(store, archive, NIGHT + timedelta(hours=2)).work()
-    dispatch(store, NIGHT + timedelta(hours=3))
-    assert backfills_of_runs(store) == [None]
+    night_list(store, archive, NIGHT + timedelta(hours=3)).work()
+    dispatch(store, NIGHT + timedelta(hours=4))
+    assert backfills_of_runs(store) == [None, None]
 
 
 def test_the_backfill_that_was_let_go_on_last_is_the_one_that_brought_a_study(store: Store) -> None:
