@@ -68,6 +68,7 @@ class Archive:
         self.loses: set[str] = set()
         """Series of which no image ever comes."""
         self.refusal: Exception | None = None
+        self.refused_days: set[date] = set()
         self.breaks: dict[str, Exception] = {}
         """What the fetch of a study raises."""
         self.holds: dict[str, int] = {}
@@ -82,6 +83,8 @@ class Archive:
     def find_studies(self, study_date: date, modalities: Sequence[str]) -> list[str]:
         assert list(modalities) == ["CT"]
         self._refuse()
+        if study_date in self.refused_days:
+            raise TryAgain("old answered C-FIND with status 0xA700", code="source_refused")
         return self.days.get(study_date, [])
 
     def find_series(self, study_instance_uid: str) -> list[Series]:
@@ -630,6 +633,53 @@ def test_an_error_that_nobody_expected_is_an_attempt_and_holds_up_no_other(
     assert report(store).states == {"fetching": 1, "fetched": 1}
     assert "TypeError at night_list.py" in caplog.text
     assert "CANARY" not in caplog.text
+
+
+def work_for(pulling: NightList, archive: Archive, tries: int) -> None:
+    for _ in range(tries):
+        pulling.work()
+        archive.now += timedelta(hours=1)
+
+
+def test_a_day_that_the_source_always_refuses_ends_with_its_reason_and_holds_up_no_later_one(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = Archive(store)
+    archive.refused_days = {FIRST, FIRST + timedelta(days=1)}
+    archive.add("1.2.1", LAST, a_series(1))
+    order(store)
+    work_for(night_list(store, archive, window="00:00-24:00", max_attempts=2), archive, 4)
+    assert report(store).states == {"failed": 2, "fetched": 1}
+    reason = "the studies of 2019-01-01 could not be listed: old answered C-FIND with status 0xA700; tried 2 times"
+    assert report(store).reasons[("failed", reason)] == 1
+    assert reason in caplog.text
+
+
+@pytest.mark.parametrize("code", [AWAY, "source_refused"])
+def test_no_day_is_given_up_where_the_source_answers_for_none(store: Store, code: str) -> None:
+    archive = Archive(store)
+    archive.add("1.2.1", FIRST, a_series(1))
+    archive.refusal = TryAgain("old does not answer", code=code)
+    order(store)
+    pulling = night_list(store, archive, window="00:00-24:00", max_attempts=2)
+    work_for(pulling, archive, 5)
+    assert report(store).next_dates == {"old": FIRST}
+    archive.refusal = None
+    pulling.work()
+    assert report(store).states == {"fetched": 1}
+
+
+def test_a_day_that_was_given_up_is_told_no_more_once_it_was_searched(store: Store) -> None:
+    archive = Archive(store)
+    archive.refused_days = {FIRST}
+    order(store, FIRST, FIRST)
+    pulling = night_list(store, archive, window="00:00-24:00", max_attempts=1)
+    for is_refused in (True, True, False):
+        archive.refused_days = {FIRST} if is_refused else set()
+        with store.engine.begin() as connection:
+            connection.execute(p.searches.update().values(next_date=FIRST))
+        work_for(pulling, archive, 1)
+        assert report(store).states == ({"failed": 1} if is_refused else {})
 
 
 def test_a_search_that_fails_unexpectedly_is_tried_again_after_a_while(store: Store) -> None:
