@@ -30,6 +30,8 @@ T = TypeVar("T")
 LIST_AHEAD = 2000
 """Studies that may wait for their turn before no further day is searched."""
 LONGEST_WAIT_SECONDS = 3600
+DAYS_AFTER = 7
+"""Days of which a source that refuses one must list one, before the fault is taken to be that day's."""
 SETTLED = timedelta(hours=3)
 """So long after its end a day is searched: what was taken shortly before midnight is in the PACS by then."""
 
@@ -79,6 +81,7 @@ class NightList:
         self._is_over = threading.Event()
         self._failures: dict[str, int] = {}
         self._away_until: dict[str, datetime] = {}
+        self._refused: dict[tuple[int, date], int] = {}
 
     def begin(self) -> None:
         """Hold the backfills that the settings ask for, and let go of what is no longer asked for."""
@@ -130,13 +133,39 @@ class NightList:
             found = self._ask(client.find_studies, search.next_date, modalities)
         except TryAgain as outcome:
             self._stand_back(search.source, outcome.reason)
+            if outcome.code != AWAY:
+                self._count_refusal(search, modalities, outcome.reason)
             return
         self._failures.pop(search.source, None)
+        self._refused.pop((search.search_id, search.next_date), None)
         listed = self._store.record_listing(search, found, self._clock())
         logger.info(
             "backfill=%d source=%s date=%s found=%d listed=%d",
             search.backfill_id, search.source, search.next_date, len(found), listed,
         )  # fmt: skip
+
+    def _count_refusal(self, search: Search, modalities: Sequence[str], reason: str) -> None:
+        """Give a day up once it was refused as often as a study may be, and others are not: it would hold them up."""
+        day = (search.search_id, search.next_date)
+        tries = self._refused[day] = self._refused.get(day, 0) + 1
+        if tries < self._settings.max_attempts or not self._lists_later_days(search, modalities):
+            return
+        del self._refused[day], self._away_until[search.source], self._failures[search.source]  # it answers
+        sentence = f"the studies of {search.next_date} could not be listed: {reason}; tried {tries} times"
+        self._store.give_up_day(search, sentence, self._clock())
+        logger.warning("backfill=%d source=%s %s", search.backfill_id, search.source, sentence)
+
+    def _lists_later_days(self, search: Search, modalities: Sequence[str]) -> bool:
+        client = self._clients[search.source]
+        for ahead in range(1, 1 + DAYS_AFTER):
+            try:
+                self._ask(client.find_studies, search.next_date + timedelta(days=ahead), modalities)
+            except TryAgain as outcome:
+                if outcome.code == AWAY:
+                    return False
+            else:
+                return True
+        return False
 
     def _work_on(self, item: ListedStudy) -> None:
         client = self._clients[item.source]

@@ -99,11 +99,7 @@ class Worklist(Base):
         """
         listed = 0
         with self._begin() as connection:
-            here = (p.searches.c.id == search.search_id, p.searches.c.next_date == search.next_date)
-            moved = connection.execute(
-                p.searches.update().where(*here).values(next_date=search.next_date + timedelta(days=1))
-            )
-            if moved.rowcount != 1:  # its settings have begun it anew meanwhile
+            if not _go_on(connection, search):
                 return 0
             for uid in dict.fromkeys(study_instance_uids):
                 same = sa.select(p.worklist.c.id).where(
@@ -129,6 +125,27 @@ class Worklist(Base):
                 )
                 listed += other is None
         return listed
+
+    def give_up_day(self, search: Search, reason: str, now: datetime) -> None:
+        """Go on to the next day without the studies of `search.next_date`; a row that names the day says why."""
+        with self._begin() as connection:
+            if not _go_on(connection, search):
+                return
+            connection.execute(
+                p.worklist.insert().values(
+                    backfill_id=search.backfill_id,
+                    source=search.source,
+                    study_instance_uid=_name_of_day(search),
+                    study_date=search.next_date,
+                    state="failed",
+                    code="not_listed",
+                    reason=reason,
+                    attempts=0,
+                    not_before=now,
+                    was_known=False,
+                    ended_at=now,
+                )
+            )
 
     def waiting_studies(self, sources: Collection[str], *, is_open: bool) -> int:
         """How many listed studies may be begun. `is_open`: the window does not hold back."""
@@ -348,6 +365,20 @@ def _add(connection: sa.Connection, order: BackfillOrder, now: datetime, standin
     for source in order.sources:
         connection.execute(p.searches.insert().values(backfill_id=number, source=source, next_date=order.from_date))
     return number
+
+
+def _go_on(connection: sa.Connection, search: Search) -> bool:
+    """Let the next day be searched, and forget that this one was given up; False: settings began it anew meanwhile."""
+    here = (p.searches.c.id == search.search_id, p.searches.c.next_date == search.next_date)
+    moved = connection.execute(p.searches.update().where(*here).values(next_date=search.next_date + timedelta(days=1)))
+    given_up = (p.worklist.c.backfill_id == search.backfill_id, p.worklist.c.study_instance_uid == _name_of_day(search))
+    connection.execute(p.worklist.delete().where(*given_up))
+    return moved.rowcount == 1
+
+
+def _name_of_day(search: Search) -> str:
+    """What stands on the list in place of a study where those of a whole day are not known."""
+    return f"day {search.next_date} of search {search.search_id}"
 
 
 def _may_go_on(is_open: bool) -> list[sa.ColumnElement[bool]]:

@@ -648,7 +648,7 @@ def test_a_day_that_the_source_always_refuses_ends_with_its_reason_and_holds_up_
     archive.refused_days = {FIRST, FIRST + timedelta(days=1)}
     archive.add("1.2.1", LAST, a_series(1))
     order(store)
-    work_for(night_list(store, archive, window="00:00-24:00", max_attempts=2), archive, 4)
+    work_for(night_list(store, archive, window="00:00-24:00", max_attempts=2), archive, 3)
     assert report(store).states == {"failed": 2, "fetched": 1}
     reason = "the studies of 2019-01-01 could not be listed: old answered C-FIND with status 0xA700; tried 2 times"
     assert report(store).reasons[("failed", reason)] == 1
