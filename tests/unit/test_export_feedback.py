@@ -70,14 +70,17 @@ Screen = Callable[..., int]
 
 @pytest.fixture
 def screen(store: Store, phantom: Phantom, tmp_path: Path) -> Screen:
-    """Screens the phantom as another study each time; True: with a mass that is flagged."""
+    """Screens the phantom, as another study each time unless one is named; True: with a mass that is flagged there."""
     source = tmp_path / "received"
     write_phantom(phantom, source)
     numbers = iter(range(1, 100))
 
-    def work(*, is_flagged: bool) -> int:
-        number, at = next(numbers), START
-        uid = f"1.2.{number}"
+    def work(
+        *, is_flagged: bool, study_id: int | None = None, center_mm: tuple[float, float, float] = (1.0, 2.0, 3.0)
+    ) -> int:
+        number = next(numbers)
+        at = START + timedelta(minutes=5 * number)
+        uid = f"1.2.{study_id or number}"
         for path in sorted(source.rglob("*.dcm")):
             ds = dcmread(path, stop_before_pixels=True)
             store.record_instance(
@@ -99,7 +102,7 @@ def screen(store: Store, phantom: Phantom, tmp_path: Path) -> Screen:
             series_instance_uid=series, modality="CT", score=1.0, is_chosen=True, reasons=(), instance_count=1
         )
         store.record_series(run, [choice], f"key {number}")
-        candidates = (a_candidate(1, 900, Side.LEFT),) if is_flagged else ()
+        candidates = (replace(a_candidate(1, 900, Side.LEFT), center_mm=center_mm),) if is_flagged else ()
         path = tmp_path / f"seg-{number}.dcm"
         outline(phantom, source, has_mass=is_flagged).save_as(path, enforce_file_format=True)
         screening = Screening(
@@ -198,6 +201,42 @@ def test_where_others_outlined_the_mass_alone_the_glands_are_ours(
     assert (case.mass == phantom.mass).all()
     assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
     assert case.mass_sides == (Side.LEFT,)
+
+
+@pytest.mark.parametrize(
+    ("was_flagged", "opinion"), [(True, Opinion.AGREE), (True, Opinion.DISAGREE), (False, Opinion.DISAGREE)]
+)
+def test_what_people_said_of_an_earlier_finding_is_no_truth_of_another(
+    store: Store, screen: Screen, tmp_path: Path, *, was_flagged: bool, opinion: Opinion
+) -> None:
+    study = screen(is_flagged=was_flagged)
+    review(store, study, opinion)
+    screen(is_flagged=True, study_id=study, center_mm=(60.0, 2.0, 3.0))
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert "another finding" in exported.left_out
+    assert list_cases(tmp_path / "out") == []
+
+
+def test_what_people_said_of_an_earlier_finding_speaks_against_no_outline_of_another(
+    store: Store, screen: Screen, phantom: Phantom, tmp_path: Path
+) -> None:
+    study = screen(is_flagged=True)
+    review(store, study, Opinion.DISAGREE)
+    screen(is_flagged=True, study_id=study, center_mm=(60.0, 2.0, 3.0))
+    receive_segmentation(store, tmp_path, study, outline(phantom, tmp_path / "received", has_mass=True), "drawn.dcm")
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert (exported.outline, exported.has_mass) == (Outline.CORRECTED, True)
+    assert "1 outlined by others (1 of them not reviewed)" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_people_agreed_with_stays_agreed_with_where_a_later_run_finds_the_same(
+    store: Store, screen: Screen, tmp_path: Path
+) -> None:
+    study = screen(is_flagged=True)
+    review(store, study, Opinion.AGREE)
+    screen(is_flagged=True, study_id=study)
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert (exported.outline, exported.has_mass, exported.left_out) == (Outline.OURS, True, "")
 
 
 @pytest.mark.parametrize(

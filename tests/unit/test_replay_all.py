@@ -92,13 +92,19 @@ def make_candidate(draw: random.Random, number: int, side: Side) -> Candidate:
 
 
 def screen(
-    store: Store, number: int, measured: Measured, thresholds: Thresholds, *, came_at: datetime | None = None
+    store: Store,
+    number: int,
+    measured: Measured,
+    thresholds: Thresholds,
+    *,
+    came_at: datetime | None = None,
+    image: int = 1,
 ) -> int:
-    """Screen one study as the workers do, decided under `thresholds`; our number of it."""
+    """Screen one study as the workers do, decided under `thresholds`, on its image `image`; our number of it."""
     at = came_at or START + timedelta(minutes=5 * number)
     changes = {"sop_class_uid": ULTRASOUND, "modality": "US"} if measured.is_ultrasound else {}
     uid = f"1.2.{number}"
-    store.record_instance(an_instance(number, study_instance_uid=uid, sop_instance_uid=f"{uid}.1", **changes), at)
+    store.record_instance(an_instance(number, study_instance_uid=uid, sop_instance_uid=f"{uid}.{image}", **changes), at)
     later = at + timedelta(minutes=2)
     (quiet,) = store.quiet_studies(later, quiet=timedelta(minutes=1), max_wait=timedelta(hours=1))
     dispatch_study(store, quiet, thresholds, later)
