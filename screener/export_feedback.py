@@ -50,6 +50,7 @@ class Unclear(StrEnum):
     """Why there is no case of a study; the value is the sentence."""
 
     DISPUTED = "people contradict each other"
+    OTHER = "people spoke of another finding than that of the newest run"
     EXPIRED = "the images have expired"
     NOT_OUTLINED = "people say that there is a mass, and nobody has outlined it"
     MASS_MISSING = "people say that there is a mass, and the newest segmentation by others holds none"
@@ -112,7 +113,7 @@ def describe_export(exported: Sequence[Exported], on_ultrasound: int) -> str:
     cases = [each for each in exported if not each.left_out]
     positive = [each for each in cases if each.has_mass]
     corrected = [each for each in positive if each.outline is Outline.CORRECTED]
-    unreviewed = sum(each.judgment is None for each in positive)
+    unreviewed = sum(each.judgment in {None, Judgment.OTHER} for each in positive)
     negative = [each for each in cases if not each.has_mass]
     reasons = sorted({each.left_out for each in exported if each.left_out})
     lines = [
@@ -208,6 +209,8 @@ def choose_outline(run: ReviewedRun, correction: Correction | None) -> Outline |
         return Unclear.DISPUTED
     if correction is not None:
         return _weigh(run.judgment, correction.held)
+    if run.judgment is Judgment.OTHER:
+        return Unclear.OTHER
     if run.is_flagged == (run.judgment is Judgment.FINDING):
         return Outline.OURS
     return Unclear.NOT_OUTLINED if run.judgment is Judgment.FINDING else Outline.OUR_GLANDS
@@ -217,7 +220,7 @@ def _weigh(judgment: Judgment | None, held: Held) -> Outline | Unclear:
     """Hold a segmentation by others against what people say."""
     if held.has_mass:
         return Unclear.MASS_DENIED if judgment is Judgment.NO_FINDING else Outline.CORRECTED
-    if judgment is None:
+    if judgment in {None, Judgment.OTHER}:
         return Unclear.NOT_JUDGED
     return Unclear.MASS_MISSING if judgment is Judgment.FINDING else Outline.CORRECTED
 

@@ -59,7 +59,7 @@ class Reviewed:
 
     @property
     def unreviewed(self) -> int:
-        """Flagged studies that nobody has said anything of."""
+        """Flagged studies of whose finding nobody has said anything."""
         return self.flagged - self.agreed - self.disagreed - self.disputed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
 from screener.store.reviews import Opinion, reviewed_studies
+from screener.store.same_finding import is_same_finding
 from screener.store.ultrasound import lesion_of
 from screener.store.values import Kind, LesionLine
 from screener.study import Thresholds
@@ -22,7 +23,7 @@ SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 class Judgment(StrEnum):
-    """What the reviews of a study come to, of each person's the newest."""
+    """What the reviews of a study come to for its newest decision, of each person's the newest."""
 
     FINDING = "finding"
     """A flag was agreed with, or its absence disagreed with."""
@@ -30,6 +31,8 @@ class Judgment(StrEnum):
     """A flag was disagreed with, or its absence agreed with."""
     DISPUTED = "disputed"
     """People contradict each other: it counts as neither."""
+    OTHER = "something else"
+    """People spoke of another finding than that of the newest run: it counts as neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,27 +55,43 @@ class ReviewedRun:
     series_instance_uid: str
     """Of the series that was screened."""
     judgment: Judgment | None
-    """None where nobody has said whether there is a finding, and somebody has sent a segmentation."""
+    """None where nobody has reviewed the study, and somebody has sent a segmentation."""
 
 
 class Feedback(Base):
     """Reading only."""
 
     def judgments(self) -> dict[int, Judgment]:
-        """Study number to what people say of it, whichever run they spoke of; studies without a review are absent."""
+        """Study number to what people say of its newest decision; studies without a review are absent.
+
+        An opinion on an earlier run says nothing of what the newest alone
+        flags. Where the newest flags nothing, it still tells whether that is right.
+        """
         query = (
-            sa.select(r.reviews.c.study_id, r.reviews.c.by, r.reviews.c.kind, t.runs.c.is_flagged)
+            sa.select(r.reviews.c.study_id, r.reviews.c.by, r.reviews.c.kind, r.reviews.c.run_id)
+            .add_columns(t.runs.c.queue, t.runs.c.is_flagged)
             .join(t.runs, t.runs.c.id == r.reviews.c.run_id)
             .where(r.reviews.c.kind.in_([Opinion.AGREE, Opinion.DISAGREE]))
             .order_by(r.reviews.c.id)
         )
         with self._begin() as connection:
-            rows = connection.execute(query).all()
-        newest = {(row.study_id, row.by): row.is_flagged == (row.kind == Opinion.AGREE) for row in rows}
+            opinions = {(row.study_id, row.by): row for row in connection.execute(query)}
+            decided = {run.study_id: run for run in connection.execute(_decided_and_reviewed())}  # the newest come last
         said: dict[int, set[bool]] = {}
-        for (study_id, _), has_finding in newest.items():
-            said.setdefault(study_id, set()).add(has_finding)
+        for (study_id, _), opinion in opinions.items():
+            answers = said.setdefault(study_id, set())
+            if (run := decided.get(study_id)) is not None and self._holds(opinion, run):
+                answers.add(opinion.is_flagged == (opinion.kind == Opinion.AGREE))
         return {study_id: _judge(answers) for study_id, answers in said.items()}
+
+    def _holds(self, opinion: sa.Row[Any], run: sa.Row[Any]) -> bool:
+        """Tell whether an opinion says of `run`, the study's newest, whether it is right."""
+        if opinion.run_id == run.id:
+            return True
+        if not run.is_flagged:
+            return bool(opinion.queue == run.queue)
+        with self._begin() as connection:  # each by itself: a long list holds nothing up
+            return is_same_finding(connection, opinion.run_id, run.id)
 
     def reviewed_runs(self) -> list[ReviewedRun]:
         """The newest finished CT run of each study that somebody has judged or sent a segmentation of, by number."""
@@ -129,7 +148,19 @@ def _outlined_studies() -> sa.Select[tuple[int]]:
     return sa.select(t.instances.c.study_id).where(*mine, t.instances.c.expired_at.is_(None)).distinct()
 
 
+def _decided_and_reviewed() -> sa.Select[Any]:
+    """The decided runs of reviewed studies that no later decision has superseded, in their order."""
+    return (
+        sa.select(t.runs.c.id, t.runs.c.study_id, t.runs.c.queue, t.runs.c.is_flagged)
+        .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+        .where(t.runs.c.study_id.in_(reviewed_studies()))
+        .order_by(t.runs.c.id)
+    )
+
+
 def _judge(answers: set[bool]) -> Judgment:
+    if not answers:
+        return Judgment.OTHER
     if len(answers) > 1:
         return Judgment.DISPUTED
     return Judgment.FINDING if answers == {True} else Judgment.NO_FINDING
