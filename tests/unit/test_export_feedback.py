@@ -22,7 +22,7 @@ from screener.phantom import Phantom, make_phantom, write_phantom
 from screener.store import Kind, Result, Screening, Store
 from screener.store.reviews import Opinion
 from screener.study import Mass, Parotid, SeriesChoice, Side, Thresholds
-from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
+from tests.peers.values import a_candidate, an_assessment, an_instance
 from tests.unit.test_store_ultrasound import claimed as claimed_on_us
 from tests.unit.test_store_ultrasound import finish as finish_on_us
 from workers.results.encode_seg import encode_seg
@@ -76,7 +76,11 @@ def screen(store: Store, phantom: Phantom, tmp_path: Path) -> Screen:
     numbers = iter(range(1, 100))
 
     def work(
-        *, is_flagged: bool, study_id: int | None = None, center_mm: tuple[float, float, float] = (1.0, 2.0, 3.0)
+        *,
+        is_flagged: bool,
+        is_assessed: bool = True,
+        study_id: int | None = None,
+        center_mm: tuple[float, float, float] = (1.0, 2.0, 3.0),
     ) -> int:
         number = next(numbers)
         at = START + timedelta(minutes=5 * number)
@@ -105,10 +109,11 @@ def screen(store: Store, phantom: Phantom, tmp_path: Path) -> Screen:
         candidates = (replace(a_candidate(1, 900, Side.LEFT), center_mm=center_mm),) if is_flagged else ()
         path = tmp_path / f"seg-{number}.dcm"
         outline(phantom, source, has_mass=is_flagged).save_as(path, enforce_file_format=True)
+        glands = (an_assessment(Side.RIGHT, is_assessed=is_assessed), an_assessment(Side.LEFT))
         screening = Screening(
-            assessments=BOTH_ASSESSED,
+            assessments=glands,
             candidates=candidates,
-            verdict=decide(BOTH_ASSESSED, candidates, LIMITS),
+            verdict=decide(glands, candidates, LIMITS),
             results=(
                 Result(
                     role="seg", sop_class_uid=SEGMENTATION, sop_instance_uid=f"1.9.{number}", path=path.name, sha256=""
@@ -227,6 +232,29 @@ def test_what_people_said_of_an_earlier_finding_speaks_against_no_outline_of_ano
     (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
     assert (exported.outline, exported.has_mass) == (Outline.CORRECTED, True)
     assert "1 outlined by others (1 of them not reviewed)" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("opinion", [Opinion.AGREE, Opinion.DISAGREE])
+def test_what_people_say_of_a_gland_that_was_not_assessed_makes_no_case(
+    store: Store, screen: Screen, tmp_path: Path, opinion: Opinion
+) -> None:
+    review(store, screen(is_flagged=False, is_assessed=False), opinion)
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert "not assessed" in exported.left_out
+    assert list_cases(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("has_mass", [True, False])
+def test_a_mass_that_others_outlined_counts_also_where_a_gland_was_not_assessed(
+    store: Store, screen: Screen, phantom: Phantom, tmp_path: Path, *, has_mass: bool
+) -> None:
+    study = screen(is_flagged=False, is_assessed=False)
+    review(store, study, Opinion.AGREE)
+    drawn = outline(phantom, tmp_path / "received", has_mass=has_mass)
+    receive_segmentation(store, tmp_path, study, drawn, "drawn.dcm")
+    (exported,) = export_feedback(store, tmp_path, tmp_path / "out")
+    assert exported.has_mass is has_mass
+    assert ("nobody has said whether there is one" in exported.left_out) is not has_mass
 
 
 def test_what_people_agreed_with_stays_agreed_with_where_a_later_run_finds_the_same(

@@ -12,8 +12,9 @@ from screener.store import Store
 from screener.store.feedback import Judgment
 from screener.store.reviews import Opinion
 from screener.study import Candidate, Side
-from tests.peers.values import a_candidate
-from tests.unit.test_replay_all import OLD, START, Measured, open_fast, review, screen
+from screener.sweep_threshold import sweep_reviewed
+from tests.peers.values import a_candidate, an_assessment
+from tests.unit.test_replay_all import OLD, START, Measured, open_fast, review, screen, screen_all
 
 AGREE, DISAGREE = Opinion.AGREE, Opinion.DISAGREE
 FINDING, NO_FINDING = Judgment.FINDING, Judgment.NO_FINDING
@@ -28,6 +29,11 @@ RIGHT, LEFT = (Measured(candidates=(a_mass(1, side),)) for side in (Side.RIGHT, 
 RIGHT_ELSEWHERE = Measured(candidates=(a_mass(1, Side.RIGHT, 40.0),))
 BOTH = Measured(candidates=(a_mass(1, Side.RIGHT), a_mass(2, Side.LEFT)))
 BENIGN, MALIGNANT = (Measured(is_ultrasound=True, malignancy=share) for share in (0.1, 0.9))
+
+ONE_GLAND = (an_assessment(Side.RIGHT), an_assessment(Side.LEFT, is_assessed=False))
+NOT_ASSESSED = Measured(assessments=ONE_GLAND)
+RIGHT_ALONE = Measured(assessments=ONE_GLAND, candidates=RIGHT.candidates)
+NO_PICTURE = Measured(is_ultrasound=True, frames=0)
 
 
 @pytest.fixture
@@ -126,3 +132,44 @@ def test_opinions_on_two_runs_are_disputed_only_where_both_hold(store: Store) ->
     assert store.judgments() == {1: FINDING}
     review(store, screen_again(store, LEFT), DISAGREE, by="brown")
     assert store.judgments() == {1: Judgment.DISPUTED}
+
+
+@pytest.mark.parametrize("opinion", [AGREE, DISAGREE])
+@pytest.mark.parametrize("unknown", [NOT_ASSESSED, NO_PICTURE])
+def test_what_people_say_of_not_assessed_is_kept_and_no_truth(
+    store: Store, unknown: Measured, opinion: Opinion
+) -> None:
+    review(store, screen_again(store, unknown), opinion)
+    assert judged(store) is None
+    assert measured(store) == (0, 0, 0, 0)
+    assert [each.opinion for each in store.reviews_of(1)] == [opinion]
+
+
+@pytest.mark.parametrize(("before", "later"), [(CLEAN, NOT_ASSESSED), (RIGHT, NOT_ASSESSED), (NOT_ASSESSED, CLEAN)])
+def test_no_opinion_holds_for_not_assessed_nor_any_on_it_for_another_run(
+    store: Store, before: Measured, later: Measured
+) -> None:
+    review(store, screen_again(store, before), DISAGREE)
+    screen_again(store, later)
+    assert judged(store) is None
+
+
+def test_who_agreed_that_it_could_not_be_assessed_takes_nothing_back(store: Store) -> None:
+    review(store, screen_again(store, RIGHT), AGREE)
+    review(store, screen_again(store, NOT_ASSESSED), AGREE)
+    screen_again(store, RIGHT)
+    assert judged(store) is FINDING
+
+
+def test_a_flag_beside_a_gland_that_was_not_assessed_is_judged(store: Store) -> None:
+    review(store, screen_again(store, RIGHT_ALONE), DISAGREE)
+    assert judged(store) is NO_FINDING
+    assert measured(store) == (0, 1, 0, 0)
+
+
+def test_what_was_not_assessed_is_no_study_without_a_finding_for_the_curves(store: Store) -> None:
+    for study_id in screen_all(store, [*[NOT_ASSESSED] * 6, *[RIGHT] * 5, NO_PICTURE]):
+        review(store, study_id, AGREE)
+    swept, on_ultrasound = sweep_reviewed(store, OLD, OLD, START - timedelta(days=1))
+    assert (swept.findings, swept.clean, swept.points) == (5, 0, ())
+    assert (on_ultrasound.findings, on_ultrasound.clean) == (0, 0)

@@ -51,6 +51,7 @@ class Measured:
     is_ultrasound: bool = False
     malignancy: float | None = None
     combined: float | None = None
+    frames: int = 3
 
 
 def open_fast(folder: Path) -> Store:
@@ -133,7 +134,7 @@ def judge_lesion(measured: Measured, thresholds: Thresholds) -> UltrasoundOutcom
     if measured.malignancy is not None:
         combination = Combination(probability=measured.combined, lowest=0.1, highest=0.9, missing=(), reason="so")
     verdict = decide_ultrasound(
-        frames=3,
+        frames=measured.frames,
         has_lesion=measured.malignancy is not None,
         malignancy=measured.malignancy,
         thresholds=thresholds,

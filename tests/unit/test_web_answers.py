@@ -187,6 +187,22 @@ def test_a_case_of_which_not_every_gland_is_known_is_shown(reader: TestClient, s
     assert answer.text.count(" ml, mean ") == len(kept)
 
 
+def test_a_case_that_could_not_be_assessed_says_that_opinions_on_it_count_as_nothing(
+    client: TestClient, store: Store
+) -> None:
+    gate.enter(client, store, Role.RADIOLOGIST)
+    said = "counts neither as a finding nor as none"
+    unknown = screen(store, 1, assessed=(Side.LEFT,))
+    judged = [screen(store, 2), screen(store, 3, a_candidate(1, 900, Side.LEFT), assessed=(Side.LEFT,))]
+    judged.append(screen_ultrasound(store, 4, None))
+    unclear = screen_ultrasound(store, 5, None)
+    with store.engine.begin() as connection:
+        last = sa.select(sa.func.max(t.lesions.c.id)).scalar_subquery()
+        connection.execute(t.lesions.update().where(t.lesions.c.id == last).values(answer=Answer.NOT_ASSESSABLE))
+    assert all(said in client.get(f"/studies/{study_id}").text for study_id in (unknown, unclear))
+    assert not any(said in client.get(f"/studies/{study_id}").text for study_id in judged)
+
+
 def test_growth_is_told_against_the_last_mass_of_that_side(reader: TestClient, store: Store) -> None:
     screen(store, 1, a_candidate(1, 600, Side.LEFT))
     screen(store, 2, a_candidate(1, 700, Side.RIGHT), assessed=(Side.RIGHT,))
