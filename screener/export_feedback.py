@@ -50,7 +50,7 @@ class Unclear(StrEnum):
     """Why there is no case of a study; the value is the sentence."""
 
     DISPUTED = "people contradict each other"
-    OTHER = "people spoke of another finding than that of the newest run"
+    OTHER = "people spoke of another finding than that of the newest run, or of what was not assessed"
     EXPIRED = "the images have expired"
     NOT_OUTLINED = "people say that there is a mass, and nobody has outlined it"
     MASS_MISSING = "people say that there is a mass, and the newest segmentation by others holds none"

@@ -12,6 +12,7 @@ from screener.journey import Queue
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
+from screener.store.quality import unassessed_runs
 from screener.store.reviews import Opinion, reviewed_studies
 from screener.store.same_finding import is_same_finding
 from screener.store.ultrasound import lesion_of
@@ -32,7 +33,7 @@ class Judgment(StrEnum):
     DISPUTED = "disputed"
     """People contradict each other: it counts as neither."""
     OTHER = "something else"
-    """People spoke of another finding than that of the newest run: it counts as neither."""
+    """People spoke of another finding than the newest run's, or of what was not assessed: it counts as neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,22 +67,23 @@ class Feedback(Base):
 
         An opinion on an earlier run says nothing of what the newest alone
         flags. Where the newest flags nothing, it still tells whether that is right.
+        None tells that of "not assessed", which is no answer.
         """
         query = (
             sa.select(r.reviews.c.study_id, r.reviews.c.by, r.reviews.c.kind, r.reviews.c.run_id)
-            .add_columns(t.runs.c.queue, t.runs.c.is_flagged)
+            .add_columns(t.runs.c.queue, t.runs.c.is_flagged, _has_answered().label("has_answered"))
             .join(t.runs, t.runs.c.id == r.reviews.c.run_id)
             .where(r.reviews.c.kind.in_([Opinion.AGREE, Opinion.DISAGREE]))
             .order_by(r.reviews.c.id)
         )
         with self._begin() as connection:
-            opinions = {(row.study_id, row.by): row for row in connection.execute(query)}
+            rows = connection.execute(query).all()
             decided = {run.study_id: run for run in connection.execute(_decided_and_reviewed())}  # the newest come last
-        said: dict[int, set[bool]] = {}
+        opinions = {(row.study_id, row.by): row for row in rows if row.has_answered}
+        said: dict[int, set[bool]] = {row.study_id: set() for row in rows}
         for (study_id, _), opinion in opinions.items():
-            answers = said.setdefault(study_id, set())
             if (run := decided.get(study_id)) is not None and self._holds(opinion, run):
-                answers.add(opinion.is_flagged == (opinion.kind == Opinion.AGREE))
+                said[study_id].add(opinion.is_flagged == (opinion.kind == Opinion.AGREE))
         return {study_id: _judge(answers) for study_id, answers in said.items()}
 
     def _holds(self, opinion: sa.Row[Any], run: sa.Row[Any]) -> bool:
@@ -149,13 +151,18 @@ def _outlined_studies() -> sa.Select[tuple[int]]:
 
 
 def _decided_and_reviewed() -> sa.Select[Any]:
-    """The decided runs of reviewed studies that no later decision has superseded, in their order."""
+    """The runs of reviewed studies that have answered, and that no later decision has superseded, in their order."""
     return (
         sa.select(t.runs.c.id, t.runs.c.study_id, t.runs.c.queue, t.runs.c.is_flagged)
         .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-        .where(t.runs.c.study_id.in_(reviewed_studies()))
+        .where(t.runs.c.study_id.in_(reviewed_studies()), _has_answered())
         .order_by(t.runs.c.id)
     )
+
+
+def _has_answered() -> sa.ColumnElement[bool]:
+    """True: the run flags something, or has assessed all of it."""
+    return sa.or_(t.runs.c.is_flagged, t.runs.c.id.not_in(unassessed_runs()))
 
 
 def _judge(answers: set[bool]) -> Judgment:

@@ -105,15 +105,19 @@ class Quality(Base):
             .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
             .order_by(t.runs.c.id)
         )
-        unassessed = sa.union(
-            sa.select(t.glands.c.run_id).where(t.glands.c.presence == Presence.UNDETERMINED),
-            sa.select(t.lesions.c.run_id).where(t.lesions.c.answer == Answer.NOT_ASSESSABLE),
-        )
         with self._begin() as connection:
             rows: Sequence[Any] = connection.execute(studies).all()
             runs = {run.study_id: run for run in connection.execute(decided)}  # the newest of each comes last
-            not_assessed = set(connection.execute(unassessed).scalars())
+            not_assessed = set(connection.execute(unassessed_runs()).scalars())
         return [_quality_row(row, runs.get(row.id), not_assessed) for row in rows]
+
+
+def unassessed_runs() -> sa.CompoundSelect[Any]:
+    """Runs (their rows' ids) without a whole answer: a gland, or the lesion on ultrasound, could not be judged."""
+    return sa.union(
+        sa.select(t.glands.c.run_id).where(t.glands.c.presence == Presence.UNDETERMINED),
+        sa.select(t.lesions.c.run_id).where(t.lesions.c.answer == Answer.NOT_ASSESSABLE),
+    )
 
 
 def list_unread_studies(

@@ -19,7 +19,7 @@ from screener.journey import Queue
 from screener.store import StudyReport
 from screener.store.values import RunReport
 from screener.study import Candidate, Presence, Side
-from screener.us_study import FUSION, GLAND_NOT_CHECKED
+from screener.us_study import FUSION, GLAND_NOT_CHECKED, Answer
 from screener.web.enter_findings import ask_findings
 from screener.web.gate import RefusedError
 from screener.web.say_answers import say_gland, say_lesion
@@ -104,6 +104,7 @@ def show_case(request: Request, study_id: int) -> Response:
         "measured": measure(run) if run is not None else [],
         "acknowledgement": next((each for each in acknowledgements if run and each.run_number == run.number), None),
         "reviews": site.reader.reviews_of(study_id),
+        "has_answered": run is not None and has_answered(run),
         "weighed": weigh_reports(site.reader.mentions_of(study_id), list_places(run) if run is not None else ()),
         "priors": list_priors(visit, study_id),
         "models": list_models(site.config, run) if run is not None else [],
@@ -117,6 +118,13 @@ def show_case(request: Request, study_id: int) -> Response:
         "viewer": site.config.web.viewer.replace("{study_instance_uid}", report.study_instance_uid),
     }
     return visit.page("case.html", values)
+
+
+def has_answered(run: RunReport) -> bool:
+    """Tell whether an opinion on a run counts: it flags something, or has assessed all of it."""
+    if run.lesion is not None and run.lesion.answer is Answer.NOT_ASSESSABLE:
+        return False
+    return bool(run.is_flagged) or all(gland.presence is not Presence.UNDETERMINED for gland in run.glands)
 
 
 def list_places(run: RunReport) -> list[Side | None]:
