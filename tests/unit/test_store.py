@@ -303,6 +303,42 @@ def test_a_failed_delivery_waits_and_is_given_up_in_the_end(store: Store) -> Non
     assert (report.ending, report.code) == (Ending.FAILED, "delivery_given_up")
 
 
+def test_what_a_person_has_discarded_stays_set_aside_whatever_is_told_or_sent_later(store: Store) -> None:
+    store.record_instance(an_instance(), START)
+    dispatch(store, START + QUIET)
+    run, to = claimed(store), [("email", "ent@hospital.test")]
+    store.finish_run(run, a_screening(), destinations=["a", "b"], recipients=to, seconds=1.0, now=START)
+    refused, slow = (store.claim_delivery("sender", START, LEASE) for _ in range(2))
+    assert refused is not None
+    assert slow is not None
+    store.delivery_failed(refused, error="refused", not_before=None, now=START)
+    assert store.discard(1, START)
+    store.delivery_sent(slow, seconds=0.1, now=START)
+    assert store.study_report(1).ending is Ending.SET_ASIDE
+    for notice in store.owed_notices(START):
+        store.notice_sent(notice, START)
+    report = store.study_report(1)
+    assert (report.ending, report.code) == (Ending.SET_ASIDE, "discarded")
+    store.reprocess(1, START)
+    dispatch(store, START + QUIET)
+    finish(store, claimed(store))
+    deliver_and_notify(store, START)
+    assert store.study_report(1).ending is Ending.DONE
+
+
+def test_a_study_that_was_set_aside_for_what_never_came_is_not_done_by_a_mail_on_what_had(store: Store) -> None:
+    store.record_instance(an_instance(), START)
+    dispatch(store, START + QUIET)
+    finish(store, claimed(store))
+    late = START + timedelta(hours=1)
+    store.record_instance(an_instance(2), late)
+    (study,) = store.quiet_studies(late + QUIET, quiet=QUIET, max_wait=MAX_WAIT)
+    assert store.set_aside_study(study, code="incomplete", reason="slices are missing", now=late + QUIET)
+    deliver_and_notify(store, late + QUIET)
+    report = store.study_report(1)
+    assert (report.ending, report.code) == (Ending.SET_ASIDE, "incomplete")
+
+
 def test_a_sender_that_died_leaves_its_delivery_to_the_next(store: Store) -> None:
     store.record_instance(an_instance(), START)
     dispatch(store, START + QUIET)
