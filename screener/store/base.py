@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -15,6 +15,8 @@ from screener.study import Thresholds
 
 IN_FLIGHT = MappingProxyType({"ending": None, "ended_at": None, "code": "", "reason": ""})
 """What the row of a study says while its journey goes on."""
+DISCARDED: Final = "discarded"
+"""The code of a failed study that a person has set aside."""
 
 
 IsSlow = Callable[[str, datetime], bool]
@@ -87,7 +89,12 @@ def settle(connection: sa.Connection, study_id: int, now: datetime) -> None:
     """End the study as done once its newest run is screened and nothing is owed any more; its row must be held.
 
     Results that a PACS has answered with Success and not yet confirmed are owed still.
+    A study that was set aside since is not done by what is told or sent later, and
+    one that a person has discarded does not fail by it either.
     """
+    study = connection.execute(t.studies.select().where(t.studies.c.id == study_id)).one()
+    if study.ending == Ending.SET_ASIDE and study.code == DISCARDED:
+        return
     run = connection.execute(
         sa.select(t.runs).where(t.runs.c.study_id == study_id).order_by(t.runs.c.number.desc()).limit(1)
     ).one_or_none()
@@ -109,5 +116,5 @@ def settle(connection: sa.Connection, study_id: int, now: datetime) -> None:
     connection.execute(
         t.studies.update().where(t.studies.c.id == study_id, t.studies.c.news_since_at.is_(None)).values(stage=stage)
     )
-    if stage is Stage.NOTIFIED:
+    if stage is Stage.NOTIFIED and study.ending != Ending.SET_ASIDE:
         end_study(connection, study_id=study_id, ending=Ending.DONE, code=run.code, reason=run.reason, now=now)

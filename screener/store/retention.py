@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from screener.journey import Ending
 from screener.store import tables as t
-from screener.store.base import Base, add_step, end_study, lock_study
+from screener.store.base import DISCARDED, Base, add_step, end_study, lock_study
 from screener.store.values import Receipt
 
 EXPIRED = "expired"
@@ -172,5 +172,5 @@ class Retention(Base):
                 return False
             reason = f"a person discarded it; it had failed: {study.reason}"
             add_step(connection, study_id=study_id, run_id=None, at=now, stage=Ending.SET_ASIDE, sentence=reason)
-            end_study(connection, study_id=study_id, ending=Ending.SET_ASIDE, code="discarded", reason=reason, now=now)
+            end_study(connection, study_id=study_id, ending=Ending.SET_ASIDE, code=DISCARDED, reason=reason, now=now)
         return True
