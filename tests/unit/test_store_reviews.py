@@ -9,6 +9,7 @@ import pytest
 from screener.journey import Queue
 from screener.store import Run, Store, open_store
 from screener.store import tables as t
+from screener.store.feedback import Judgment
 from screener.store.reviews import Opinion
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, deliver_and_notify, dispatch, finish
@@ -97,6 +98,15 @@ def test_opinions_are_kept_in_order(store: Store) -> None:
     assert not store.add_review(999, Opinion.AGREE, by="alice", text="", now=START)
     told = [(review.opinion, review.by, review.text, review.at) for review in store.reviews_of(run.study_id)]
     assert told == [(Opinion.AGREE, "alice", "", START), (Opinion.DISAGREE, "alice", "a lymph node", LATER)]
+
+
+def test_an_opinion_is_judged_for_the_newest_run(store: Store) -> None:
+    store.add_review(screened(store).run_id, Opinion.AGREE, by="alice", text="", now=START)
+    assert store.judgments() == {1: Judgment.FINDING}
+    screened(store, 2, voxels=950)
+    assert store.judgments() == {1: Judgment.FINDING}
+    screened(store, 3, voxels=2000)
+    assert store.judgments() == {1: Judgment.OTHER}
 
 
 def test_what_was_said_of_a_study_is_forgotten_with_it(store: Store) -> None:
