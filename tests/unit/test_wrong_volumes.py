@@ -153,7 +153,7 @@ def test_slices_of_two_patients_are_refused_and_neither_is_named(tmp_path: Path)
             ds.PatientID = "CANARY-ID-OTHER"
 
     outcome = _refusal(tmp_path, swap)
-    assert outcome.code == "mixed_geometry"
+    assert outcome.code == "mixed_patients"
     assert "PatientID" in outcome.reason
     assert "CANARY" not in outcome.reason
 

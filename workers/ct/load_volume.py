@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from screener.outcomes import NeedsPerson, SetAside
 from screener.read_file import read_numbers
 from screener.study import Instance, Volume
+from workers.compare_patients import Patient, read_patient, refuse_mixed
 from workers.ct.check_values import check_values
 from workers.ct.decode_slice import SliceDecoder, reading
 from workers.ct.list_frames import PHASE_KEYWORDS, SAME_PLACE_MM, tell
@@ -64,8 +65,7 @@ class _Slice:
     """Rows, columns."""
     frames: int
     frame_of_reference_uid: str
-    patient_id: str
-    """Compared, never told."""
+    patient: Patient
     phases: tuple[str, ...]
     """Of each of PHASE_KEYWORDS the value; empty where it is absent or broken."""
 
@@ -84,12 +84,13 @@ def load_volume(instances: Sequence[Instance], series_instance_uid: str, *, min_
     NeedsPerson: unreadable_file, missing_position, missing_spacing,
     mixed_geometry, absurd_size, not_axial, duplicate_position, gap,
     mixed_spacing, mixed_acquisitions, missing_rescale, implausible_values,
-    multi_frame, truncated_pixel_data, undecodable. SetAside: too_few_slices.
+    multi_frame, truncated_pixel_data, undecodable, mixed_patients. SetAside: too_few_slices.
     """
     chosen = [one for one in instances if one.series_instance_uid == series_instance_uid]
     slices = _read_slices(sorted(chosen, key=lambda one: one.sop_instance_uid))
     if not slices:
         raise SetAside("The series holds no slices.", code="too_few_slices")
+    refuse_mixed(one.patient for one in slices)
     _check_same_geometry(slices)
     normal = _find_normal(slices[0].orientation)
     slices.sort(key=lambda one: (round(float(one.position_mm @ normal), 3), one.instance.sop_instance_uid, one.number))
@@ -138,7 +139,6 @@ def _read_slice(instance: Instance, ds: Dataset, number: int) -> _Slice | None:
         shape = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
         frames = int(ds.get("NumberOfFrames") or 1)
         frame_of_reference_uid = str(ds.get("FrameOfReferenceUID") or "")
-        patient_id = str(ds.get("PatientID") or "").strip()
     if "Rows" not in ds:
         raise NeedsPerson(f"The file of SOP Instance UID {uid} is cut short.", code="unreadable_file")
     for name, values, count in (("ImagePositionPatient", position, 3), ("ImageOrientationPatient", orientation, 6)):
@@ -157,13 +157,13 @@ def _read_slice(instance: Instance, ds: Dataset, number: int) -> _Slice | None:
         shape=shape,
         frames=frames,
         frame_of_reference_uid=frame_of_reference_uid,
-        patient_id=patient_id,
+        patient=read_patient(ds),
         phases=tuple(tell(ds, keyword) for keyword in PHASE_KEYWORDS),
     )
 
 
 def _check_same_geometry(slices: list[_Slice]) -> None:
-    """Refuse a series whose slices do not share size, pixel spacing, orientation, frame of reference and patient."""
+    """Refuse a series whose slices do not share size, pixel spacing, orientation and frame of reference."""
     first = slices[0]
     rows, columns = first.shape
     if any(size not in SIZES for size in first.shape) or len(slices) * rows * columns > MAX_VOXELS:
@@ -185,7 +185,6 @@ def _check_same_geometry(slices: list[_Slice]) -> None:
             ("PixelSpacing", np.allclose(one.spacing_mm, first.spacing_mm, atol=1e-3)),
             ("ImageOrientationPatient", np.allclose(one.orientation, first.orientation, atol=2e-3)),
             ("FrameOfReferenceUID", one.frame_of_reference_uid == first.frame_of_reference_uid),
-            ("PatientID", one.patient_id == first.patient_id),
         ):
             if not is_same:
                 raise NeedsPerson(

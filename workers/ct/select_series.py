@@ -18,6 +18,7 @@ from pydicom.uid import CTImageStorage
 from screener.outcomes import NeedsPerson, SetAside
 from screener.read_file import BROKEN_FILE, read_file, read_numbers
 from screener.study import Instance, SeriesChoice
+from workers.compare_patients import PATIENT_KEYWORDS, Patient, read_patient, refuse_mixed_study
 from workers.ct.list_frames import (
     ENHANCED_CT,
     MIN_AXIAL,
@@ -42,7 +43,8 @@ HEADER_TAGS = [
     "RescaleType",
 ]  # fmt: skip
 LOADER_TAGS = [
-    *HEADER_TAGS, *PHASE_KEYWORDS, "Columns", "NumberOfFrames", "PixelSpacing", "FrameOfReferenceUID", "PatientID",
+    *HEADER_TAGS, *PHASE_KEYWORDS, "Columns", "NumberOfFrames", "PixelSpacing", "FrameOfReferenceUID",
+    *PATIENT_KEYWORDS,
 ]  # fmt: skip
 """What the loader reads of a single image besides; none of these breaks a choice."""
 
@@ -105,6 +107,8 @@ class _Assessment:
     """How many files' headers could not be read, and why the first could not; empty where all could."""
     stack: tuple[Frame, ...]
     """The images, or of multi-frame images the frames, that were judged: the best of the series."""
+    patients: frozenset[Patient]
+    """Whom the headers that were read name."""
 
 
 def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoice, ...]]:
@@ -112,8 +116,9 @@ def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoic
 
     The order of `instances` does not matter. SetAside where no series suits
     (codes: the keys of `SENTENCES`); NeedsPerson (`unreadable_file`) where the
-    best series, or the only ones, hold a file that cannot be read. Either
-    carries the choices in its attribute `choices`.
+    best series, or the only ones, hold a file that cannot be read, and
+    (`mixed_patients`) where the study is of several patients. Either carries
+    the choices in its attribute `choices`.
     """
     by_series: dict[str, list[Instance]] = defaultdict(list)
     for instance in instances:
@@ -135,6 +140,7 @@ def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoic
         aside = SetAside(SENTENCES[code], code=code)
         aside.choices = choices
         raise aside
+    refuse_mixed_study((patient for one in assessed for patient in one.patients), choices)
     return best.choice.series_instance_uid, choices
 
 
@@ -199,6 +205,7 @@ def _assess_series(series_instance_uid: str, instances: list[Instance], *, is_wh
         refusal=refusal,
         unreadable=unreadable if is_ct or is_whole else "",
         stack=tuple(stack),
+        patients=frozenset(read_patient(frame.header) for frame in frames if frame.number <= 1),
     )
 
 

@@ -21,6 +21,7 @@ from pydicom.valuerep import PersonName
 from screener.outcomes import NeedsPerson
 from screener.study import AlgorithmIdentity
 from screener.us_study import Answer, Frame, Lesion, UltrasoundVerdict
+from workers.compare_patients import read_patient, refuse_mixed
 from workers.results.identity import RESEARCH_USE, derive_uid
 from workers.results.repair_source import localize_instant, repair_picture
 
@@ -81,12 +82,13 @@ def read_screening(
 ) -> UltrasoundScreening:
     """Read and repair the headers of `source_paths`, one file of the study each.
 
-    Raises NeedsPerson where there is none, where a result cannot refer to one, or where the lesion's is not
-    among them.
+    Raises NeedsPerson where there is none, where a result cannot refer to one, where the lesion's is not among
+    them, or where they belong to several patients: a result names one.
     """
     if not source_paths:
         raise NeedsPerson("There is no picture that a report could refer to.", code="no_pictures")
     sources = [_read_header(path) for path in source_paths]
+    refuse_mixed(read_patient(source) for source in sources)
     patient_name = sources[0].PatientName
     for source in sources:
         source.PatientName = ""

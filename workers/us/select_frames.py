@@ -18,6 +18,7 @@ from screener.outcomes import NeedsPerson, SetAside
 from screener.sop_classes import SECONDARY_CAPTURE, ULTRASOUND
 from screener.study import MANUFACTURER, Instance
 from screener.us_study import Frame, FrameChoice
+from workers.compare_patients import NOBODY, Patient, read_patient, refuse_mixed, refuse_mixed_study
 from workers.ct.decode_slice import reading
 from workers.us.find_pictures import find_pictures, to_gray, trim_region
 from workers.us.find_regions import (
@@ -56,6 +57,7 @@ class _Source:
     """Why nothing of it is looked at; empty where it is."""
     failure: str = ""
     """The code of an object that cannot be read; empty where it can."""
+    patient: Patient = NOBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ class Judged:
     """Frames of its object; 0 where the object was refused as a whole."""
     failure: str = ""
     """A code, where it could not be read or decoded."""
+    patient: Patient = NOBODY
 
 
 def select_frames(images: Sequence[Instance]) -> tuple[tuple[FrameChoice, ...], tuple[Frame, ...]]:
@@ -76,13 +79,18 @@ def select_frames(images: Sequence[Instance]) -> tuple[tuple[FrameChoice, ...], 
 
     Of a run the choice holds the first frame's number. The order of `images` does not matter. SetAside
     (`no_b_mode_frame`) where there is none; NeedsPerson where there is none and an object could not be read or decoded,
-    by its code. Either carries the choices in its attribute `choices`.
+    by its code, and (`mixed_patients`) where the study is of several patients. Either carries the choices in its
+    attribute `choices`.
     """
     judged: list[Judged] = []
     frames: list[Frame] = []
+    screened: set[Patient] = set()
+    everybody: set[Patient] = set()
     held_bytes = 0
     for one in judge_frames(images):
         frames += one.frames
+        everybody.add(one.patient)
+        screened |= {one.patient} if one.frames else set()
         held_bytes += sum(frame.gray.nbytes for frame in one.frames)
         if held_bytes > MAX_HELD_BYTES:
             raise NeedsPerson("The study's pictures are too large to be searched together.", code="absurd_size")
@@ -92,6 +100,8 @@ def select_frames(images: Sequence[Instance]) -> tuple[tuple[FrameChoice, ...], 
         outcome = _tell_nothing(judged, choices)
         outcome.choices = choices
         raise outcome
+    refuse_mixed(screened, choices)
+    refuse_mixed_study(everybody, choices)
     return choices, tuple(frames)
 
 
@@ -142,6 +152,7 @@ def _describe_source(instance: Instance, ds: Dataset) -> _Source:
         regions=regions,
         pixel_spacing_mm=read_pixel_spacing(ds) if regions is None else None,
         refusal=refusal,
+        patient=read_patient(ds),
     )
 
 
@@ -185,7 +196,7 @@ def _judge_frame(source: _Source, number: int, picture: NDArray[np.uint8]) -> Ju
         )
         for one in gray
     )
-    return Judged(choice=choice, frames=frames, count=source.frames)
+    return Judged(choice=choice, frames=frames, count=source.frames, patient=source.patient)
 
 
 def _find_b_mode(source: _Source, picture: NDArray[np.uint8]) -> tuple[list[Region], list[str]]:
@@ -221,7 +232,7 @@ def _refuse(source: _Source, reason: str, failure: str = "") -> Judged:
     choice = FrameChoice(
         sop_instance_uid=source.instance.sop_instance_uid, frame_number=0, is_taken=False, reason=reason
     )
-    return Judged(choice=choice, frames=(), count=0, failure=failure)
+    return Judged(choice=choice, frames=(), count=0, failure=failure, patient=source.patient)
 
 
 def _join_runs(judged: Sequence[Judged]) -> Iterator[FrameChoice]:
