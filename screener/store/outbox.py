@@ -314,12 +314,6 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
     study_instance_uid = connection.execute(
         sa.select(t.studies.c.study_instance_uid).where(t.studies.c.id == row.study_id)
     ).scalar_one()
-    example = connection.execute(
-        sa.select(t.instances.c.path)
-        .where(t.instances.c.study_id == row.study_id, t.instances.c.kind == Kind.IMAGE)
-        .order_by(t.instances.c.id)
-        .limit(1)
-    ).scalar_one()
     lesion = lesion_of(connection, row.run_id)
     candidates = tuple(candidate_of(found.features) for found in above)
     is_withdrawal = row.finding_key.startswith(WITHDRAWN)
@@ -343,7 +337,7 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
             for gland in glands
         ),
         candidates=candidates,
-        example_path=example,
+        example_path=_find_example(connection, row),
         lesion=lesion,
         finding_key=row.finding_key,
         rule=row.rule,
@@ -356,3 +350,20 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         changed_settings=find_changed_settings(connection, row) if is_withdrawal else "",
         reports=weigh_run(connection, row.study_id, row.run_id),
     )
+
+
+def _find_example(connection: sa.Connection, row: sa.Row[Any]) -> str:
+    """Find the image that names the patient: one whose file is there, and of these one that the run has screened."""
+    series = t.series_choices.c.series_instance_uid == t.instances.c.series_instance_uid
+    picture = t.frame_choices.c.sop_instance_uid == t.instances.c.sop_instance_uid
+    is_screened = sa.or_(
+        sa.exists().where(t.series_choices.c.run_id == row.run_id, t.series_choices.c.is_chosen, series),
+        sa.exists().where(t.frame_choices.c.run_id == row.run_id, t.frame_choices.c.is_taken, picture),
+    )
+    path: str = connection.execute(
+        sa.select(t.instances.c.path)
+        .where(t.instances.c.study_id == row.study_id, t.instances.c.kind == Kind.IMAGE)
+        .order_by(t.instances.c.expired_at.is_not(None), sa.case((is_screened, 0), else_=1), t.instances.c.id)
+        .limit(1)
+    ).scalar_one()
+    return path

@@ -77,8 +77,10 @@ def test_a_picture_that_was_screened_names_the_patient(world: World) -> None:
     images = a_series(generate_uid(), 3)
     world.receive(*images)
     run = world.run()
-    taken = [FrameChoice(sop_instance_uid=one.SOPInstanceUID, frame_number=0, is_taken=one is images[2], reason="B-mode")
-             for one in images]  # fmt: skip
+    taken = [
+        FrameChoice(sop_instance_uid=one.SOPInstanceUID, frame_number=0, is_taken=one is images[2], reason="")
+        for one in images
+    ]
     world.store.record_frames(run, taken)
     assert find(world, run).example_path in paths_of(world, run, images[2:])
 
