@@ -73,6 +73,10 @@ class Hl7Channel:
 
     def _encode(self, message: Message, notice: OwedNotice, receiver: Hl7Receiver) -> tuple[str, bytes]:
         """Give the control ID and the bytes of one study's message."""
+        if not notice.example_path:
+            raise NeedsPerson(
+                f"no image of study {notice.study_id} is here any more to say whose it is", code="no_patient"
+            )
         path = self._storage_folder / notice.example_path
         try:
             header = read_elements(path, _WANTED)

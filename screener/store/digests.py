@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from screener.store import pull_tables as p
 from screener.store import tables as t
 from screener.store.base import Base, lock_study
-from screener.store.outbox import is_due, notice_of
+from screener.store.outbox import is_due, read_notices
 from screener.store.told import mark_told
 from screener.store.values import Hold, OwedDigest, OwedNotice
 
@@ -128,5 +128,5 @@ def _digest(connection: sa.Connection, row: sa.Row[Any]) -> OwedDigest:
         recipient=row.recipient,
         attempts=row.attempts,
         owed_since=row.owed_since,
-        notices=tuple(notice_of(connection, notice) for notice in notices),
+        notices=tuple(read_notices(connection, notices)),
     )

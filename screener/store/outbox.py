@@ -1,12 +1,15 @@
 """Results owed to a destination and notices owed to a person: marked after the effect, never before."""
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 
 from screener.journey import Stage
+from screener.logs import describe_error
 from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
 from screener.store.decided_runs import candidate_of
@@ -19,6 +22,8 @@ from screener.store.why_withdrawn import find_changed_settings
 from screener.study import GlandVerdict, Presence, Side
 from screener.weigh_reports import Standing
 
+log = logging.getLogger(__name__)
+
 CONFIRMED_BY = {
     "find": "as C-FIND shows",
     "commitment": "as it has committed to",
@@ -26,6 +31,9 @@ CONFIRMED_BY = {
 }
 OPEN = t.deliveries.c.state.in_(["owed", "sent"])
 """Something is still to be done: to send, or to ask whether what was sent has arrived."""
+BROKEN_ROW = (ArithmeticError, AttributeError, LookupError, MultipleResultsFound, NoResultFound, TypeError, ValueError)
+"""What a notice raises whose rows do not hold what they should; whatever else is raised is the database's."""
+UNREADABLE_WAIT = timedelta(hours=1)
 FREE: dict[str, object] = {"owner": None, "lease_until": None, "hinted_at": None}
 
 
@@ -160,7 +168,10 @@ class Outbox(Base):
             settle(connection, delivery.study_id, now)
 
     def owed_notices(self, now: datetime, longest_wait: timedelta | None = None) -> list[OwedNotice]:
-        """Notices that are due and told each by itself, oldest first; no wait is longer than `longest_wait`."""
+        """Notices that are due and told each by itself, oldest first; no wait is longer than `longest_wait`.
+
+        One that cannot be read is put back for as long, and keeps no other waiting.
+        """
         with self._begin() as connection:
             rows = connection.execute(
                 t.notices.select()
@@ -168,14 +179,15 @@ class Outbox(Base):
                 .where(is_due(t.notices.c.not_before, now, longest_wait))
                 .order_by(t.notices.c.owed_since, t.notices.c.id)
             ).all()
-            return [notice_of(connection, row) for row in rows]
+            wait = UNREADABLE_WAIT if longest_wait is None else longest_wait
+            return read_notices(connection, rows, not_before=now + wait, attempts=t.notices.c.attempts + 1)
 
     def owed_notice(self, notice_id: int) -> OwedNotice | None:
         """A listed notice as it is now; None where a newer run has taken it back, or moved it into a digest."""
         with self._begin() as connection:
             still = (t.notices.c.id == notice_id, t.notices.c.state == "owed", t.notices.c.is_in_digest.is_(False))
-            row = connection.execute(t.notices.select().where(*still)).one_or_none()
-            return None if row is None else notice_of(connection, row)
+            rows = connection.execute(t.notices.select().where(*still)).all()
+            return next(iter(read_notices(connection, rows)), None)
 
     def notice_sent(self, notice: OwedNotice, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
@@ -298,6 +310,20 @@ def _delivery(connection: sa.Connection, delivery_id: int) -> OwedDelivery:
     )
 
 
+def read_notices(connection: sa.Connection, rows: Iterable[sa.Row[Any]], **values: object) -> list[OwedNotice]:
+    """Give the notices of `rows`, but for those that cannot be read: each keeps its reason, and is given `values`."""
+    notices = []
+    for row in rows:
+        try:
+            notices.append(notice_of(connection, row))
+        except BROKEN_ROW as error:
+            reason = f"the notice cannot be read from the database: {type(error).__name__}"
+            log.error("study=%d notice=%d waits: %s", row.study_id, row.id, describe_error(error))
+            mine = t.notices.update().where(t.notices.c.id == row.id, t.notices.c.state == "owed")
+            connection.execute(mine.values(last_error=reason, **values))
+    return notices
+
+
 def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
     """A row of `notices` with all that its text is made of."""
     above = connection.execute(
@@ -353,17 +379,20 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
 
 
 def _find_example(connection: sa.Connection, row: sa.Row[Any]) -> str:
-    """Find the image that names the patient: one whose file is there, and of these one that the run has screened."""
+    """Find the image that names the patient: one whose file is there, and of these one that the run has screened.
+
+    Empty where the study has none: they went, and have come again as images of another study.
+    """
     series = t.series_choices.c.series_instance_uid == t.instances.c.series_instance_uid
     picture = t.frame_choices.c.sop_instance_uid == t.instances.c.sop_instance_uid
     is_screened = sa.or_(
         sa.exists().where(t.series_choices.c.run_id == row.run_id, t.series_choices.c.is_chosen, series),
         sa.exists().where(t.frame_choices.c.run_id == row.run_id, t.frame_choices.c.is_taken, picture),
     )
-    path: str = connection.execute(
+    path: str | None = connection.execute(
         sa.select(t.instances.c.path)
         .where(t.instances.c.study_id == row.study_id, t.instances.c.kind == Kind.IMAGE)
         .order_by(t.instances.c.expired_at.is_not(None), sa.case((is_screened, 0), else_=1), t.instances.c.id)
         .limit(1)
-    ).scalar_one()
-    return path
+    ).scalar()
+    return path or ""

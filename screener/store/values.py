@@ -292,7 +292,7 @@ class OwedNotice:
     candidates: tuple[Candidate, ...]
     """Those above the threshold, largest first."""
     example_path: str
-    """One archived image that was screened; used only where notices may name the patient."""
+    """One archived image that was screened, empty where none is here; used only where notices may name the patient."""
     lesion: LesionLine | None = None
     """What an ultrasound run found; None of a CT run, which has glands."""
     finding_key: str = ""
