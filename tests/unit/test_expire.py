@@ -20,6 +20,7 @@ from screener.dispatch import dispatch_study
 from screener.expire import clean_disk, expire, sweep_orphans
 from screener.explain import describe_disk, describe_study
 from screener.journey import Ending, Queue
+from screener.match_rules import Recipient
 from screener.read_reports import add_report
 from screener.receive import Listener
 from screener.store import Run, Store, open_store
@@ -152,6 +153,23 @@ def test_a_study_that_owes_a_notice_keeps_everything(world: World) -> None:
     world.screen(make_ct(), recipients=("ent@hospital.test",))
     assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0
     assert world.files("received") == 1
+
+
+def test_a_told_finding_that_may_still_be_passed_on_keeps_everything(world: World) -> None:
+    """Whoever is told next may need the images to name the patient."""
+    world.receive(make_ct())
+    run = world.run()
+    first = Recipient("email", "ent@hospital.test", rule="first", escalate_seconds=3600)
+    world.store.finish_run(run, a_screening(), destinations=[], recipients=[first], seconds=1.0, now=START)
+    (notice,) = world.store.owed_notices(START)
+    world.store.notice_sent(notice, START)
+    assert world.ending(run.study_id) is Ending.DONE
+    is_low = Storage(clean_below_mib=1 << 40, reserve_mib=0)
+    assert clean_disk(world.store, world.archive, is_low, SETTINGS, START) == 0
+    assert expire(world.store, world.archive, SETTINGS, LONG_AFTER) == 0
+    assert world.files("received") == 1
+    world.store.escalate(notice.notice_id, lambda _: ([], "nobody else is to be told"), START + timedelta(hours=1))
+    assert clean_disk(world.store, world.archive, is_low, SETTINGS, START + timedelta(hours=1)) == 1
 
 
 def test_an_older_run_that_still_owes_keeps_a_study_that_was_set_aside_since(world: World) -> None:
