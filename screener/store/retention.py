@@ -15,7 +15,10 @@ REMOVED_SINCE = " The file has been removed since."
 
 
 def _owes_nothing() -> tuple[sa.ColumnElement[bool], ...]:
-    """Conditions on a study that is over: ended, not for a person to look at, no work in hand, nothing owed."""
+    """Conditions on a study that is over: ended, not for a person to look at, no work in hand, nothing owed.
+
+    What may still be passed on, as nobody has answered, is owed too: whoever hears of it next is told whose it is.
+    """
 
     def has(table: sa.Table, *states: str) -> sa.ColumnElement[bool]:
         return sa.exists().where(table.c.study_id == t.studies.c.id, table.c.state.in_(states))
@@ -26,6 +29,7 @@ def _owes_nothing() -> tuple[sa.ColumnElement[bool], ...]:
         ~has(t.runs, "waiting", "running"),
         ~has(t.deliveries, "owed", "sent"),
         ~has(t.notices, "owed"),
+        ~sa.exists().where(t.notices.c.study_id == t.studies.c.id, t.notices.c.escalate_at.is_not(None)),
     )
 
 
