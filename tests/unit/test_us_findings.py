@@ -13,7 +13,7 @@ from screener.channels.message import compose_message
 from screener.decide_us import decide_ultrasound
 from screener.dispatch import dispatch_study
 from screener.explain import describe_study
-from screener.journey import Queue
+from screener.journey import Ending, Queue
 from screener.store import Kind, Receipt, ReceivedInstance
 from screener.store.values import RunReport
 from screener.study import Thresholds
@@ -179,6 +179,27 @@ def test_a_worksheet_that_came_with_the_pictures_is_reported_beside_them(office:
     told = describe_study(office.store.study_report(1))
     assert "0.58 by the image and a reader's findings, 0.45 by the image: the latter alone decided" in told
     assert "thresholds: probability of malignancy 0.5, config revision" in told
+
+
+def test_a_worksheet_of_another_patient_needs_a_person(office: Office) -> None:
+    worksheet = make_worksheet(*WORRYING, study=office.ds)
+    worksheet.PatientName, worksheet.PatientID = "BAKER^CANARY", "CANARY-ID-2"
+    office.receive(worksheet, -1)
+    office.dispatch(1)
+    run = office.work()
+    assert (run.ending, run.lesion) == (Ending.FAILED, None)
+    assert office.store.study_report(1).code == "mixed_patients"
+
+
+@pytest.mark.parametrize("patient", [("", ""), ("CANARY^DONOTLOG", "4711"), ("BAKER^CANARY", "CANARY^DONOTLOG")])
+def test_a_worksheet_that_writes_the_patient_in_another_way_is_read(office: Office, patient: tuple[str, str]) -> None:
+    worksheet = make_worksheet(*WORRYING, study=office.ds)
+    worksheet.PatientName, worksheet.PatientID = patient
+    office.receive(worksheet, -1)
+    office.dispatch(1)
+    run = office.work()
+    assert run.lesion is not None
+    assert len(run.lesion.findings) == 3
 
 
 def test_findings_that_decide_flag_a_study_and_the_notice_says_by_what(office: Office) -> None:
