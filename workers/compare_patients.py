@@ -7,7 +7,8 @@ several ways: padding, case, components left out, other character sets. What a h
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -15,7 +16,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from screener.outcomes import NeedsPerson
-from screener.read_file import BROKEN_FILE
+from screener.read_file import BROKEN_FILE, read_file
+from screener.study import Instance
 
 PATIENT_KEYWORDS: Final = ("PatientID", "PatientName", "PatientBirthDate")
 _SPELLINGS: Final = (("ae", "a"), ("oe", "o"), ("ue", "u"))
@@ -48,6 +50,13 @@ def read_patient(ds: Dataset) -> Patient:
     )
 
 
+def read_patients(instances: Iterable[Instance]) -> Iterator[Patient]:
+    """Yield whom each file names, but for those that cannot be read. Raises TryAgain where the disk gives one not."""
+    for instance in instances:
+        with suppress(*BROKEN_FILE):
+            yield read_patient(read_file(instance.path, with_pixels=False, keywords=PATIENT_KEYWORDS))
+
+
 def refuse_mixed(screened: Iterable[Patient], choices: tuple[object, ...] = ()) -> None:
     """Raise NeedsPerson (`mixed_patients`), with `choices`, where what is screened together is of several patients."""
     reason = (
@@ -61,7 +70,7 @@ def refuse_mixed_study(everybody: Iterable[Patient], choices: tuple[object, ...]
 
     The ID alone tells nothing here: another modality may write that of the same patient in its own way.
     """
-    reason = "The study holds images of more than one patient: both PatientID and PatientName differ."
+    reason = "The study belongs to more than one patient: both PatientID and PatientName differ."
     _refuse(everybody, _are_surely_two, reason, choices)
 
 

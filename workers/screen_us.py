@@ -10,6 +10,7 @@ from screener.decide_us import decide_ultrasound
 from screener.journey import Stage
 from screener.match_rules import Found, find_on_ultrasound
 from screener.outcomes import NeedsPerson, SetAside
+from screener.sop_classes import WORKSHEETS
 from screener.store import Result, Run
 from screener.store.ultrasound import EnteredFindings, merge_entries
 from screener.store.values import LesionLine, UltrasoundOutcome
@@ -38,7 +39,7 @@ def screen_us(bench: Bench, run: Run) -> None:
         raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
     with stage(bench, run, Stage.SELECTED) as note:
         frames = _select(bench, run, images)
-        worksheets = _read_worksheets(bench, run)
+        worksheets = _read_worksheets(bench, run, _holding(images, frames))
         entries = bench.store.entries_of(run.study_id)
         findings = _combine_findings(worksheets, entries, None)
         note.sentence = f"{len(frames)} B-mode picture(s). {findings.reason}"
@@ -92,12 +93,16 @@ def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[Frame, 
     return frames
 
 
-def _read_worksheets(bench: Bench, run: Run) -> ReadFindings:
-    """Read what worksheets say of the lesion."""
+def _read_worksheets(bench: Bench, run: Run, screened: Sequence[Instance]) -> ReadFindings:
+    """Read what worksheets say of the lesion; NeedsPerson where one is of another patient than the pictures."""
+    from workers.compare_patients import read_patients, refuse_mixed_study
     from workers.us.read_worksheet import read_worksheets
 
     documents = bench.store.documents_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
-    return read_worksheets(documents)
+    worksheets = [document for document in documents if document.sop_class_uid in WORKSHEETS]
+    if worksheets:
+        refuse_mixed_study(read_patients([*screened, *worksheets]))
+    return read_worksheets(worksheets)
 
 
 def _combine_findings(
