@@ -122,6 +122,18 @@ def test_a_finding_holds_nothing_of_a_withdrawal(folder: Path) -> None:
     assert ("WITHDRAWAL", "") not in observations(inbox)
 
 
+def test_the_control_id_is_another_where_another_run_found_otherwise(folder: Path) -> None:
+    """A receiver that drops repeats by MSH-10 would never hear of it; MSH-10 has 20 characters."""
+    notice = replace(owed(1_234_567), study_instance_uid="1.2.3")
+    with open_inbox(Inbox()) as inbox:
+        for run_id in (7_654_321, 7_654_322, 7_654_322):
+            send(inbox, folder, replace(notice, run_id=run_id))
+    first, other, again = inbox.seen
+    assert first != other
+    assert other == again
+    assert max(map(len, inbox.seen)) <= 20
+
+
 def test_without_leave_to_name_the_patient_the_receiver_cannot_be_used(folder: Path) -> None:
     with open_inbox(Inbox()) as inbox, pytest.raises(NeedsPerson, match="include_patient_identity is false"):
         send(inbox, folder, include_patient_identity=False)

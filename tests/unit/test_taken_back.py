@@ -11,6 +11,7 @@ from screener.decide import decide
 from screener.journey import Ending
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
+from screener.outcomes import TryAgain
 from screener.store import BackfillOrder, Screening, Store, open_store
 from screener.study import Side
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
@@ -42,6 +43,20 @@ class Mail:
         return [_summarize(message.text) for message, to in self.taken if to == recipient]
 
 
+class LosesAnswers(Mail):
+    """A channel whose other side takes every message, and whose first `lost` answers do not arrive."""
+
+    def __init__(self, lost: int = 1) -> None:
+        super().__init__()
+        self.lost = lost
+
+    def send(self, message: Message, recipient: str) -> None:
+        super().send(message, recipient)
+        self.lost -= 1
+        if self.lost >= 0:
+            raise TryAgain("the mail server cannot be reached: SMTPServerDisconnected", code="mail_unreachable")
+
+
 def _summarize(text: str) -> str:
     if "withdrawn" in text:
         return "withdrawn"
@@ -60,10 +75,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def find(
-    store: Store, *sides: Side, now: datetime = START + QUIET, recipients: tuple[tuple[str, str], ...] = (ENT,)
+    store: Store,
+    *sides: Side,
+    now: datetime = START + QUIET,
+    recipients: tuple[tuple[str, str], ...] = (ENT,),
+    voxels: int = 900,
 ) -> None:
     """Let the waiting run find a mass on each of these sides."""
-    candidates = tuple(a_candidate(number, 900, side) for number, side in enumerate(sides, start=1))
+    candidates = tuple(a_candidate(number, voxels, side) for number, side in enumerate(sides, start=1))
     screening = Screening(
         assessments=BOTH_ASSESSED,
         candidates=candidates,
@@ -74,11 +93,13 @@ def find(
     store.finish_run(claimed(store, now), screening, destinations=[], recipients=recipients, seconds=1.0, now=now)
 
 
-def find_anew(store: Store, *sides: Side, now: datetime, recipients: tuple[tuple[str, str], ...] = (ENT,)) -> None:
+def find_anew(
+    store: Store, *sides: Side, now: datetime, recipients: tuple[tuple[str, str], ...] = (ENT,), voxels: int = 900
+) -> None:
     """Let an image come, and the run that it opens find masses on these sides."""
     store.record_instance(an_instance(1 + len(store.study_report(1).runs)), now - QUIET)
     dispatch(store, now)
-    find(store, *sides, now=now, recipients=recipients)
+    find(store, *sides, now=now, recipients=recipients, voxels=voxels)
 
 
 def tell(store: Store, mail: Mail, now: datetime) -> int:
@@ -155,6 +176,27 @@ def test_what_was_heard_last_is_known_although_the_clock_was_set_back(store: Sto
         find_anew(store, *sides, now=now)
         tell(store, mail, now)
     assert mail.heard() == ["right", "withdrawn", "right"]
+
+
+def test_a_message_keeps_its_identifier_where_its_answer_was_lost(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = LosesAnswers()
+    tell(store, mail, LATER)
+    tell(store, mail, LATER + SECONDS)
+    (first, _), (again, _) = mail.taken
+    assert first.identifier == again.identifier
+
+
+def test_another_content_is_not_taken_for_a_repeat_of_what_was_told_before(store: Store) -> None:
+    """Who drops repeats by the identifier would never hear of the larger mass."""
+    find(store, Side.RIGHT, voxels=600)
+    mail = LosesAnswers()
+    tell(store, mail, START + QUIET)
+    find_anew(store, Side.RIGHT, now=LATER, voxels=9000)
+    tell(store, mail, LATER + SECONDS)
+    (small, _), (large, _) = mail.taken
+    assert ("600 voxels" in small.text, "9000 voxels" in large.text) == (True, True)
+    assert small.identifier != large.identifier
 
 
 @pytest.fixture
