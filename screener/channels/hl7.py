@@ -1,5 +1,6 @@
 """Telling an EHR's inbox: one HL7 v2.5.1 message (ORU^R01) per study, by MLLP, and its acknowledgment waited for."""
 
+import hashlib
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -80,8 +81,7 @@ class Hl7Channel:
         path = self._storage_folder / notice.example_path
         try:
             header = read_elements(path, _WANTED)
-            # A retry is the same message: the control ID says so.
-            control_id = f"{notice.notice_id}-{int(message.owed_since.timestamp())}"[:20]  # MSH-10: 20 characters
+            control_id = _name_control(notice, message.owed_since)
             text = write_oru(
                 notice,
                 header,
@@ -113,6 +113,12 @@ class Hl7Channel:
         except OSError:
             connection.close()
             raise
+
+
+def _name_control(notice: OwedNotice, owed_since: datetime) -> str:
+    """Give the control ID: of a retry the same, another where the figures are those of another run."""
+    content = hashlib.sha256(f"{notice.run_id}.{int(owed_since.timestamp())}".encode()).hexdigest()
+    return f"{notice.notice_id}-{content}"[:20]  # MSH-10: 20 characters
 
 
 def _read_ack(connection: socket.socket) -> bytes:

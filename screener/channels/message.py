@@ -28,7 +28,10 @@ class Message:
     """One notice as any channel may carry it."""
 
     key: str
-    """Makes the channel's own identifier, so that a repeated message is seen to be the same: "notice-7.study-12"."""
+    """Makes the channel's own identifier, so that a repeat is seen to be the same: "notice-7.study-12.run-20".
+
+    The run is that whose figures it tells, by its row: what another run has found is no repeat.
+    """
     subject: str
     """One line, without patient identity even where the text has it: subjects show on locked screens."""
     text: str
@@ -116,7 +119,7 @@ def compose_message(
     )
     has_picture = bool(notice.key_image_path) and storage_folder is not None
     return Message(
-        key=f"notice-{notice.notice_id}.study-{study}",
+        key=f"notice-{notice.notice_id}.study-{study}.run-{notice.run_id}",
         subject=f"Parotid screener: study {study}, {summarize(notice)}",
         text=render_text(letter),
         owed_since=notice.owed_since,

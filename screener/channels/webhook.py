@@ -4,7 +4,8 @@ The signature is HMAC-SHA256, in hexadecimal, over the timestamp, a full stop
 and the body, with the webhook's secret as the key. The timestamp is the time
 of this try: a receiver that refuses one which is more than five minutes off
 its own clock cannot be told an old notice anew. The identifier stays the same
-when a notice is sent again, so that a receiver can drop what it holds already.
+when a notice is sent again, so that a receiver can drop what it holds already;
+what another run has found has another.
 """
 
 import hashlib
