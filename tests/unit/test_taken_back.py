@@ -1,6 +1,7 @@
 """What a newer run decides while a mail is on its way: what is no longer so is not told, or set right where it was."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from screener.decide import decide
 from screener.journey import Ending
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
-from screener.outcomes import TryAgain
-from screener.store import BackfillOrder, Screening, Store, open_store
+from screener.outcomes import NeedsPerson, TryAgain
+from screener.store import BackfillOrder, OwedNotice, Screening, Store, open_store
 from screener.study import Side
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit import test_digest as digests
@@ -43,18 +44,21 @@ class Mail:
         return [_summarize(message.text) for message, to in self.taken if to == recipient]
 
 
-class LosesAnswers(Mail):
-    """A channel whose other side takes every message, and whose first `lost` answers do not arrive."""
+LOST = TryAgain("the mail server cannot be reached: SMTPServerDisconnected", code="mail_unreachable")
+REFUSED = NeedsPerson("the mail server refused the recipient (reply 550)", code="recipient_refused")
 
-    def __init__(self, lost: int = 1) -> None:
+
+class LosesAnswers(Mail):
+    """A channel whose other side takes every message; the answers to the first are not heard, or never come."""
+
+    def __init__(self, *failures: BaseException) -> None:
         super().__init__()
-        self.lost = lost
+        self.failures = list(failures or [LOST])
 
     def send(self, message: Message, recipient: str) -> None:
         super().send(message, recipient)
-        self.lost -= 1
-        if self.lost >= 0:
-            raise TryAgain("the mail server cannot be reached: SMTPServerDisconnected", code="mail_unreachable")
+        if self.failures:
+            raise self.failures.pop(0)
 
 
 def _summarize(text: str) -> str:
@@ -199,6 +203,89 @@ def test_another_content_is_not_taken_for_a_repeat_of_what_was_told_before(store
     assert small.identifier != large.identifier
 
 
+def test_what_may_have_been_heard_is_withdrawn_where_its_answer_was_lost(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = LosesAnswers()
+    tell(store, mail, START + QUIET)
+    find_anew(store, now=LATER)
+    assert tell(store, mail, LATER) == 1
+    assert tell(store, mail, LATER + SECONDS) == 0
+    assert mail.heard() == ["right", "withdrawn"]
+    assert "It is not known whether that notice has reached you." in mail.taken[-1][0].text
+    assert store.study_report(1).ending is Ending.DONE
+
+
+def test_what_may_have_been_heard_is_withdrawn_where_the_daemon_was_killed_before_it_could_tell(store: Store) -> None:
+    find(store, Side.RIGHT)
+    with pytest.raises(KeyboardInterrupt):
+        tell(store, LosesAnswers(KeyboardInterrupt()), START + QUIET)
+    find_anew(store, now=LATER)
+    mail = Mail()
+    tell(store, mail, LATER)
+    assert mail.heard() == ["withdrawn"]
+
+
+@pytest.mark.parametrize("failures", [(REFUSED,), (REFUSED, REFUSED)])
+def test_what_was_refused_for_good_was_not_heard_and_is_not_withdrawn(
+    store: Store, failures: tuple[NeedsPerson, ...]
+) -> None:
+    find(store, Side.RIGHT)
+    mail = LosesAnswers(*failures)
+    for number in range(len(failures)):
+        tell(store, mail, START + QUIET + number * timedelta(minutes=20))
+    find_anew(store, now=LATER)
+    assert tell(store, Mail(), LATER) == 0
+    assert store.study_report(1).ending is Ending.DONE
+
+
+def test_what_was_refused_after_a_lost_answer_may_have_been_heard(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = LosesAnswers(LOST, REFUSED)
+    tell(store, mail, START + QUIET)
+    tell(store, mail, START + QUIET + timedelta(minutes=20))
+    find_anew(store, now=LATER)
+    tell(store, mail, LATER)
+    assert mail.heard()[-1] == "withdrawn"
+
+
+def test_what_was_withdrawn_by_a_mail_whose_answer_was_lost_is_withdrawn_again(store: Store) -> None:
+    find(store, Side.RIGHT)
+    mail = LosesAnswers(LOST, LOST)
+    tell(store, mail, START + QUIET)
+    for hours in range(2):
+        find_anew(store, now=LATER + timedelta(hours=hours))
+        tell(store, mail, LATER + timedelta(hours=hours))
+    assert mail.heard() == ["right", "withdrawn", "withdrawn"]
+
+
+def test_a_flag_is_told_again_where_another_may_have_been_heard_in_between(store: Store) -> None:
+    find(store, Side.RIGHT)
+    told = Mail()
+    tell(store, told, START + QUIET)
+    find_anew(store, Side.LEFT, now=LATER)
+    mail = LosesAnswers()
+    tell(store, mail, LATER)
+    find_anew(store, Side.RIGHT, now=LATER + timedelta(hours=1))
+    tell(store, mail, LATER + timedelta(hours=1))
+    assert (told.heard(), mail.heard()) == (["right"], ["left", "right"])
+
+
+def test_what_is_taken_back_at_the_last_moment_does_not_leave(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer run ends after the notice was read and before it leaves: it would be heard, and nobody would know."""
+    find(store, Side.RIGHT)
+    read = store.owed_notice
+
+    def read_then_find_otherwise(notice_id: int) -> OwedNotice | None:
+        notice = read(notice_id)
+        find_anew(store, now=LATER)
+        return notice
+
+    monkeypatch.setattr(store, "owed_notice", read_then_find_otherwise)
+    mail = Mail()
+    assert tell(store, mail, LATER) == 0
+    assert mail.taken == []
+
+
 @pytest.fixture
 def nights(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(f"sqlite:///{tmp_path}/nights.sqlite", is_migrating=True)
@@ -240,6 +327,20 @@ def test_a_finding_that_is_taken_back_while_its_digest_is_on_its_way_is_withdraw
     assert f"Study {number}: earlier notice withdrawn" in message.text
     assert "withdrawn" in message.subject
     assert nights.study_report(number).ending is Ending.DONE
+
+
+@pytest.mark.parametrize("lost", [LOST, KeyboardInterrupt()])
+def test_a_digest_whose_answer_was_lost_may_have_been_heard(nights: Store, lost: BaseException) -> None:
+    digests.fetch(nights, "1.2.1")
+    number = digests.screen(nights)
+    mail = LosesAnswers(lost)
+    with suppress(KeyboardInterrupt):
+        tell_digests(nights, mail, digests.MORNING)
+    reprocess(nights, number, NOTHING, digests.MORNING)
+    later = Mail()
+    tell_digests(nights, later, digests.MORNING + timedelta(days=1))
+    tell(nights, later, digests.MORNING + timedelta(days=1))
+    assert later.heard(mail.taken[0][1]) == ["withdrawn"]
 
 
 def test_a_finding_that_a_later_run_takes_over_while_its_digest_is_on_its_way_can_be_withdrawn(nights: Store) -> None:
