@@ -69,6 +69,8 @@ def _describe_state(story: NoticeStory) -> str:
     if story.state == "owed":
         where = " in the next digest" if story.hold in {Hold.PAST, Hold.RULE, Hold.LIMIT, Hold.REPORTED} else ""
         return f"owed since {_moment(story.owed_since)}{where}"
+    if story.state == "superseded" and story.sent_at is not None:
+        return f"superseded; it left {_moment(story.sent_at)} and may have been heard"
     return story.state
 
 

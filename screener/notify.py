@@ -2,18 +2,19 @@
 
 A notice is marked after its channel has taken it, never before: a crash
 between the two tells a person twice, under the same Message-ID, and never not
-at all. What fails is tried again for as long as it is owed.
+at all. What fails is tried again for as long as it is owed. That it leaves is
+written down before: whoever may have heard it hears of its withdrawal.
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from screener.channels import hl7
-from screener.channels.message import Channel, Linker, compose_digest, compose_message, no_link
+from screener.channels.message import Channel, Linker, Message, compose_digest, compose_message, no_link
 from screener.delays import next_delay
 from screener.hold_notices import find_hold, is_mentioned, is_quiet
 from screener.notice_settings import Address, Notices
@@ -26,7 +27,17 @@ LOOK_SECONDS = 60.0
 """Between two looks at a notice that waits for the end of quiet hours."""
 
 
-class NoticeOutbox(Protocol):
+class Departures(Protocol):
+    """What may have been heard is known of whatever leaves, before it leaves."""
+
+    def begin_telling(self, notices: Sequence[OwedNotice], now: datetime) -> tuple[OwedNotice, ...]:
+        """Write down that these leave now; those that are still owed as they were read."""
+
+    def telling_refused(self, notices: Sequence[OwedNotice]) -> None:
+        """Take that back: the other side does not take them."""
+
+
+class NoticeOutbox(Departures, Protocol):
     """What this stage needs of the store."""
 
     def owed_notices(self, now: datetime, longest_wait: timedelta) -> list[OwedNotice]:
@@ -48,7 +59,7 @@ class NoticeOutbox(Protocol):
         """Count the findings, but for that of `notice`, that these addresses were told one by one since then."""
 
 
-class DigestOutbox(Protocol):
+class DigestOutbox(Departures, Protocol):
     """What digests need of the store."""
 
     def open_digests(self, night: date, now: datetime, opens_at: datetime | None = None) -> int:
@@ -104,7 +115,9 @@ def send_owed_notices(
             continue
         attempt = notice.attempts + 1
         try:
-            _send(notice, by_name.get(notice.channel), settings, storage_folder, acknowledge)
+            channel = by_name.get(notice.channel)
+            if not _send(store, notice, channel, settings, now, storage_folder=storage_folder, acknowledge=acknowledge):
+                continue
         except TryAgain as outcome:
             delay = next_delay(attempt, settings.retry_seconds, settings.max_retry_seconds)
             _put_back(store, notice, outcome.reason, delay, now)
@@ -156,9 +169,9 @@ def send_owed_digests(
             continue
         try:
             if digest.channel == hl7.CHANNEL:
-                _send_each(store, digest, by_name.get(digest.channel), settings, acknowledge, now)
+                told = _send_each(store, digest, by_name.get(digest.channel), settings, acknowledge, now)
             else:
-                _send_digest(digest, by_name.get(digest.channel), settings, acknowledge)
+                told = _send_digest(store, digest, by_name.get(digest.channel), settings, acknowledge, now)
         except (TryAgain, NeedsPerson) as outcome:
             delay = next_delay(digest.attempts + 1, settings.retry_seconds, settings.max_retry_seconds)
             if isinstance(outcome, NeedsPerson):
@@ -170,9 +183,9 @@ def send_owed_digests(
             store.digest_failed(digest, reason, now + timedelta(seconds=settings.max_retry_seconds))
             raise
         else:
-            store.digest_sent(digest, now)
+            store.digest_sent(told, now)
             taken += 1
-            log.info("digest=%d studies=%d recipient=%s", digest.digest_id, len(digest.notices), digest.recipient)
+            log.info("digest=%d studies=%d recipient=%s", digest.digest_id, len(told.notices), digest.recipient)
     return taken
 
 
@@ -205,12 +218,24 @@ def _hold(store: NoticeOutbox, notice: OwedNotice, settings: Notices, hold: Hold
     store.hold_notice(notice.notice_id, hold, sentence, not_before=again_at, now=now)
 
 
-def _send_digest(digest: OwedDigest, channel: Channel | None, settings: Notices, acknowledge: Linker) -> None:
+def _send_digest(
+    store: DigestOutbox,
+    digest: OwedDigest,
+    channel: Channel | None,
+    settings: Notices,
+    acknowledge: Linker,
+    now: datetime,
+) -> OwedDigest:
+    """Send what of the digest is still owed, and give it back as it was told."""
     if not digest.notices:  # all taken back before they were told
-        return
+        return digest
     if channel is None:
         raise NeedsPerson(_no_channel(digest.channel), code="no_channel")
-    channel.send(compose_digest(digest, link=settings.link, acknowledge=acknowledge), digest.recipient)
+    leaving = replace(digest, notices=store.begin_telling(digest.notices, now))
+    if leaving.notices:
+        message = compose_digest(leaving, link=settings.link, acknowledge=acknowledge)
+        _hand_over(store, message, channel, digest.recipient)
+    return leaving
 
 
 def _send_each(
@@ -220,21 +245,25 @@ def _send_each(
     settings: Notices,
     acknowledge: Linker,
     now: datetime,
-) -> None:
+) -> OwedDigest:
     """Send and mark each study's message of a digest for itself: one that is refused holds back no other.
 
-    Raises the first refusal once all others are out, and at once what may heal.
+    Gives back what was told. Raises the first refusal once all others are out, and at once what may heal.
     """
     refusal: NeedsPerson | None = None
+    told: list[OwedNotice] = []
     for notice in digest.notices:
         try:
-            _send_digest(replace(digest, notices=(notice,)), channel, settings, acknowledge)
+            alone = _send_digest(store, replace(digest, notices=(notice,)), channel, settings, acknowledge, now)
         except NeedsPerson as outcome:
             refusal = refusal or outcome
         else:
-            store.digest_told(digest, notice, now)
+            for each in alone.notices:
+                store.digest_told(digest, each, now)
+            told += alone.notices
     if refusal is not None:
         raise refusal
+    return replace(digest, notices=tuple(told))
 
 
 def _no_channel(name: str) -> str:
@@ -242,8 +271,16 @@ def _no_channel(name: str) -> str:
 
 
 def _send(
-    notice: OwedNotice, channel: Channel | None, settings: Notices, storage_folder: Path, acknowledge: Linker
-) -> None:
+    store: NoticeOutbox,
+    notice: OwedNotice,
+    channel: Channel | None,
+    settings: Notices,
+    now: datetime,
+    *,
+    storage_folder: Path,
+    acknowledge: Linker,
+) -> bool:
+    """Send the notice; False where a newer run has taken it back, or found otherwise, at the last moment."""
     if channel is None:
         raise NeedsPerson(_no_channel(notice.channel), code="no_channel")
     message = compose_message(
@@ -253,7 +290,18 @@ def _send(
         storage_folder=storage_folder,
         acknowledge=acknowledge,
     )
-    channel.send(message, notice.recipient)
+    if not store.begin_telling([notice], now):
+        return False
+    _hand_over(store, message, channel, notice.recipient)
+    return True
+
+
+def _hand_over(store: Departures, message: Message, channel: Channel, recipient: str) -> None:
+    try:
+        channel.send(message, recipient)
+    except NeedsPerson:
+        store.telling_refused(message.notices)
+        raise
 
 
 def _put_back(store: NoticeOutbox, notice: OwedNotice, reason: str, delay: timedelta, now: datetime) -> None:

@@ -229,7 +229,8 @@ def describe_withdrawal(notice: OwedNotice) -> list[str]:
         f"The settings have changed meanwhile ({notice.changed_settings}): under the earlier ones what this run found "
         "would still be flagged. The finding itself is not refuted."
     )
-    return [cause, changed] if notice.changed_settings else [cause]
+    unheard = "It is not known whether that notice has reached you."
+    return [cause, *([changed] if notice.changed_settings else []), *([] if notice.is_heard else [unheard])]
 
 
 def describe_reports(notice: OwedNotice) -> list[str]:

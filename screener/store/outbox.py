@@ -1,7 +1,7 @@
 """Results owed to a destination and notices owed to a person: marked after the effect, never before."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +14,8 @@ from screener.store import tables as t
 from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_slow, settle
 from screener.store.decided_runs import candidate_of
 from screener.store.mentions import weigh_run
-from screener.store.owe import WITHDRAWN
-from screener.store.told import mark_told
+from screener.store.owe import WITHDRAWN, was_heard
+from screener.store.told import after_all_others, mark_told
 from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
 from screener.store.why_withdrawn import find_changed_settings
@@ -189,6 +189,30 @@ class Outbox(Base):
             rows = connection.execute(t.notices.select().where(*still)).all()
             return next(iter(read_notices(connection, rows)), None)
 
+    def begin_telling(self, notices: Sequence[OwedNotice], now: datetime) -> tuple[OwedNotice, ...]:
+        """Write down that these notices leave now; returns those of them that are still owed as they were read.
+
+        Kept before any channel has them: whatever becomes of the answer, the recipient may have heard them from
+        here on, and a later run that finds otherwise owes a word on that.
+        """
+        begun = []
+        for notice in notices:
+            with self._begin() as connection:
+                row = _held_notice(connection, notice.notice_id)
+                if row.state != "owed" or row.run_id != notice.run_id:
+                    continue
+                mine = t.notices.update().where(t.notices.c.id == row.id)
+                connection.execute(mine.values(sent_at=after_all_others(connection, row, now)))
+            begun.append(notice)
+        return tuple(begun)
+
+    def telling_refused(self, notices: Sequence[OwedNotice]) -> None:
+        """Take back that these notices have left: the other side has said that it does not take them."""
+        for notice in notices:
+            with self._begin() as connection:
+                mine = (t.notices.c.id == notice.notice_id, t.notices.c.state == "owed")
+                connection.execute(t.notices.update().where(*mine).values(sent_at=notice.begun_at))
+
     def notice_sent(self, notice: OwedNotice, now: datetime) -> None:
         """Mark a notice that its channel has taken."""
         with self._begin() as connection:
@@ -351,6 +375,7 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         recipient=row.recipient,
         attempts=row.attempts,
         owed_since=row.owed_since,
+        begun_at=row.sent_at,
         glands=tuple(
             GlandVerdict(
                 side=Side(gland.side),
@@ -374,6 +399,7 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         study_instance_uid=study_instance_uid,
         key_image_path=key_image or "",
         changed_settings=find_changed_settings(connection, row) if is_withdrawal else "",
+        is_heard=not is_withdrawal or was_heard(connection, row),
         reports=weigh_run(connection, row.study_id, row.run_id),
     )
 

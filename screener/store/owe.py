@@ -36,7 +36,7 @@ def owe_notices(
     """
     owed = 0
     for recipient in (Recipient(*several) for several in recipients):
-        heard = _heard_last(connection, run.study_id, recipient)
+        heard = _may_have_heard(connection, run.study_id, recipient)
         dropped = _dropped(connection, run, flagged, recipient) if escalates_id is None else None
         passes_on = escalates_id if dropped is None else dropped.escalates_id
         going_on = _go_on(recipient, flagged, heard, dropped)
@@ -68,14 +68,14 @@ def _dropped(
 
 
 def _go_on(
-    recipient: Recipient, flagged: Sequence[str], heard: sa.Row[Any] | None, dropped: sa.Row[Any] | None
+    recipient: Recipient, flagged: Sequence[str], heard: Sequence[sa.Row[Any]], dropped: sa.Row[Any] | None
 ) -> Recipient:
     """Keep the rule and its time for an answer of what was owed or heard, where no rule takes what has become of it.
 
     An escalation that was on its way stays one, whichever rule takes the finding too.
     """
-    before = dropped or heard
-    if not flagged or before is None or not told_places(before.finding_key):
+    before = dropped or next(iter(_findings(heard)), None)
+    if not flagged or before is None:
         return recipient
     if recipient.takes and (dropped is None or dropped.escalates_id is None):
         return recipient
@@ -90,18 +90,18 @@ def _key_to_tell(
     run: sa.Row[Any],
     flagged: Sequence[str],
     recipient: Recipient,
-    heard: sa.Row[Any] | None,
+    heard: Sequence[sa.Row[Any]],
     dropped: sa.Row[Any] | None,
     escalates_id: int | None,
 ) -> str | None:
     """The finding key of what this recipient must hear; None where there is nothing to tell."""
-    if not (flagged and recipient.takes) and (heard is None or heard.finding_key.startswith(WITHDRAWN)):
+    if not (flagged and recipient.takes) and not _findings(heard):
         return None
     finding_key = "+".join(flagged) if flagged else f"{WITHDRAWN} by run {run.number}"
     if flagged and run.reprocess_number:
         finding_key += f"#{run.reprocess_number}"
     # What a recipient has heard last is not told again; what was heard before something else is.
-    if flagged and heard is not None and _tells(connection, heard, run):
+    if flagged and _is_certain(heard) and all(_tells(connection, row, run) for row in heard):
         if dropped is not None and STEP in dropped.finding_key:
             return str(dropped.finding_key)
         if escalates_id is None or _has_heard_by_rule(connection, run, recipient):
@@ -181,14 +181,33 @@ def _owe(
     connection.execute(t.notices.update().where(t.notices.c.id == earlier.id).values(**values))
 
 
-def _heard_last(connection: sa.Connection, study_id: int, recipient: Recipient) -> sa.Row[Any] | None:
-    """The notice that the recipient was told last of the study."""
-    return connection.execute(
+def was_heard(connection: sa.Connection, withdrawal: sa.Row[Any]) -> bool:
+    """Tell whether it is certain that the recipient of a withdrawal has heard what it takes back."""
+    recipient = Recipient(withdrawal.channel, withdrawal.recipient)
+    heard = _may_have_heard(connection, withdrawal.study_id, recipient)
+    return any(row.state == "sent" for row in _findings(heard))
+
+
+def _may_have_heard(connection: sa.Connection, study_id: int, recipient: Recipient) -> Sequence[sa.Row[Any]]:
+    """What the recipient may have heard of the study, newest first: what was heard for certain ends it.
+
+    A notice that has left may have been heard, also where a newer run has superseded it since.
+    """
+    left = connection.execute(
         t.notices.select()
-        .where(*_for(study_id, recipient), t.notices.c.state == "sent")
+        .where(*_for(study_id, recipient), t.notices.c.sent_at.is_not(None))
         .order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())
-        .limit(1)
-    ).one_or_none()
+    ).all()
+    certain = next((number for number, row in enumerate(left, start=1) if row.state == "sent"), len(left))
+    return left[:certain]
+
+
+def _findings(heard: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
+    return [row for row in heard if told_places(row.finding_key)]
+
+
+def _is_certain(heard: Sequence[sa.Row[Any]]) -> bool:
+    return bool(heard) and heard[-1].state == "sent"
 
 
 def _of(study_id: int, recipient: Recipient, finding_key: str) -> sa.Select[Any]:

@@ -31,7 +31,7 @@ def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, s
         .values(
             state="sent",
             run_id=notice.run_id,  # whose figures were told, whatever run owes it meanwhile
-            sent_at=_after_all_others(connection, row, now),
+            sent_at=after_all_others(connection, row, now),
             attempts=attempts,
             last_error="",
             escalate_at=_next_step_at(row, now),
@@ -48,12 +48,12 @@ def _next_step_at(row: sa.Row[Any], now: datetime) -> datetime | None:
     return None if row.escalate_seconds is None else now + timedelta(seconds=row.escalate_seconds)
 
 
-def _after_all_others(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> datetime:
+def after_all_others(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> datetime:
     """Give `now`, or the last time that this recipient was told of the study, where the clock was set back since.
 
     By this time it is known what the recipient has heard last.
     """
-    told = sa.select(sa.func.max(t.notices.c.sent_at)).where(*_for_recipient_of(row), t.notices.c.state == "sent")
+    told = sa.select(sa.func.max(t.notices.c.sent_at)).where(*_for_recipient_of(row))
     last: datetime | None = connection.execute(told).scalar()
     return now if last is None else max(now, last)
 

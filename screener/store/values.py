@@ -310,6 +310,10 @@ class OwedNotice:
     """Relative to the storage folder; empty where the run made none or it has expired."""
     changed_settings: str = ""
     """Of a withdrawal: the settings without whose change this would still be flagged; empty where they are not why."""
+    is_heard: bool = True
+    """Of a withdrawal: False where what it takes back has left, and it is not known whether it was heard."""
+    begun_at: datetime | None = None
+    """When it last left, and no answer came that it was not taken; None where it has never left."""
     reports: Weighed = NO_REPORT
     """How what is told stands to the radiology reports that are known now."""
 

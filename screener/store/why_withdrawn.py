@@ -33,12 +33,12 @@ def find_changed_settings(connection: sa.Connection, withdrawal: sa.Row[Any]) ->
 
 
 def _find_told_run(connection: sa.Connection, withdrawal: sa.Row[Any]) -> sa.Row[Any] | None:
-    """The run whose finding the recipient has heard last."""
+    """The run whose finding the recipient has heard last, or may have heard."""
     heard = (
         t.notices.c.study_id == withdrawal.study_id,
         t.notices.c.channel == withdrawal.channel,
         t.notices.c.recipient == withdrawal.recipient,
-        t.notices.c.state == "sent",
+        t.notices.c.sent_at.is_not(None),
         ~t.notices.c.finding_key.startswith(WITHDRAWN),
     )
     last = sa.select(t.notices.c.run_id).where(*heard).order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())

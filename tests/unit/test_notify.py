@@ -1,6 +1,7 @@
 """Notices: their text, and that each is told at least once."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,12 @@ class Outbox:
 
     def owed_notice(self, notice_id: int) -> OwedNotice | None:
         return self.rows.get(notice_id)
+
+    def begin_telling(self, notices: Sequence[OwedNotice], now: datetime) -> tuple[OwedNotice, ...]:  # noqa: ARG002 - the store's shape
+        return tuple(notices)
+
+    def telling_refused(self, notices: Sequence[OwedNotice]) -> None:
+        pass
 
     def notice_sent(self, notice: OwedNotice, now: datetime) -> None:  # noqa: ARG002 - the store's shape
         if self.is_broken:
