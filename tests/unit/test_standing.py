@@ -1,0 +1,284 @@
+"""What a later run has not looked at again stands: it is not withdrawn, owed still, and in force on the pages."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from screener.channels.message import Message, compose_digest
+from screener.channels.webhook import describe_message
+from screener.decide import decide
+from screener.escalate import escalate_unacknowledged
+from screener.journey import Ending, Queue
+from screener.match_rules import find_on_ct, match_rules
+from screener.notice_settings import Notices
+from screener.store import OwedDigest, Run, Screening, Store, open_store
+from screener.store.web_worklist import Wish
+from screener.study import Side
+from tests.peers.values import a_candidate, an_assessment, an_instance
+from tests.unit import test_store_ultrasound as ultrasound
+from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, claimed, dispatch
+from tests.unit.test_taken_back import ENT, LosesAnswers, Mail, tell
+
+MASS, NOTHING, UNSEEN = "mass", "nothing", "unseen"
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    yield opened
+    opened.engine.dispose()
+
+
+def screening(seen: Mapping[Side, str]) -> Screening:
+    assessments = tuple(an_assessment(side, is_assessed=seen[side] != UNSEEN) for side in (Side.RIGHT, Side.LEFT))
+    sides = [side for side in (Side.RIGHT, Side.LEFT) if seen[side] == MASS]
+    candidates = tuple(a_candidate(number, 900, side) for number, side in enumerate(sides, start=1))
+    verdict = decide(assessments, candidates, THRESHOLDS)
+    return Screening(
+        assessments=assessments, candidates=candidates, verdict=verdict, results=(), model_identity="2.25.99"
+    )
+
+
+def begin(store: Store, number: int, **changes: object) -> tuple[Run, datetime]:
+    """Let an image come, `number` hours after the start, and claim the run that it opens."""
+    now = START + number * HOUR
+    store.record_instance(an_instance(number, **changes), now - QUIET)
+    dispatch(store, now)
+    return claimed(store, now), now
+
+
+def look(store: Store, number: int, right: str, left: str = NOTHING, notices: Notices | None = None) -> datetime:
+    """Let the run of hour `number` see so much on either side."""
+    run, now = begin(store, number)
+    seen = screening({Side.RIGHT: right, Side.LEFT: left})
+    recipients = [ENT] if notices is None else match_rules(notices, find_on_ct(seen.candidates), {}, now.astimezone())
+    store.finish_run(run, seen, destinations=["pacs"], recipients=recipients, seconds=1.0, now=now)
+    return now
+
+
+def hear(store: Store, mail: Mail, now: datetime) -> list[Message]:
+    """What is told now."""
+    before = len(mail.taken)
+    tell(store, mail, now)
+    return [message for message, _ in mail.taken[before:]]
+
+
+def deliver(store: Store, now: datetime) -> None:
+    while (delivery := store.claim_delivery("sender", now, LEASE)) is not None:
+        store.delivery_sent(delivery, seconds=0.1, now=now)
+
+
+def states(store: Store) -> list[tuple[str, list[str]]]:
+    return [(run.state, [delivery.state for delivery in run.deliveries]) for run in store.study_report(1).runs]
+
+
+def test_what_was_told_stands_until_a_run_has_looked_and_found_nothing(store: Store) -> None:
+    mail = Mail()
+    assert len(hear(store, mail, look(store, 1, MASS))) == 1
+    for number in (2, 3):
+        now = look(store, number, UNSEEN)
+        assert hear(store, mail, now) == []
+        deliver(store, now)
+    assert store.study_report(1).ending is Ending.DONE
+    (withdrawn,) = hear(store, mail, look(store, 4, NOTHING))
+    assert withdrawn.subject.endswith("earlier notice withdrawn: no mass above the threshold")
+    assert hear(store, mail, look(store, 5, UNSEEN)) == []
+
+
+def test_what_nobody_has_heard_yet_is_told_although_a_later_run_could_not_look(store: Store) -> None:
+    look(store, 1, MASS)
+    now = look(store, 2, UNSEEN)
+    (found,) = hear(store, Mail(), now)
+    assert "mass in the right parotid" in found.subject
+    assert states(store) == [("ended", ["owed"]), ("ended", ["owed"])]
+
+
+def test_what_stands_is_in_force_on_the_pages(store: Store) -> None:
+    look(store, 1, MASS)
+    run_id = store.flagged_run(1)
+    look(store, 2, UNSEEN)
+    assert store.flagged_run(1) == run_id
+    assert store.decided_number(1).number == 1
+    assert store.study_report(1).run_in_force.number == 1
+    (line,) = store.worklist_page(Wish(show="open")).lines
+    assert (line.is_flagged, [mass.place for mass in line.found]) == (True, ["right"])
+    look(store, 3, NOTHING)
+    assert (store.flagged_run(1), store.decided_number(1).number) == (None, 3)
+    assert store.worklist_page(Wish(show="open")).lines == ()
+
+
+def test_a_notice_is_withdrawn_in_part_where_one_side_was_looked_at_again(store: Store) -> None:
+    mail = Mail()
+    hear(store, mail, look(store, 1, MASS, MASS))
+    (part,) = hear(store, mail, look(store, 2, UNSEEN, NOTHING))
+    assert part.subject.endswith("withdrawn in part: right parotid not assessed again, what was found there stands")
+    assert "The earlier notice about study 1 is withdrawn in part." in part.text
+    assert "The right parotid could not be assessed again: what was found there before stands." in part.text
+    assert "Left parotid: no mass above the threshold" in part.text
+    assert hear(store, mail, look(store, 3, UNSEEN, NOTHING)) == []
+    (withdrawn,) = hear(store, mail, look(store, 4, NOTHING, NOTHING))
+    assert "is withdrawn.\n" in withdrawn.text
+
+
+def test_what_is_withdrawn_in_part_is_so_in_a_webhook_and_a_digest(store: Store) -> None:
+    mail = Mail()
+    hear(store, mail, look(store, 1, MASS, MASS))
+    (part,) = hear(store, mail, look(store, 2, UNSEEN, NOTHING))
+    described = describe_message(part)
+    assert (described["kind"], described["studies"][0]["standing"]) == ("correction", ["right"])
+    (notice,) = part.notices
+    digest = OwedDigest(digest_id=1, channel="email", recipient=ENT[1], attempts=0, owed_since=START, notices=(notice,))
+    text = compose_digest(digest).text
+    assert "earlier notices are withdrawn, in whole or in part" in text
+    assert "The right parotid could not be assessed again" in " ".join(text.split())
+
+
+def test_what_was_owed_of_both_sides_is_told_as_far_as_it_stands(store: Store) -> None:
+    look(store, 1, MASS, MASS)
+    (part,) = hear(store, Mail(), look(store, 2, UNSEEN, NOTHING))
+    assert "The right parotid could not be assessed again" in part.text
+    assert "That notice may not have reached you." in part.text
+
+
+def test_another_finding_says_that_the_first_stands_and_takes_nothing_back(store: Store) -> None:
+    mail = Mail()
+    hear(store, mail, look(store, 1, MASS, NOTHING))
+    (other,) = hear(store, mail, look(store, 2, UNSEEN, MASS))
+    assert "mass in the left parotid" in other.subject
+    assert "The right parotid could not be assessed again: what was found there before stands." in other.text
+    (part,) = hear(store, mail, look(store, 3, UNSEEN, NOTHING))
+    assert "withdrawn in part" in part.subject
+    (again,) = hear(store, mail, look(store, 4, NOTHING, MASS))
+    assert "mass in the left parotid" in again.subject
+    (withdrawn,) = hear(store, mail, look(store, 5, NOTHING, NOTHING))
+    assert "is withdrawn.\n" in withdrawn.text
+
+
+def test_who_heard_of_two_sides_hears_that_one_is_gone_although_the_other_is_the_same(store: Store) -> None:
+    mail = Mail()
+    hear(store, mail, look(store, 1, MASS, NOTHING))
+    hear(store, mail, look(store, 2, UNSEEN, MASS))
+    (only_left,) = hear(store, mail, look(store, 3, NOTHING, MASS))
+    assert "Right parotid: no mass above the threshold" in only_left.text
+
+
+def test_a_run_that_could_not_look_corrects_nothing_while_the_mail_is_on_its_way(store: Store) -> None:
+    now = look(store, 1, MASS)
+    mail = Mail(lambda: look(store, 2, UNSEEN))
+    assert len(hear(store, mail, now + HOUR)) == 1
+    assert hear(store, mail, now + 2 * HOUR) == []
+
+
+def test_a_part_that_is_taken_back_while_the_mail_is_on_its_way_is_corrected(store: Store) -> None:
+    now = look(store, 1, MASS, MASS)
+    mail = Mail(lambda: look(store, 2, UNSEEN, NOTHING))
+    hear(store, mail, now + HOUR)
+    (part,) = hear(store, mail, now + 2 * HOUR)
+    assert "withdrawn in part" in part.subject
+    assert hear(store, mail, now + 3 * HOUR) == []
+
+
+def test_what_may_have_been_heard_stands_too(store: Store) -> None:
+    mail = LosesAnswers()
+    hear(store, mail, look(store, 1, MASS))
+    hear(store, mail, look(store, 2, UNSEEN))
+    assert mail.heard() == ["right", "right"]
+    hear(store, mail, look(store, 3, NOTHING))
+    assert mail.heard()[-1] == "withdrawn"
+
+
+CHAIN = Notices.model_validate(
+    {
+        "email": {"host": "smtp.test"},
+        "rules": [
+            {"name": "first", "emails": ["a@x"], "escalate_after_minutes": 90, "escalate_to": "second"},
+            {"name": "second", "emails": ["chief@x"], "otherwise": True},
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize(("left", "told"), [(NOTHING, "mass in the right parotid"), (MASS, "withdrawn in part")])
+def test_what_stands_is_passed_on_where_nobody_acknowledges(store: Store, left: str, told: str) -> None:
+    mail = Mail()
+    tell(store, mail, look(store, 1, MASS, left, CHAIN))
+    tell(store, mail, look(store, 2, UNSEEN, NOTHING, CHAIN))
+    for hours in (3, 4, 6, 9):
+        escalate_unacknowledged(store, CHAIN, START + hours * HOUR)
+        tell(store, mail, START + hours * HOUR)
+    (passed_on,) = [message for message, to in mail.taken if to == "chief@x"]
+    assert told in passed_on.subject
+
+
+def test_who_took_note_of_what_stands_ends_its_escalation(store: Store) -> None:
+    mail = Mail()
+    tell(store, mail, look(store, 1, MASS, MASS, CHAIN))
+    store.acknowledge(store.flagged_run(1), by="a@x", how="mail", now=START + HOUR)
+    look(store, 2, UNSEEN, NOTHING, CHAIN)
+    assert escalate_unacknowledged(store, CHAIN, START + 9 * HOUR) == 0
+
+
+def test_results_of_what_stands_that_were_given_up_are_tried_again_with_the_study(store: Store) -> None:
+    now = look(store, 1, MASS)
+    delivery = store.claim_delivery("sender", now, LEASE)
+    store.delivery_failed(delivery, error="away", not_before=None, now=now)
+    now = look(store, 2, UNSEEN)
+    assert states(store) == [("ended", ["owed"]), ("ended", ["owed"])]
+    tell(store, Mail(), now)
+    deliver(store, now)
+    assert store.study_report(1).ending is Ending.DONE
+
+
+@pytest.fixture
+def both(store: Store) -> Store:
+    """A study whose ultrasound was flagged and told; its results are owed still."""
+    run, now = ultrasound.claimed(store, 1)
+    ultrasound.finish(store, run, 0.83, now)
+    assert len(ultrasound.told(store, now)) == 1
+    return store
+
+
+def screen_ct(store: Store, number: int, right: str) -> datetime:
+    """Let a CT image come, and its run see so much on the right."""
+    run, now = begin(store, number, series_instance_uid="1.2.3.2")
+    seen = screening({Side.RIGHT: right, Side.LEFT: NOTHING})
+    store.finish_run(run, seen, destinations=["pacs"], recipients=[ENT], seconds=1.0, now=now)
+    return now
+
+
+def test_a_ct_run_takes_nothing_back_of_what_ultrasound_has_found(both: Store) -> None:
+    now = screen_ct(both, 3, NOTHING)
+    assert hear(both, Mail(), now) == []
+    assert states(both) == [("ended", ["owed"]), ("ended", ["owed"])]
+    assert both.decided_number(1).number == 1
+    (line,) = both.worklist_page(Wish(show="open")).lines
+    assert [mass.place for mass in line.found] == ["lesion"]
+
+
+def test_ct_findings_come_and_go_beside_those_of_ultrasound(both: Store) -> None:
+    mail = Mail()
+    (found,) = hear(both, mail, screen_ct(both, 3, MASS))
+    assert "mass in the right parotid" in found.subject
+    for wish in (Wish(), Wish(show="open"), Wish(show="flagged"), Wish(show="open", sort="size")):
+        assert len(both.worklist_page(wish).lines) == 1, wish
+    assert hear(both, mail, screen_ct(both, 4, MASS)) == []
+    (withdrawn,) = hear(both, mail, screen_ct(both, 5, NOTHING))
+    assert "no mass above the threshold" in withdrawn.subject
+    assert both.decided_number(1).number == 1
+
+
+def test_an_ultrasound_run_that_could_not_assess_takes_nothing_back(both: Store) -> None:
+    run, now = ultrasound.claimed(both, 2)
+    unseen = replace(ultrasound.a_lesion(None), answer=ultrasound.Answer.NOT_ASSESSABLE, reason="no B-mode picture")
+    outcome = ultrasound.UltrasoundOutcome(lesion=unseen, is_flagged=False, results=(), model_identity="2.25.99")
+    both.finish_ultrasound_run(run, outcome, destinations=[], recipients=[ENT], seconds=1.0, now=now)
+    assert run.queue is Queue.US
+    assert ultrasound.told(both, now) == []
+    assert both.decided_number(1).number == 1
+    run, now = ultrasound.claimed(both, 3)
+    ultrasound.finish(both, run, 0.1, now)
+    assert [notice.is_flagged for notice in ultrasound.told(both, now)] == [False]
