@@ -36,11 +36,11 @@ def _notices(options: argparse.Namespace) -> int:
     stories = store.notice_stories(study_id=study_id)
     print(describe_notices(stories) if stories else f"nobody was told of study {study_id}, and nothing is owed")
     report = store.study_report(study_id)
-    decided = [run for run in report.runs if run.is_flagged is not None]
-    if decided and decided[-1].is_flagged:
+    decided = report.run_in_force
+    if decided is not None and decided.is_flagged:
         is_known = known.knows("notices")
-        print(_judge(known.config, store, report, decided[-1]) if is_known else NOT_KNOWN)
-    elif decided:
+        print(_judge(known.config, store, report, decided) if is_known else NOT_KNOWN)
+    elif decided is not None:
         print(f"{_tell_why_not(is_known=bool(stories))}; why: screener explain {study_id}")
     return 0
 

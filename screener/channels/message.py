@@ -94,7 +94,7 @@ def compose_message(
     study = notice.study_id
     told = f"The parotid screener flagged study {study}."
     if not notice.is_flagged:
-        told = f"The earlier notice about study {study} is withdrawn."
+        told = f"The earlier notice about study {study} is withdrawn{' in part' if notice.standing else ''}."
     patient = read_patient(notice, storage_folder) if include_patient_identity else None
     links = _links(notice, link, acknowledge)
     letter = Letter(
@@ -102,6 +102,7 @@ def compose_message(
         opening=(
             told,
             *describe_withdrawal(notice),
+            *describe_standing(notice),
             *([f"Why you are told: {notice.why}."] if notice.why else []),
             *describe_reports(notice),
         ),
@@ -147,7 +148,9 @@ def compose_digest(digest: OwedDigest, *, link: str = "", acknowledge: Linker = 
     links = {notice.notice_id: _links(notice, link, acknowledge) for notice in digest.notices}
     title, opening = f"findings in {counted}", f"The parotid screener flagged {counted}, gathered for this message."
     if not flagged:
-        title, opening = "earlier notices withdrawn", "There is no new finding; earlier notices are withdrawn."
+        part = ", in whole or in part" if any(notice.standing for notice in digest.notices) else ""
+        title = f"earlier notices withdrawn{part}"
+        opening = f"There is no new finding; earlier notices are withdrawn{part}."
     lesions = [notice.lesion for notice in flagged if notice.lesion is not None]
     letter = Letter(
         title=_capitalize(title),
@@ -200,8 +203,8 @@ def _parts(notice: OwedNotice) -> tuple[Part, ...]:
 
 def _digest_lines(notice: OwedNotice) -> list[str]:
     if not notice.is_flagged:
-        return describe_withdrawal(notice)
-    why = [*_say_why_in_digest(notice), *describe_reports(notice)]
+        return [*describe_withdrawal(notice), *describe_standing(notice)]
+    why = [*describe_standing(notice), *_say_why_in_digest(notice), *describe_reports(notice)]
     if notice.lesion is not None:
         return [line.strip() for line in _lesion_lines(notice.lesion)] + why
     return [
@@ -229,8 +232,22 @@ def describe_withdrawal(notice: OwedNotice) -> list[str]:
         f"The settings have changed meanwhile ({notice.changed_settings}): under the earlier ones what this run found "
         "would still be flagged. The finding itself is not refuted."
     )
-    unheard = "It is not known whether that notice has reached you."
+    if notice.standing:
+        cause = "A later run of the parotid screener no longer finds all that was told."
+    unheard = "That notice may not have reached you."
     return [cause, *([changed] if notice.changed_settings else []), *([] if notice.is_heard else [unheard])]
+
+
+def describe_standing(notice: OwedNotice) -> list[str]:
+    """Say what stands although the run has not looked at it again; nothing where it has looked at all."""
+    if not notice.standing:
+        return []
+    return [f"The {_standing_places(notice)} could not be assessed again: what was found there before stands."]
+
+
+def _standing_places(notice: OwedNotice) -> str:
+    """Such as "right parotid"; an ultrasound lesion has no side."""
+    return f"{' and the '.join(notice.standing)} parotid" if notice.lesion is None else "parotid glands by ultrasound"
 
 
 def describe_reports(notice: OwedNotice) -> list[str]:
@@ -289,8 +306,12 @@ def describe_candidate(candidate: Candidate) -> str:
 
 def summarize(notice: OwedNotice) -> str:
     """Say what a notice tells in one phrase."""
+    if not notice.is_flagged and notice.standing:
+        places = _standing_places(notice)
+        return f"earlier notice withdrawn in part: {places} not assessed again, what was found there stands"
     if not notice.is_flagged:
-        return f"earlier notice withdrawn: no {_sought(notice)} above the threshold"
+        where = " in what was assessed" if any(g.presence is Presence.UNDETERMINED for g in notice.glands) else ""
+        return f"earlier notice withdrawn: no {_sought(notice)} above the threshold{where}"
     if notice.lesion is not None:
         return "ultrasound lesion called malignant"
     sides = [gland.side.value for gland in notice.glands if gland.presence is Presence.PRESENT]

@@ -125,7 +125,7 @@ def describe_message(message: Message) -> Mapping[str, Any]:
     """Give the message as JSON holds it: numbers and words of ours, the patient only where the settings ask for it."""
     kind = "digest" if len(message.notices) != 1 or message.key.startswith("digest") else "finding"
     if kind == "finding" and not message.notices[0].is_flagged:
-        kind = "withdrawal"
+        kind = "correction" if message.notices[0].standing else "withdrawal"
     return {
         "version": 1,
         "id": message.identifier,
@@ -147,6 +147,7 @@ def _describe_notice(notice: OwedNotice, message: Message) -> dict[str, Any]:
         "is_escalation": notice.escalates_id is not None,
         "withdrawn_because": " ".join(describe_withdrawal(notice)),
         "changed_settings": notice.changed_settings,
+        "standing": list(notice.standing),
         "radiology_report": str(notice.reports.standing),
         "links": {link.label.lower().replace(" ", "_"): link.url for link in message.links.get(notice.notice_id, ())},
     }

@@ -13,7 +13,14 @@ from typing import Any, Final, NamedTuple
 from pydicom import Dataset
 
 from screener.channels.letter import Link
-from screener.channels.message import BY_FUSION, RESEARCH_USE, describe_reports, describe_withdrawal, summarize
+from screener.channels.message import (
+    BY_FUSION,
+    RESEARCH_USE,
+    describe_reports,
+    describe_standing,
+    describe_withdrawal,
+    summarize,
+)
 from screener.notice_settings import Hl7Receiver
 from screener.read_elements import single_value
 from screener.store.values import LesionLine, OwedNotice
@@ -166,7 +173,7 @@ def _observe(notice: OwedNotice, links: Sequence[Link]) -> Iterator[Observation]
     """Say what was found: first for a person, then coded."""
     sentence = summarize(notice)
     text = [f"Parotid screener, study {notice.study_id}: {sentence}.", f"{notice.why}." if notice.why else ""]
-    text += describe_reports(notice)
+    text += [*describe_standing(notice), *describe_reports(notice)]
     if notice.lesion is not None:
         is_by_fusion = notice.lesion.is_by_fusion and notice.lesion.probability is not None
         by_fusion = f"Probability {BY_FUSION}." if is_by_fusion else ""

@@ -13,7 +13,8 @@ from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, Base, add_step, lock_study
 from screener.store.owe import WITHDRAWN, owe_notices, told_places
 from screener.store.same_finding import is_same_finding
-from screener.store.told import flagged_places
+from screener.store.standing import flagged_places, standing_runs
+from screener.store.told import newest_of_its_kind
 from screener.store.values import NoticeStory
 
 ESCALATED = "escalated"
@@ -47,11 +48,11 @@ class Escalations(Base):
             same = [getattr(t.notices.c, name) == getattr(row, name) for name in ("study_id", "rule", "finding_key")]
             connection.execute(t.notices.update().where(*same).values(escalate_at=None))
             run = _run_in_force(connection, row)
-            if run is None or _is_acknowledged(connection, run.id):
+            if run is None or _is_acknowledged(connection, run):
                 return False
             connection.execute(t.notices.update().where(*same).values(escalate_seconds=None))  # it is taken now
             recipients, sentence = next_step(row.rule)
-            places = flagged_places(connection, run.id).split("+")
+            places = list(filter(None, flagged_places(connection, run.id).split("+")))
             owed = owe_notices(connection, run, places, recipients, now, escalates_id=row.id)
             if recipients:
                 sentence += f" tells {owed} address(es)"
@@ -69,26 +70,37 @@ class Escalations(Base):
         if study_id is None:
             is_recent = t.notices.c.sent_at >= sent_since if sent_since is not None else sa.false()
             where = [sa.or_(t.notices.c.state == "owed", sa.and_(t.notices.c.state == "sent", is_recent))]
-        query = sa.select(t.notices, t.runs.c.number).join(t.runs, t.runs.c.id == t.notices.c.run_id).where(*where)
+        told = sa.select(t.notices, t.runs.c.number, t.runs.c.is_flagged)
+        query = told.join(t.runs, t.runs.c.id == t.notices.c.run_id).where(*where)
         with self._begin() as connection:
             rows = connection.execute(query.order_by(t.notices.c.owed_since, t.notices.c.id)).all()
             return [_story(connection, row) for row in rows]
 
 
 def _run_in_force(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
-    """The study's newest decided run, where it flags anything and the notice told a flag; None otherwise."""
-    run = connection.execute(
-        t.runs.select()
-        .where(t.runs.c.study_id == notice.study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-        .order_by(t.runs.c.number.desc())
-        .limit(1)
-    ).one_or_none()
-    return run if run is not None and run.is_flagged and told_places(notice.finding_key) else None
+    """The newest decided run of the notice's kind, where it flags anything or something stands beside it.
+
+    Where all that an earlier one flagged stands, that one. None where nothing does, or the notice told no flag.
+    """
+    run = connection.execute(newest_of_its_kind(notice.run_id)).one_or_none()
+    if run is None or run.is_flagged or not told_places(notice.finding_key):
+        return run if told_places(notice.finding_key) else None
+    standing = standing_runs(connection, run.id)
+    for run_id in set(standing.values()):
+        if set(flagged_places(connection, run_id).split("+")) == standing.keys():
+            return connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
+    return run if standing else None
 
 
-def _is_acknowledged(connection: sa.Connection, run_id: int) -> bool:
-    taken = r.acknowledgements.select().where(r.acknowledgements.c.run_id == run_id)
-    return connection.execute(taken).first() is not None
+def _is_acknowledged(connection: sa.Connection, run: sa.Row[Any]) -> bool:
+    """Tell whether somebody has taken note of what the run flags, or where it flags nothing, of what stands beside."""
+    told = [run.id] if run.is_flagged else list(standing_runs(connection, run.id).values())
+    taken = set(
+        connection.execute(
+            sa.select(r.acknowledgements.c.run_id).where(r.acknowledgements.c.run_id.in_(told))
+        ).scalars()
+    )
+    return taken == set(told)
 
 
 def acknowledgement_for(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
@@ -122,7 +134,7 @@ def _story(connection: sa.Connection, row: sa.Row[Any]) -> NoticeStory:
         why=row.why,
         hold=row.hold,
         waits=row.waits,
-        is_withdrawal=row.finding_key.startswith(WITHDRAWN),
+        is_withdrawal=row.finding_key.startswith(WITHDRAWN) or row.is_flagged is False,
         escalate_at=row.escalate_at,
         escalates_id=row.escalates_id,
         acknowledged_by="" if taken is None else taken.by,

@@ -15,6 +15,7 @@ from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_sl
 from screener.store.decided_runs import candidate_of
 from screener.store.mentions import weigh_run
 from screener.store.owe import WITHDRAWN, was_heard
+from screener.store.standing import flagged_places, standing_runs
 from screener.store.told import after_all_others, mark_told
 from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
@@ -367,6 +368,8 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
     lesion = lesion_of(connection, row.run_id)
     candidates = tuple(candidate_of(found.features) for found in above)
     is_withdrawal = row.finding_key.startswith(WITHDRAWN)
+    standing = tuple(standing_runs(connection, row.run_id))
+    takes_back = is_withdrawal or (standing and not flagged_places(connection, row.run_id))
     return OwedNotice(
         notice_id=row.id,
         study_id=row.study_id,
@@ -399,7 +402,8 @@ def notice_of(connection: sa.Connection, row: sa.Row[Any]) -> OwedNotice:
         study_instance_uid=study_instance_uid,
         key_image_path=key_image or "",
         changed_settings=find_changed_settings(connection, row) if is_withdrawal else "",
-        is_heard=not is_withdrawal or was_heard(connection, row),
+        is_heard=not takes_back or was_heard(connection, row),
+        standing=standing,
         reports=weigh_run(connection, row.study_id, row.run_id),
     )
 

@@ -11,7 +11,8 @@ from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base, lock_study
 from screener.store.same_finding import is_same_finding
-from screener.store.told import flagged_places
+from screener.store.standing import flagged_places
+from screener.store.told import newest_of_its_kind
 
 
 class Opinion(StrEnum):
@@ -53,15 +54,14 @@ class Reviews(Base):
     """Acknowledgements and opinions."""
 
     def flagged_run(self, study_id: int) -> int | None:
-        """The run (its row's id) whose finding is in force; None where the study's last decision flags nothing."""
+        """The newest run (its row's id) whose finding is in force; None where none is."""
         with self._begin() as connection:
-            row = connection.execute(
-                sa.select(t.runs.c.id, t.runs.c.is_flagged)
-                .where(t.runs.c.study_id == study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+            return connection.execute(
+                sa.select(t.runs.c.id)
+                .where(t.runs.c.study_id == study_id, t.runs.c.state == "ended", t.runs.c.is_flagged)
                 .order_by(t.runs.c.number.desc())
                 .limit(1)
-            ).one_or_none()
-        return row.id if row is not None and row.is_flagged else None
+            ).scalar()
 
     def acknowledge(self, run_id: int, *, by: str, how: str, now: datetime) -> Acknowledgement | None:
         """Take note of a run's finding; the first to do so counts, and is returned to all who come later.
@@ -79,7 +79,8 @@ class Reviews(Base):
             earlier = _acknowledgement(connection, run_id)
             if earlier is None:
                 _insert(connection, run, by=by, how=how, now=now)
-            newest = connection.execute(_decided(run.study_id)).one_or_none() or run
+            in_force = newest_of_its_kind(run_id).where(t.runs.c.is_flagged)
+            newest = connection.execute(in_force).one_or_none() or run
             is_news = newest.id != run_id and _acknowledgement(connection, newest.id) is None
             is_asked_alike = newest.reprocess_number == run.reprocess_number
             if is_news and is_asked_alike and is_same_finding(connection, run_id, newest.id):
@@ -125,16 +126,6 @@ class Reviews(Base):
 def reviewed_studies() -> sa.Select[tuple[int]]:
     """Numbers of the studies that somebody has agreed or disagreed with."""
     return sa.select(r.reviews.c.study_id).where(r.reviews.c.kind.in_([Opinion.AGREE, Opinion.DISAGREE]))
-
-
-def _decided(study_id: int) -> sa.Select[Any]:
-    """The study's newest decided run."""
-    return (
-        t.runs.select()
-        .where(t.runs.c.study_id == study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-        .order_by(t.runs.c.number.desc())
-        .limit(1)
-    )
 
 
 def _insert(connection: sa.Connection, run: sa.Row[Any], *, by: str, how: str, now: datetime) -> None:

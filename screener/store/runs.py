@@ -23,7 +23,8 @@ from screener.store.base import (
     thresholds_of,
 )
 from screener.store.carry_acknowledgement import carry_acknowledgement
-from screener.store.owe import owe_notices, superseded_by
+from screener.store.owe import owe_notices, superseded_by, told_places
+from screener.store.standing import standing_runs
 from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
 
@@ -229,7 +230,8 @@ class Runs(Base):
         """Write the decision and what is owed, whatever kind of study it is."""
         for result in finding.results:
             connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
-        self._supersede_earlier(connection, run)
+        standing = standing_runs(connection, run.run_id)
+        self._supersede_earlier(connection, run, finding, standing, now)
         carry_acknowledgement(connection, run, "+".join(finding.places))
         for destination in owed.destinations:
             connection.execute(
@@ -246,7 +248,8 @@ class Runs(Base):
             )
         row = connection.execute(t.runs.select().where(t.runs.c.id == run.run_id)).one()
         told = owe_notices(connection, row, finding.places, owed.recipients, now)
-        _step(connection, run, Stage.DECIDED, sentence=finding.reason, seconds=None, now=now)
+        stands = f" What an earlier run found stands: {', '.join(sorted(standing))}." if standing else ""
+        _step(connection, run, Stage.DECIDED, sentence=finding.reason + stands, seconds=None, now=now)
         sentence = f"results owed to {len(owed.destinations)} destination(s), notices to {told} recipient(s)"
         _step(connection, run, Stage.ENCODED, sentence=sentence, seconds=seconds, now=now)
         code = "flagged" if finding.is_flagged else "not_flagged"
@@ -254,21 +257,34 @@ class Runs(Base):
         _close(connection, run.run_id, Ending.DONE, code=code, reason=finding.reason, now=now, **decided)
         settle(connection, run.study_id, now)
 
-    def _supersede_earlier(self, connection: sa.Connection, run: Run) -> None:
-        """Earlier runs keep their results, but what they still owe is not sent any more."""
-        earlier = sa.select(t.runs.c.id).where(t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
+    def _supersede_earlier(
+        self, connection: sa.Connection, run: Run, finding: Finding, standing: Mapping[str, int], now: datetime
+    ) -> None:
+        """Earlier runs keep their results, but what they still owe is not sent any more.
+
+        But for those of the other queue, and those whose finding stands: that of each place in `standing`. What they
+        have given up to deliver is tried again, as this run's own results are.
+        """
+        of_study = (t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
+        alike = sa.select(t.runs.c.id).where(*of_study, t.runs.c.queue == run.queue)
+        overtaken = alike.where(t.runs.c.id.not_in(list(standing.values())))
         end = {"state": "superseded", "last_error": superseded_by(run.number)}
         free = {"owner": None, "lease_until": None, "hinted_at": None}  # whoever has it in hand loses it
         # A notice is "sent" for good; a delivery is owed until it is "delivered".
-        for table, states, values in (
-            (t.deliveries, ["owed", "sent", "given up"], end | free),
-            (t.notices, ["owed", "given up"], end),
-        ):
-            connection.execute(
-                table.update().where(table.c.run_id.in_(earlier), table.c.state.in_(states)).values(values)
-            )
+        is_owed = (t.deliveries.c.run_id.in_(overtaken), t.deliveries.c.state.in_(["owed", "sent", "given up"]))
+        connection.execute(t.deliveries.update().where(*is_owed).values(end | free))
+        is_given_up = (t.deliveries.c.study_id == run.study_id, t.deliveries.c.state == "given up")
+        again = {"state": "owed", "owed_since": now, "not_before": now}
+        connection.execute(t.deliveries.update().where(*is_given_up).values(again | free))
+        untold = t.notices.select().where(t.notices.c.run_id.in_(alike), t.notices.c.state.in_(["owed", "given up"]))
+        stale = [
+            row.id
+            for row in connection.execute(untold).all()
+            if finding.is_flagged or not set(told_places(row.finding_key).split("+")) <= standing.keys()
+        ]
+        connection.execute(t.notices.update().where(t.notices.c.id.in_(stale)).values(end))
         connection.execute(
-            t.runs.update().where(t.runs.c.id.in_(earlier), t.runs.c.state == "ended").values(state="superseded")
+            t.runs.update().where(t.runs.c.id.in_(overtaken), t.runs.c.state == "ended").values(state="superseded")
         )
 
     def end_run_as(self, run: Run, number: int, now: datetime) -> None:

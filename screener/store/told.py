@@ -10,9 +10,8 @@ from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, add_step, settle
 from screener.store.owe import WITHDRAWN, told_places
 from screener.store.same_finding import is_same_finding
-from screener.store.ultrasound import LESION
+from screener.store.standing import flagged_places, places_in_force
 from screener.store.values import Hold, OwedNotice
-from screener.us_study import Answer
 
 
 def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, sentence: str, now: datetime) -> None:
@@ -60,28 +59,26 @@ def after_all_others(connection: sa.Connection, row: sa.Row[Any], now: datetime)
 
 def _owe_correction(connection: sa.Connection, row: sa.Row[Any], told_run_id: int, now: datetime) -> None:
     """Owe the newest run's answer to who has just heard another, unless it is owed to them already."""
-    run = connection.execute(
-        t.runs.select()
-        .where(t.runs.c.study_id == row.study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-        .order_by(t.runs.c.number.desc())
-        .limit(1)
-    ).one_or_none()
+    run = connection.execute(newest_of_its_kind(told_run_id)).one_or_none()
     if run is None:
         return
-    flagged = flagged_places(connection, run.id)
+    places = places_in_force(connection, run.id)
     told = told_places(row.finding_key)
-    if not flagged and not told:
+    if not places and not told:
         return
-    if flagged and told and is_same_finding(connection, told_run_id, run.id):
+    if not flagged_places(connection, run.id):
+        if told and places and set(told.split("+")) <= set(places):  # not looked at again
+            return
+    elif told == "+".join(places) and is_same_finding(connection, told_run_id, run.id):
         return
     is_coming = (*_for_recipient_of(row), t.notices.c.run_id == run.id, t.notices.c.state == "owed")
     if connection.execute(t.notices.select().where(*is_coming)).first() is not None:
         return
     hold = Hold.NONE if run.backfill_id is None else Hold.PAST
-    seconds = row.escalate_seconds if flagged and hold is Hold.NONE else None
+    seconds = row.escalate_seconds if places and hold is Hold.NONE else None
     # A key of its own, that begins as this run's would: what it has told before was overtaken on its way.
     asked = f"#{run.reprocess_number}" if run.reprocess_number else ""
-    key = f"{flagged}{asked}@{run.number}" if flagged else f"{WITHDRAWN} by run {run.number}"
+    key = f"{'+'.join(places)}{asked}@{run.number}" if places else f"{WITHDRAWN} by run {run.number}"
     connection.execute(
         t.notices.insert().values(
             study_id=row.study_id,
@@ -102,11 +99,23 @@ def _owe_correction(connection: sa.Connection, row: sa.Row[Any], told_run_id: in
             # It is to be answered as soon as what it corrects.
             escalate_seconds=seconds,
             escalate_at=None if seconds is None else now + timedelta(seconds=seconds),
-            escalates_id=row.escalates_id if flagged else None,
+            escalates_id=row.escalates_id if places else None,
         )
     )
     is_done = (t.studies.c.id == row.study_id, t.studies.c.ending == Ending.DONE)
     connection.execute(t.studies.update().where(*is_done).values(**IN_FLIGHT))
+
+
+def newest_of_its_kind(run_id: int) -> sa.Select[Any]:
+    """The newest decided run of the study and the queue of a run."""
+    mine = sa.select(t.runs.c.study_id, t.runs.c.queue).where(t.runs.c.id == run_id).subquery()
+    return (
+        t.runs.select()
+        .join_from(t.runs, mine, sa.and_(t.runs.c.study_id == mine.c.study_id, t.runs.c.queue == mine.c.queue))
+        .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
+        .order_by(t.runs.c.number.desc())
+        .limit(1)
+    )
 
 
 def _for_recipient_of(row: sa.Row[Any]) -> tuple[sa.ColumnElement[bool], ...]:
@@ -116,13 +125,3 @@ def _for_recipient_of(row: sa.Row[Any]) -> tuple[sa.ColumnElement[bool], ...]:
         t.notices.c.channel == row.channel,
         t.notices.c.recipient == row.recipient,
     )
-
-
-def flagged_places(connection: sa.Connection, run_id: int) -> str:
-    """What a run flags, as a finding key begins: sides, or an ultrasound lesion; empty where it flags none."""
-    above = (t.candidates.c.run_id == run_id, t.candidates.c.is_above_threshold)
-    places = set(connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars())
-    malignant = (t.lesions.c.run_id == run_id, t.lesions.c.answer == Answer.MALIGNANT)
-    if connection.execute(sa.select(t.lesions.c.id).where(*malignant)).first() is not None:
-        places.add(LESION)
-    return "+".join(sorted(places))

@@ -14,11 +14,9 @@ from screener.store.base import IN_FLIGHT, add_step, lock_study
 from screener.store.intake import has_ultrasound
 from screener.store.runs import Finding as RunFinding
 from screener.store.runs import Owed, Runs
+from screener.store.standing import LESION
 from screener.store.values import LesionLine, Run, UltrasoundOutcome
 from screener.us_study import Answer, Finding, FrameChoice
-
-LESION: Final = "lesion"
-"""The place of what an ultrasound run flags: the pictures do not say on which side it lies."""
 
 NOT_OF_A_LESION: Final = frozenset({Finding.SUSPICIOUS_LYMPH_NODES})
 """Findings of the neck, whichever lesion is outlined."""

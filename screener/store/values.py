@@ -312,6 +312,8 @@ class OwedNotice:
     """Of a withdrawal: the settings without whose change this would still be flagged; empty where they are not why."""
     is_heard: bool = True
     """Of a withdrawal: False where what it takes back has left, and it is not known whether it was heard."""
+    standing: tuple[str, ...] = ()
+    """Places of what an earlier run found and this one has not looked at again: it stands."""
     begun_at: datetime | None = None
     """When it last left, and no answer came that it was not taken; None where it has never left."""
     reports: Weighed = NO_REPORT
@@ -512,6 +514,12 @@ class StudyReport:
     """When the newest of them came."""
     is_being_fetched: bool = False
     """True: a backfill has begun to fetch it and has not come to an end."""
+
+    @property
+    def run_in_force(self) -> RunReport | None:
+        """The run whose decision is in force: the newest that flags anything, else the newest; None before one has."""
+        decided = [run for run in self.runs if run.state == "ended" and run.is_flagged is not None]
+        return max(decided, key=lambda run: (bool(run.is_flagged), run.number), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store import web_tables as w
 from screener.store.base import Base
@@ -91,12 +92,16 @@ class WebCase(Base):
         ]
 
     def decided_number(self, study_id: int) -> DecidedNumber | None:
-        """The run whose decision is in force; None where none has been made."""
+        """The run whose decision is in force; None where none has been made.
+
+        Of several the newest finding that nobody has taken note of, else the newest finding, else the newest decision.
+        """
+        is_open = sa.and_(t.runs.c.is_flagged, ~sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id))
         with self._begin() as connection:
             row = connection.execute(
                 sa.select(t.runs.c.id, t.runs.c.number, t.runs.c.is_flagged)
                 .where(t.runs.c.study_id == study_id, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-                .order_by(t.runs.c.number.desc())
+                .order_by(is_open.desc(), t.runs.c.is_flagged.desc(), t.runs.c.number.desc())
                 .limit(1)
             ).one_or_none()
         return None if row is None else DecidedNumber(run_id=row.id, number=row.number, is_flagged=row.is_flagged)

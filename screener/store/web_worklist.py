@@ -157,18 +157,31 @@ class WebWorklist(Base):
 
     def open_findings(self) -> int:
         """How many studies are flagged, and nobody has taken note of it."""
-        flagged = sa.select(sa.func.count(t.runs.c.study_id.distinct())).where(*_is_open_run())
+        flagged = sa.select(sa.func.count(t.runs.c.study_id.distinct())).where(*_open_finding(t.runs))
         with self._begin() as connection:
             return connection.execute(flagged).scalar_one()
 
 
-def _is_flagged_run() -> tuple[sa.ColumnElement[bool], ...]:
-    """The run whose finding is in force: earlier ones are superseded."""
-    return (t.runs.c.is_flagged.is_(True), t.runs.c.state == "ended")
+def _is_flagged_run(wish: Wish) -> tuple[sa.ColumnElement[bool], ...]:
+    """The run whose finding is in force, of several that are wished for the newest; others are superseded."""
+    newer = t.runs.alias()
+    is_of_study = (newer.c.study_id == t.runs.c.study_id, newer.c.number > t.runs.c.number)
+    return (*_in_force(t.runs), ~sa.exists().where(*is_of_study, *_in_force(newer), *_run_wishes(wish, newer)))
 
 
-def _is_open_run() -> tuple[sa.ColumnElement[bool], ...]:
-    return (*_is_flagged_run(), ~sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id))
+def _is_open_run(wish: Wish) -> tuple[sa.ColumnElement[bool], ...]:
+    """The same of those that nobody has taken note of."""
+    newer = t.runs.alias()
+    is_of_study = (newer.c.study_id == t.runs.c.study_id, newer.c.number > t.runs.c.number)
+    return (*_open_finding(t.runs), ~sa.exists().where(*is_of_study, *_open_finding(newer), *_run_wishes(wish, newer)))
+
+
+def _in_force(runs: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    return (runs.c.is_flagged.is_(True), runs.c.state == "ended")
+
+
+def _open_finding(runs: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_in_force(runs), ~sa.exists().where(r.acknowledgements.c.run_id == runs.c.id))
 
 
 def _is_unreported() -> sa.ColumnElement[bool]:
@@ -212,7 +225,7 @@ def _open(connection: sa.Connection, tier: Tier, wish: Wish, beyond: int | None,
         return []
     column = t.runs.c.study_id
     is_of_tier = _is_unreported() if tier is Tier.UNREPORTED else ~_is_unreported()
-    query = sa.select(column).where(*_is_open_run(), is_of_tier, *_run_wishes(wish))
+    query = sa.select(column).where(*_is_open_run(wish), is_of_tier, *_run_wishes(wish))
     return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
 
 
@@ -220,7 +233,10 @@ def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: in
     if wish.show == "flagged" or wish.side:
         column = t.runs.c.study_id
         is_known = sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id)
-        query = sa.select(column).where(*_is_flagged_run(), is_known, *_run_wishes(wish))
+        other = t.runs.alias()
+        is_open = (other.c.study_id == t.runs.c.study_id, *_open_finding(other), *_run_wishes(wish, other))
+        of_runs = (*_is_flagged_run(wish), is_known, *_run_wishes(wish))
+        query = sa.select(column).where(*of_runs, ~sa.exists().where(*is_open))
         return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
     column = t.studies.c.id
     query = sa.select(column)
@@ -230,7 +246,7 @@ def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: in
         ending = Ending.FAILED if wish.show == "failed" else Ending.SET_ASIDE
         query = query.where(t.studies.c.ending == ending)
     else:
-        mine = (t.runs.c.study_id == t.studies.c.id, *_is_open_run())
+        mine = (t.runs.c.study_id == t.studies.c.id, *_open_finding(t.runs))
         query = query.where(~sa.exists(sa.select(t.runs.c.id).where(*mine).correlate(t.studies)))
     if wish.queue:
         query = query.where(sa.exists().where(t.runs.c.study_id == t.studies.c.id, t.runs.c.queue == wish.queue))
@@ -245,14 +261,14 @@ def _cut(query: sa.Select[Any], column: Any, wish: Wish, beyond: int | None) -> 
     return query.order_by(column if is_oldest else column.desc())
 
 
-def _run_wishes(wish: Wish) -> list[sa.ColumnElement[bool]]:
+def _run_wishes(wish: Wish, runs: sa.FromClause = t.runs) -> list[sa.ColumnElement[bool]]:
     wishes: list[sa.ColumnElement[bool]] = []
     if wish.queue:
-        wishes.append(t.runs.c.queue == wish.queue)
+        wishes.append(runs.c.queue == wish.queue)
     if wish.side:
-        above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
+        above = (t.candidates.c.run_id == runs.c.id, t.candidates.c.is_above_threshold.is_(True))
         is_there = sa.exists().where(*above, t.candidates.c.side == wish.side)
-        wishes.append(sa.or_(is_there, t.runs.c.queue == Queue.US))
+        wishes.append(sa.or_(is_there, runs.c.queue == Queue.US))
     return wishes
 
 
@@ -267,7 +283,7 @@ def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: 
     column = t.lesions.c.longest_diameter_mm if is_size else _deciding_probability()
     of_lesion = sa.select(column).where(t.lesions.c.run_id == t.runs.c.id)
     value = sa.func.coalesce(of_candidates.scalar_subquery(), of_lesion.scalar_subquery(), 0.0)
-    conditions = _is_open_run() if wish.show in {"open", "unreported"} else _is_flagged_run()
+    conditions = _is_open_run(wish) if wish.show in {"open", "unreported"} else _is_flagged_run(wish)
     if wish.show == "unreported":
         conditions = (*conditions, _is_unreported())
     study_id = t.runs.c.study_id
@@ -284,7 +300,11 @@ def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[Worklis
     studies = {row.id: row for row in rows}
     runs = connection.execute(t.runs.select().where(t.runs.c.study_id.in_(study_ids)).order_by(t.runs.c.number)).all()
     newest = {run.study_id: run for run in runs}
-    decided = {run.study_id: run for run in runs if run.state == "ended" and run.is_flagged is not None}
+    known = connection.execute(r.acknowledgements.select().where(r.acknowledgements.c.study_id.in_(study_ids))).all()
+    who = {row.run_id: row.by for row in known}
+    ended = [run for run in runs if run.state == "ended" and run.is_flagged is not None]
+    ended.sort(key=lambda run: (run.is_flagged and run.id not in who, run.is_flagged, run.number))
+    decided = {run.study_id: run for run in ended}  # the last of each is in force, as `decided_number` says
     found = _found(connection, [run.id for run in decided.values() if run.is_flagged])
     run_ids = [run.id for run in decided.values()]
     told = _Told(
@@ -293,8 +313,6 @@ def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[Worklis
         answers=_answers(connection, run_ids),
         mentions=list_mentions(connection, study_ids),
     )
-    known = connection.execute(r.acknowledgements.select().where(r.acknowledgements.c.run_id.in_(run_ids))).all()
-    who = {row.run_id: row.by for row in known}
     paths = _example_paths(connection, study_ids)
     return tuple(
         _line(studies[number], newest.get(number), decided.get(number), told, who, paths.get(number, ""))

@@ -41,7 +41,9 @@ def _find_told_run(connection: sa.Connection, withdrawal: sa.Row[Any]) -> sa.Row
         t.notices.c.sent_at.is_not(None),
         ~t.notices.c.finding_key.startswith(WITHDRAWN),
     )
-    last = sa.select(t.notices.c.run_id).where(*heard).order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())
+    alike = sa.select(t.runs.c.queue).where(t.runs.c.id == withdrawal.run_id).scalar_subquery()
+    last = sa.select(t.notices.c.run_id).join(t.runs, t.runs.c.id == t.notices.c.run_id).where(*heard)
+    last = last.where(t.runs.c.queue == alike).order_by(t.notices.c.sent_at.desc(), t.notices.c.id.desc())
     return connection.execute(t.runs.select().where(t.runs.c.id == last.limit(1).scalar_subquery())).one_or_none()
 
 

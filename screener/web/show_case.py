@@ -169,8 +169,7 @@ def list_priors(visit: Visit, study_id: int) -> list[Prior]:
     priors: list[Prior] = []
     for each in known:
         report = read_report(visit, each.study_id)
-        decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
-        run = decided[-1] if decided else None
+        run = report.run_in_force
         volumes = largest_volumes(run) if run is not None else {}
         priors.append(
             Prior(

@@ -122,13 +122,14 @@ def _decided(visit: Visit, study_id: int, shown: int | None) -> RunReport:
     Refused where the page shows the decision of another: pictures of one run never stand under the answer of another.
     """
     _note(visit, study_id)
+    in_force = visit.site.reader.decided_number(study_id)
     report = read_report(visit, study_id)
-    decided = [run for run in report.runs if run.state == "ended" and run.is_flagged is not None]
-    if not decided:
+    decided = next((run for run in report.runs if in_force is not None and run.number == in_force.number), None)
+    if decided is None:
         raise RefusedError(404, "Nothing has been decided of this study: there is nothing to show yet.")
-    if shown is not None and shown != decided[-1].number:
+    if shown is not None and shown != decided.number:
         raise RefusedError(409, "A later run has decided since this page was loaded: load it again.")
-    return decided[-1]
+    return decided
 
 
 def _identify(study_id: int, run: RunReport) -> tuple[object, ...]:

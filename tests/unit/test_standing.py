@@ -222,6 +222,16 @@ def test_who_took_note_of_what_stands_ends_its_escalation(store: Store) -> None:
     assert escalate_unacknowledged(store, CHAIN, START + 9 * HOUR) == 0
 
 
+def test_a_finding_that_comes_again_after_a_run_that_could_not_look_needs_no_second_acknowledgement(
+    store: Store,
+) -> None:
+    look(store, 1, MASS)
+    store.acknowledge(store.flagged_run(1), by="a@x", how="mail", now=START + HOUR)
+    for number, right in ((2, UNSEEN), (3, MASS)):
+        look(store, number, right)
+    assert store.acknowledgement_of(store.flagged_run(1)) is not None
+
+
 def test_results_of_what_stands_that_were_given_up_are_tried_again_with_the_study(store: Store) -> None:
     now = look(store, 1, MASS)
     delivery = store.claim_delivery("sender", now, LEASE)
@@ -261,11 +271,20 @@ def test_a_ct_run_takes_nothing_back_of_what_ultrasound_has_found(both: Store) -
 
 def test_ct_findings_come_and_go_beside_those_of_ultrasound(both: Store) -> None:
     mail = Mail()
-    (found,) = hear(both, mail, screen_ct(both, 3, MASS))
+    now = screen_ct(both, 3, MASS)
+    (found,) = hear(both, mail, now)
     assert "mass in the right parotid" in found.subject
     for wish in (Wish(), Wish(show="open"), Wish(show="flagged"), Wish(show="open", sort="size")):
         assert len(both.worklist_page(wish).lines) == 1, wish
     assert hear(both, mail, screen_ct(both, 4, MASS)) == []
+    for wish in (Wish(show="open", queue="us"), Wish(show="open", queue="ct"), Wish(show="open", side="right")):
+        assert len(both.worklist_page(wish).lines) == 1, wish
+    both.acknowledge(both.flagged_run(1), by="dr", how="web", now=now)
+    assert both.decided_number(1).number == 1, "what nobody has taken note of is asked for first"
+    for wish in (Wish(), Wish(show="open"), Wish(show="flagged"), Wish(show="flagged", queue="ct")):
+        assert [mass.place for line in both.worklist_page(wish).lines for mass in line.found] == ["lesion"], wish
+    assert both.worklist_page(Wish(show="open", queue="ct")).lines == ()
+    assert both.open_findings() == 1
     (withdrawn,) = hear(both, mail, screen_ct(both, 5, NOTHING))
     assert "no mass above the threshold" in withdrawn.subject
     assert both.decided_number(1).number == 1

@@ -211,7 +211,7 @@ def test_what_may_have_been_heard_is_withdrawn_where_its_answer_was_lost(store: 
     assert tell(store, mail, LATER) == 1
     assert tell(store, mail, LATER + SECONDS) == 0
     assert mail.heard() == ["right", "withdrawn"]
-    assert "It is not known whether that notice has reached you." in mail.taken[-1][0].text
+    assert "That notice may not have reached you." in mail.taken[-1][0].text
     assert store.study_report(1).ending is Ending.DONE
 
 
