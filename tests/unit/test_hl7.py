@@ -112,7 +112,7 @@ def test_a_withdrawal_says_why(folder: Path) -> None:
         send(inbox, folder, replace(gone, changed_settings="min_voxels 1000 instead of 500"))
     assert inbox.faults == []
     said = observations(inbox)["WITHDRAWAL", ""]
-    assert said.startswith("A later run of the parotid screener, on more images or findings or at a person's request")
+    assert said.startswith("A later run of the parotid screener, on the CT images now at hand, no longer finds a mass")
     assert "~The settings have changed meanwhile (min_voxels 1000 instead of 500)" in said
 
 

@@ -290,3 +290,17 @@ def test_a_notice_of_a_run_that_flags_nothing_withdraws_the_earlier_one() -> Non
     assert "The earlier notice about study 12 is withdrawn" in message.text
     assert "flagged study" not in message.text
     assert "Right parotid: not assessed" in message.text
+
+
+def test_a_withdrawal_claims_no_more_images_than_there_are() -> None:
+    """A PACS may have sent a part of them again, after the others had expired."""
+    absent = GlandVerdict(side=Side.LEFT, presence=Presence.ABSENT, reason="no candidate", candidate_numbers=())
+    text = " ".join(compose_message(replace(owed(), glands=(RIGHT, absent), candidates=())).text.split())
+    assert "more images" not in text
+    assert "on the CT images now at hand" in text
+
+
+def test_a_withdrawal_says_in_its_subject_that_not_all_was_assessed() -> None:
+    absent = GlandVerdict(side=Side.LEFT, presence=Presence.ABSENT, reason="no candidate", candidate_numbers=())
+    subject = compose_message(replace(owed(), glands=(RIGHT, absent), candidates=())).subject
+    assert subject.endswith("no mass above the threshold in what was assessed")

@@ -277,5 +277,5 @@ def test_findings_that_take_a_flag_back_withdraw_the_notice_and_it_says_why(offi
     assert office.work().is_flagged is False
     (withdrawal,) = office.store.owed_notices(later)
     text = compose_message(withdrawal).text
-    assert "on more images or findings" in " ".join(text.split())
+    assert "on the ultrasound images and findings now at hand" in " ".join(text.split())
     assert "posterior enhancement yes" in " ".join(text.split())

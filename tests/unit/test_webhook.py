@@ -131,7 +131,9 @@ def test_a_withdrawal_says_why() -> None:
             channel(receiver).send(compose_message(replace(notice, notice_id=number)), "ris")
     finding, plain, by_settings = (notice["studies"][0] for notice in receiver.notices.values())
     assert (finding["withdrawn_because"], finding["changed_settings"]) == ("", "")
-    assert plain["withdrawn_because"].startswith("A later run of the parotid screener, on more images or findings")
+    assert plain["withdrawn_because"].startswith(
+        "A later run of the parotid screener, on the CT images now at hand, no longer finds a mass"
+    )
     assert plain["changed_settings"] == ""
     assert by_settings["changed_settings"] == "min_voxels 1000 instead of 500"
     assert "The finding itself is not refuted." in by_settings["withdrawn_because"]
