@@ -224,8 +224,9 @@ def describe_withdrawal(notice: OwedNotice) -> list[str]:
     """Say why a notice is withdrawn, and where the settings, not the images, are why; nothing of a finding."""
     if notice.is_flagged:
         return []
+    images = "CT images" if notice.lesion is None else "ultrasound images and findings"
     cause = (
-        "A later run of the parotid screener, on more images or findings or at a person's request, "
+        f"A later run of the parotid screener, on the {images} now at hand, "
         f"no longer finds a {_sought(notice)} above the threshold."
     )
     changed = (
@@ -233,7 +234,7 @@ def describe_withdrawal(notice: OwedNotice) -> list[str]:
         "would still be flagged. The finding itself is not refuted."
     )
     if notice.standing:
-        cause = "A later run of the parotid screener no longer finds all that was told."
+        cause = f"A later run of the parotid screener, on the {images} now at hand, no longer finds all that was told."
     unheard = "That notice may not have reached you."
     return [cause, *([changed] if notice.changed_settings else []), *([] if notice.is_heard else [unheard])]
 
