@@ -61,7 +61,7 @@ def write_pictures(folder: Path, *patients: dict[str, Any]) -> list[Instance]:
 def load(images: list[Instance]) -> str:
     """Select and load a CT study; return the Series Instance UID."""
     _, choices = select_series(images)
-    return load_study(images, choices)[0].series_instance_uid
+    return load_study(images, choices).volume.series_instance_uid
 
 
 def refusal(screen: Any, images: list[Instance]) -> NeedsPerson:
