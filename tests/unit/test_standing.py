@@ -15,8 +15,9 @@ from screener.journey import Ending, Queue
 from screener.match_rules import find_on_ct, match_rules
 from screener.notice_settings import Notices
 from screener.store import OwedDigest, Run, Screening, Store, open_store
+from screener.store import tables as t
 from screener.store.web_worklist import Wish
-from screener.study import Side
+from screener.study import SeriesChoice, Side
 from tests.peers.values import a_candidate, an_assessment, an_instance
 from tests.unit import test_store_ultrasound as ultrasound
 from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, claimed, dispatch
@@ -301,3 +302,75 @@ def test_an_ultrasound_run_that_could_not_assess_takes_nothing_back(both: Store)
     run, now = ultrasound.claimed(both, 3)
     ultrasound.finish(both, run, 0.1, now)
     assert [notice.is_flagged for notice in ultrasound.told(both, now)] == [False]
+
+
+def look_at_series(store: Store, number: int, series: str, right: str) -> datetime:
+    """Let the image of a series come, and the run of hour `number` screen that series."""
+    now = START + number * HOUR
+    store.record_instance(an_instance(int(series[-1]), series_instance_uid=series, path=f"{number}"), now - QUIET)
+    dispatch(store, now)
+    run = claimed(store, now)
+    store.record_series(run, [a_choice(series)], None)
+    store.finish_run(
+        run,
+        screening({Side.RIGHT: right, Side.LEFT: NOTHING}),
+        destinations=["pacs"],
+        recipients=[ENT],
+        seconds=1.0,
+        now=now,
+    )
+    return now
+
+
+def a_choice(series: str) -> SeriesChoice:
+    return SeriesChoice(
+        series_instance_uid=series,
+        modality="CT",
+        score=1.0,
+        is_chosen=True,
+        reasons=("An axial CT.",),
+        instance_count=1,
+    )
+
+
+def clean_away(store: Store, now: datetime) -> None:
+    deliver(store, now)
+    assert store.expire_files(1, t.instances, why="after 14 days", now=now + HOUR / 4)
+
+
+def test_what_was_found_on_images_that_are_gone_stands_beside_a_later_series(store: Store) -> None:
+    mail = Mail()
+    now = look_at_series(store, 1, "1.2.7", MASS)
+    assert len(hear(store, mail, now)) == 1
+    found = store.flagged_run(1)
+    clean_away(store, now)
+    for number, series in ((2, "1.2.8"), (3, "1.2.9")):
+        assert hear(store, mail, look_at_series(store, number, series, NOTHING)) == []
+        assert store.flagged_run(1) == found
+        (line,) = store.worklist_page(Wish(show="open")).lines
+        assert (line.is_flagged, [mass.place for mass in line.found]) == (True, ["right"])
+        assert store.study_report(1).run_in_force.number == 1
+    clean_away(store, START + 3 * HOUR)
+    (withdrawn,) = hear(store, mail, look_at_series(store, 4, "1.2.7", NOTHING))
+    assert withdrawn.subject.endswith("earlier notice withdrawn: no mass above the threshold")
+    assert store.flagged_run(1) is None
+
+
+def test_what_was_found_is_taken_back_where_its_images_are_still_at_hand(store: Store) -> None:
+    mail = Mail()
+    hear(store, mail, look_at_series(store, 1, "1.2.7", MASS))
+    (withdrawn,) = hear(store, mail, look_at_series(store, 2, "1.2.8", NOTHING))
+    assert withdrawn.subject.endswith("earlier notice withdrawn: no mass above the threshold")
+    clean_away(store, START + 2 * HOUR)
+    assert store.flagged_run(1) is None
+
+
+def test_a_later_finding_takes_the_place_of_one_whose_images_are_gone(store: Store) -> None:
+    now = look_at_series(store, 1, "1.2.7", MASS)
+    hear(store, Mail(), now)
+    clean_away(store, now)
+    look_at_series(store, 2, "1.2.8", MASS)
+    later = store.flagged_run(1)
+    look_at_series(store, 3, "1.2.9", NOTHING)
+    assert later is not None
+    assert store.flagged_run(1) is None
