@@ -243,7 +243,7 @@ def describe_standing(notice: OwedNotice) -> list[str]:
     """Say what stands although the run has not looked at it again; nothing where it has looked at all."""
     if not notice.standing:
         return []
-    return [f"The {_standing_places(notice)} could not be assessed again: what was found there before stands."]
+    return [f"What was found in the {_standing_places(notice)} before could not be assessed again: it stands."]
 
 
 def _standing_places(notice: OwedNotice) -> str:
@@ -309,7 +309,7 @@ def summarize(notice: OwedNotice) -> str:
     """Say what a notice tells in one phrase."""
     if not notice.is_flagged and notice.standing:
         places = _standing_places(notice)
-        return f"earlier notice withdrawn in part: {places} not assessed again, what was found there stands"
+        return f"earlier notice withdrawn in part: what was found in the {places} before stands"
     if not notice.is_flagged:
         where = " in what was assessed" if any(g.presence is Presence.UNDETERMINED for g in notice.glands) else ""
         return f"earlier notice withdrawn: no {_sought(notice)} above the threshold{where}"

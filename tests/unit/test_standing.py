@@ -116,9 +116,9 @@ def test_a_notice_is_withdrawn_in_part_where_one_side_was_looked_at_again(store:
     mail = Mail()
     hear(store, mail, look(store, 1, MASS, MASS))
     (part,) = hear(store, mail, look(store, 2, UNSEEN, NOTHING))
-    assert part.subject.endswith("withdrawn in part: right parotid not assessed again, what was found there stands")
+    assert part.subject.endswith("withdrawn in part: what was found in the right parotid before stands")
     assert "The earlier notice about study 1 is withdrawn in part." in part.text
-    assert "The right parotid could not be assessed again: what was found there before stands." in part.text
+    assert "What was found in the right parotid before could not be assessed again: it stands." in part.text
     assert "Left parotid: no mass above the threshold" in part.text
     assert hear(store, mail, look(store, 3, UNSEEN, NOTHING)) == []
     (withdrawn,) = hear(store, mail, look(store, 4, NOTHING, NOTHING))
@@ -135,13 +135,13 @@ def test_what_is_withdrawn_in_part_is_so_in_a_webhook_and_a_digest(store: Store)
     digest = OwedDigest(digest_id=1, channel="email", recipient=ENT[1], attempts=0, owed_since=START, notices=(notice,))
     text = compose_digest(digest).text
     assert "earlier notices are withdrawn, in whole or in part" in text
-    assert "The right parotid could not be assessed again" in " ".join(text.split())
+    assert "What was found in the right parotid before could not be assessed again" in " ".join(text.split())
 
 
 def test_what_was_owed_of_both_sides_is_told_as_far_as_it_stands(store: Store) -> None:
     look(store, 1, MASS, MASS)
     (part,) = hear(store, Mail(), look(store, 2, UNSEEN, NOTHING))
-    assert "The right parotid could not be assessed again" in part.text
+    assert "What was found in the right parotid before could not be assessed again" in part.text
     assert "That notice may not have reached you." in part.text
 
 
@@ -150,7 +150,7 @@ def test_another_finding_says_that_the_first_stands_and_takes_nothing_back(store
     hear(store, mail, look(store, 1, MASS, NOTHING))
     (other,) = hear(store, mail, look(store, 2, UNSEEN, MASS))
     assert "mass in the left parotid" in other.subject
-    assert "The right parotid could not be assessed again: what was found there before stands." in other.text
+    assert "What was found in the right parotid before could not be assessed again: it stands." in other.text
     (part,) = hear(store, mail, look(store, 3, UNSEEN, NOTHING))
     assert "withdrawn in part" in part.subject
     (again,) = hear(store, mail, look(store, 4, NOTHING, MASS))
