@@ -31,6 +31,26 @@ def test_each_state_has_its_answer(frames: int, has_lesion: bool, malignancy: fl
     assert verdict.reason.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("unread", "has_lesion", "malignancy", "answer", "told"),
+    [
+        (1, False, None, Answer.NOT_ASSESSABLE, "No lesion found, 3 frames searched, but 1 object could not be read."),
+        (2, False, None, Answer.NOT_ASSESSABLE, "No lesion found, 3 frames searched, but 2 objects could not be read."),
+        (2, True, 0.2, Answer.BENIGN, "The largest lesion, 3 frames searched, 2 objects not read: probability of "),
+        (1, True, 0.9, Answer.MALIGNANT, "The largest lesion, 3 frames searched, 1 object not read: probability of "),
+        (1, True, None, Answer.NOT_ASSESSABLE, "A lesion was found, 3 frames searched, 1 object not read, and could "),
+    ],
+)
+def test_what_could_not_be_read_is_told_and_is_never_without_a_lesion(
+    unread: int, has_lesion: bool, malignancy: float | None, answer: Answer, told: str
+) -> None:
+    verdict = decide_ultrasound(
+        frames=3, has_lesion=has_lesion, malignancy=malignancy, thresholds=THRESHOLDS, unread=unread
+    )
+    assert verdict.answer is answer
+    assert verdict.reason.startswith(told)
+
+
 def test_a_probability_needs_a_lesion() -> None:
     with pytest.raises(ValueError, match="without a lesion"):
         decide_ultrasound(frames=1, has_lesion=False, malignancy=0.9, thresholds=THRESHOLDS)

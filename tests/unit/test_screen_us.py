@@ -105,21 +105,24 @@ class Clinic:
         self.store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
         archive = Archive(config.storage_folder, 0)
         self.ds = an_object(folder, radius_px)
-        path = archive.folder / "us.dcm"
-        (folder / "us.dcm").rename(path)
+        (folder / "us.dcm").rename(archive.folder / "us.dcm")
+        self.bench = Bench(config=config, store=self.store, archive=archive, clock=lambda: START)
+        self.bench._ultrasound_models = models
+        self.record("us.dcm", str(self.ds.SOPInstanceUID))
+
+    def record(self, name: str, sop_instance_uid: str) -> None:
+        """Take a file of the archive for an object of the study, and dispatch that."""
         self.store.record_instance(
             ReceivedInstance(
                 study_instance_uid=str(self.ds.StudyInstanceUID), series_instance_uid=str(self.ds.SeriesInstanceUID),
-                sop_instance_uid=str(self.ds.SOPInstanceUID), sop_class_uid=str(self.ds.SOPClassUID), modality="US",
-                transfer_syntax_uid=str(self.ds.file_meta.TransferSyntaxUID), kind=Kind.IMAGE, path="us.dcm",
-                sha256="0" * 64, size_bytes=path.stat().st_size, calling_ae_title="US1",
+                sop_instance_uid=sop_instance_uid, sop_class_uid=str(self.ds.SOPClassUID), modality="US",
+                transfer_syntax_uid=str(self.ds.file_meta.TransferSyntaxUID), kind=Kind.IMAGE, path=name,
+                sha256="0" * 64, size_bytes=self.bench.archive.path(name).stat().st_size, calling_ae_title="US1",
             ),
             START - timedelta(hours=1),
         )  # fmt: skip
         (study,) = self.store.quiet_studies(START, quiet=timedelta(seconds=1), max_wait=timedelta(days=1))
-        dispatch_study(self.store, study, config.thresholds(), START)
-        self.bench = Bench(config=config, store=self.store, archive=archive, clock=lambda: START)
-        self.bench._ultrasound_models = models
+        dispatch_study(self.store, study, self.bench.config.thresholds(), START)
 
     def screen(self) -> StudyReport:
         assert work_on_run(self.bench, Queue.US, screen_us)
@@ -174,6 +177,18 @@ def test_no_lesion_is_an_answer_with_a_report_alone(open_clinic) -> None:  # typ
     report = clinic.screen()
     assert report.runs[0].lesion.answer is Answer.NO_LESION
     assert [result.role for result in report.runs[0].results] == ["sr"]
+
+
+def test_no_lesion_is_no_answer_while_a_picture_could_not_be_read(open_clinic) -> None:  # type: ignore[no-untyped-def]
+    clinic = open_clinic(60, models_with(2.0, Blind()))
+    assert clinic.screen().runs[0].lesion.answer is Answer.NO_LESION
+    whole = clinic.bench.archive.path("us.dcm").read_bytes()
+    clinic.bench.archive.path("cut.dcm").write_bytes(whole[: len(whole) // 2])
+    clinic.record("cut.dcm", "1.2.3")
+    run = clinic.screen().runs[-1]
+    assert run.lesion.answer is Answer.NOT_ASSESSABLE
+    assert run.lesion.reason == "No lesion found, 1 frame searched, but 1 object could not be read."
+    assert [result.role for result in run.results] == ["sr"]
 
 
 def test_without_models_the_study_is_set_aside_unread(open_clinic) -> None:  # type: ignore[no-untyped-def]
