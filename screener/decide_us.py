@@ -15,13 +15,15 @@ def decide_ultrasound(
     findings: ReadFindings | None = None,
     combination: Combination | None = None,
     is_by_fusion: bool = False,
+    unread: int = 0,
 ) -> UltrasoundVerdict:
     """Judge a study by its largest lesion.
 
     `frames` were searched; `malignancy` is the calibrated probability, 0 to 1, None where the lesion could not be
     classified. `combination` is what it comes to with a reader's `findings`: it decides where the settings say so and
     no finding is missing, and is shown beside in any other case. `is_by_fusion`: True where `malignancy` is the
-    fusion's, False where it is the image model's; the sentence says which. Raises ValueError where there is a
+    fusion's, False where it is the image model's; the sentence says which. `unread` objects could not be read: a lesion
+    may be on them, so that none found on the others is no answer. Raises ValueError where there is a
     probability without a lesion, or a combination without a probability.
     """
     if malignancy is not None and not has_lesion:
@@ -30,7 +32,10 @@ def decide_ultrasound(
         raise ValueError("a combined probability without one of the image")
     if not frames:
         return _answer(Answer.NOT_ASSESSABLE, None, "No B-mode frame could be searched.")
-    searched = f"{frames} frame{'' if frames == 1 else 's'} searched"
+    searched, objects = f"{_count(frames, 'frame')} searched", _count(unread, "object")
+    if not has_lesion and unread:
+        return _answer(Answer.NOT_ASSESSABLE, None, f"No lesion found, {searched}, but {objects} could not be read.")
+    searched += f", {objects} not read" if unread else ""
     if not has_lesion:
         return _answer(Answer.NO_LESION, None, f"No lesion found, {searched}.")
     if malignancy is None:
@@ -78,6 +83,10 @@ def decide_again(malignancy: float | None, combined: float | None, thresholds: T
         thresholds=thresholds,
         combination=Combination(probability=combined, lowest=0.0, highest=1.0, missing=(), reason=""),
     ).is_flagged
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _answer(answer: Answer, malignancy: float | None, reason: str) -> UltrasoundVerdict:

@@ -38,17 +38,19 @@ def screen_us(bench: Bench, run: Run) -> None:
     if models is None:  # before anything is read: nobody need look at a file that nobody wants to have screened
         raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
     with stage(bench, run, Stage.SELECTED) as note:
-        frames = _select(bench, run, images)
+        frames, unread = _select(bench, run, images)
         worksheets = _read_worksheets(bench, run, _holding(images, frames))
         entries = bench.store.entries_of(run.study_id)
         findings = _combine_findings(worksheets, entries, None)
-        note.sentence = f"{len(frames)} B-mode picture(s). {findings.reason}"
+        lost = f" {unread} object(s) could not be read." if unread else ""
+        note.sentence = f"{len(frames)} B-mode picture(s).{lost} {findings.reason}"
     with stage(bench, run, Stage.SEGMENTED) as note:
         lesion = segment_lesion(frames, models.segmenter, models.segmenter.side_px)
         note.sentence = _describe_lesion(lesion)
     findings = _combine_findings(worksheets, entries, lesion)  # what was entered may be of another lesion than this
     screened = _holding(images, frames)
     read = {"findings": dict(sorted(findings.values.items())), "nomogram": write_nomogram(models.nomogram)}
+    read |= {"unread": unread} if unread else {}
     run_key = make_run_key(run, screened, models.identity.device_uid, read)
     same = bench.store.record_series(run, (), run_key)
     if same is not None:
@@ -63,6 +65,7 @@ def screen_us(bench: Bench, run: Run) -> None:
         findings=findings,
         combination=None if malignancy is None else combine_findings(malignancy, findings.values, models.nomogram),
         is_by_fusion=models.fusion is not None,
+        unread=unread,
     )
     began = time.monotonic()
     results = _encode(bench, run, run_key, screened, verdict, lesion, cam, models=models, started_at=started_at)
@@ -80,17 +83,17 @@ def screen_us(bench: Bench, run: Run) -> None:
     )
 
 
-def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[Frame, ...]:
-    """Select the frames; the reasons are stored also where no frame will do."""
+def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[tuple[Frame, ...], int]:
+    """Select the frames, and count what could not be read; the reasons are stored also where no frame will do."""
     from workers.us.select_frames import select_frames
 
     try:
-        choices, frames = select_frames(images)
+        choices, frames, unread = select_frames(images)
     except (SetAside, NeedsPerson) as outcome:
         bench.store.record_frames(run, cast("tuple[FrameChoice, ...]", outcome.choices))
         raise
     bench.store.record_frames(run, choices)
-    return frames
+    return frames, unread
 
 
 def _read_worksheets(bench: Bench, run: Run, screened: Sequence[Instance]) -> ReadFindings:

@@ -8,7 +8,7 @@ judged by itself: one that cannot be read does not keep the others from being se
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +74,17 @@ class Judged:
     patient: Patient = NOBODY
 
 
-def select_frames(images: Sequence[Instance]) -> tuple[tuple[FrameChoice, ...], tuple[Frame, ...]]:
-    """Return why each frame, or run of a clip's frames, was taken or refused, and the B-mode pictures taken.
+class Selected(NamedTuple):
+    """The B-mode pictures of a study, and why each frame, or run of a clip's frames, was taken or refused."""
+
+    choices: tuple[FrameChoice, ...]
+    frames: tuple[Frame, ...]
+    unread: int
+    """Objects that could not be read, or not to their end: what they show was not searched."""
+
+
+def select_frames(images: Sequence[Instance]) -> Selected:
+    """Return the B-mode pictures taken, and why every other frame was not.
 
     Of a run the choice holds the first frame's number. The order of `images` does not matter. SetAside
     (`no_b_mode_frame`) where there is none; NeedsPerson where there is none and an object could not be read or decoded,
@@ -102,7 +111,8 @@ def select_frames(images: Sequence[Instance]) -> tuple[tuple[FrameChoice, ...], 
         raise outcome
     refuse_mixed(screened, choices)
     refuse_mixed_study(everybody, choices)
-    return choices, tuple(frames)
+    unread = {one.choice.sop_instance_uid for one in judged if one.failure}
+    return Selected(choices=choices, frames=tuple(frames), unread=len(unread))
 
 
 def judge_frames(images: Iterable[Instance]) -> Iterator[Judged]:
