@@ -84,6 +84,14 @@ def test_luminance_and_chrominance_become_color(tmp_path: Path, is_subsampled: b
     assert _mean_difference(to_gray(picture), to_gray(COLORED)) < 2
 
 
+def test_luminance_and_chrominance_that_are_named_subsampled_and_are_not_become_color(tmp_path: Path) -> None:
+    ds = _make_ybr(COLORED, is_subsampled=False)
+    ds.PhotometricInterpretation = "YBR_FULL_422"
+    picture = _read(tmp_path, ds)
+    assert picture[230, 330].tolist() == pytest.approx([220, 40, 30], abs=4)
+    assert _mean_difference(picture, COLORED) < 2
+
+
 def _make_palette(bits: int, scale: int) -> FileDataset:
     table = (np.arange(256)[::-1] * scale).astype(f"<u{bits // 8}")
     more: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
