@@ -69,6 +69,7 @@ def read_frames(instance: Instance, numbers: Iterable[int]) -> Iterator[tuple[in
             )
         accept_retired(ds)
         _check_length(ds, instance)
+        _name_as_stored(ds)
         _check_segments(ds)
         if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
             _swap_tables(ds)
@@ -106,6 +107,14 @@ def _check_length(ds: Dataset, instance: Instance) -> None:
         )
     if length not in expected | {one + one % 2 for one in expected} or ds["PixelData"].is_undefined_length:
         raise _undecodable(instance, "is not of the size that its header says")
+
+
+def _name_as_stored(ds: Dataset) -> None:
+    """Name uncompressed YBR_FULL_422 of three values a pixel YBR_FULL, which it is (PS3.3 C.7.6.3.1.2): two are due."""
+    is_plain = not UID(ds.file_meta.TransferSyntaxUID).is_encapsulated
+    values = count_frames(ds) * int(ds.Rows) * int(ds.Columns) * 3
+    if is_plain and ds.PhotometricInterpretation == "YBR_FULL_422" and len(ds.PixelData) >= values:
+        ds.PhotometricInterpretation = "YBR_FULL"
 
 
 def _check_segments(ds: Dataset) -> None:
