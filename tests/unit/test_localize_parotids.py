@@ -175,10 +175,12 @@ def with_metal(head, *, streaks):
     return replace(head, hu=hu)
 
 
-def test_metal_that_spoils_a_gland_leaves_it_not_assessed():
+@pytest.mark.parametrize("highest_hu", [3071, 2500, 2047])
+def test_metal_that_spoils_a_gland_leaves_it_not_assessed(highest_hu):
     head = make_head()
     parotids = localize_parotids(head, see_glands)
     spoiled = with_metal(head, streaks=True)
+    spoiled = replace(spoiled, hu=np.minimum(spoiled.hu, highest_hu))
     right, left = (refuse_metal(parotid, spoiled) for parotid in parotids)
     assert not right.is_assessed
     assert "Metal artifacts" in right.reason
