@@ -24,6 +24,8 @@ MOST_OF_A_CUT_GLAND: Final = 0.9
 METAL_HU: Final = 2500.0
 MIN_METAL_MM3: Final = 20.0
 """Enamel and dense bone stay below METAL_HU but for specks."""
+LEAST_END_HU: Final = 1900.0
+"""Where a scan's values end below METAL_HU, but not below this, what reaches their end may be metal."""
 METAL_REACH_MM: Final = 60.0
 """Streaks lie in the slices of the metal and fade with the distance from it."""
 STREAK_HU: Final = (-250.0, 350.0)
@@ -65,7 +67,8 @@ def is_spoiled_by_metal(volume: Volume, mask: Bools) -> bool:
     around = tuple(
         slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(box, reach, strict=True)
     )
-    if float((volume.hu[around] >= METAL_HU).sum()) * volume.voxel_volume_mm3 < MIN_METAL_MM3:
+    metal_hu = min(max(float(volume.hu.max()), LEAST_END_HU), METAL_HU)
+    if float((volume.hu[around] >= metal_hu).sum()) * volume.voxel_volume_mm3 < MIN_METAL_MM3:
         return False
     hu = volume.hu[box][mask[box]]
     return bool(((hu < STREAK_HU[0]) | (hu > STREAK_HU[1])).mean() > MAX_STREAK_SHARE)
