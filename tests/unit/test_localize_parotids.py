@@ -175,6 +175,17 @@ def with_metal(head, *, streaks):
     return replace(head, hu=hu)
 
 
+def test_glands_whose_sides_are_in_doubt_are_covered_and_not_assessed():
+    def confuse(image):
+        background, gland, _ = see_glands(image)
+        is_right = np.arange(gland.shape[2]) < gland.shape[2] / 2
+        return np.stack([background, gland * ~is_right, gland * is_right])
+
+    for gland in localize_parotids(make_head(), confuse):
+        assert not gland.is_assessed
+        assert f"the {gland.side} parotid gland or that of the other side is in doubt" in gland.reason
+
+
 @pytest.mark.parametrize("highest_hu", [3071, 2500, 2047])
 def test_metal_that_spoils_a_gland_leaves_it_not_assessed(highest_hu):
     head = make_head()

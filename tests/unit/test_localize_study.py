@@ -1,6 +1,9 @@
 """Where the best series covers no gland the next is searched; one that a person must look at is never passed over."""
 
+import gc
 from copy import deepcopy
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -8,16 +11,19 @@ import torch
 
 from screener.outcomes import NeedsPerson, SetAside
 from screener.phantom import make_phantom
-from screener.study import Instance
+from screener.study import Instance, SeriesChoice, Volume
 from tests.unit.ct_study import write_study
+from tests.unit.heads import make_head, see_glands
 from workers.ct.load_study import load_study
-from workers.ct.localize_parotids import Localizer
+from workers.ct.localize_parotids import Floats, Localizer
 from workers.ct.localize_study import MOST_TRIED, localize_study
 from workers.ct.select_series import select_series
 from workers.models.weights import load_bundle
 
 NECK = make_phantom(spacing_mm=(2.0, 2.0, 2.5), rows=128, z_range_mm=(-130, 75))
 CHEST = make_phantom(spacing_mm=(2.0, 2.0, 5.0), rows=128, z_range_mm=(-230, -70))
+
+A_CHOICE = {"modality": "CT", "score": 9.0, "is_chosen": False, "reasons": (), "instance_count": 50}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,39 @@ def test_a_study_of_which_no_series_covers_a_gland_is_set_aside(tmp_path: Path, 
     assert refused.value.code == "no_parotid_covered"
     told = [choice for choice in refused.value.choices if "Neither parotid gland" in choice.reasons[-1]]
     assert len(told) == MOST_TRIED
+
+
+def test_no_more_than_two_series_are_held_at_once(tmp_path: Path, localizer: Localizer) -> None:
+    images = [image for number in range(1, 5) for image in write_series(tmp_path, CHEST, number, "B30f")]
+    _, choices = select_series(images)
+    held = []
+
+    def watch(image: Floats) -> Floats:
+        held.append(sum(type(one) is Volume for one in gc.get_objects()))
+        return localizer(image)
+
+    loaded = load_study(images, choices)
+    with pytest.raises(SetAside):
+        localize_study(images, loaded, watch)
+    assert len(held) == 2 * MOST_TRIED  # each as it lies and mirrored
+    assert max(held) <= 2
+
+
+def test_what_a_person_must_look_at_counts_more_than_what_is_no_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"2.25.1": SetAside("Few.", code="too_few_slices"), "2.25.2": NeedsPerson("A gap.", code="gap")}
+    choices = [SeriesChoice(series_instance_uid=uid, **A_CHOICE) for uid in (*answers, "2.25.3")]
+
+    def load_volume(images: object, uid: str) -> Volume:
+        if uid in answers:
+            raise answers[uid]
+        return replace(make_head(), series_instance_uid=uid)
+
+    monkeypatch.setattr("workers.ct.load_study.load_volume", load_volume)
+    for order in permutations(choices):
+        with pytest.raises(NeedsPerson, match="A gap"):
+            localize_study((), load_study((), order), lambda image: 0 * see_glands(image))
+    with pytest.raises(NeedsPerson, match="A gap"):
+        load_study((), choices[:2])
 
 
 @pytest.mark.parametrize(("broken", "kernels"), [("the better", ("B30f", "B70f")), ("the worse", ("B70f", "B30f"))])
