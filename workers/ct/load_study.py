@@ -26,14 +26,15 @@ class Loaded:
     index: int
     """Of the volume's series among the choices."""
     hindered: Outcome | None
-    """What the best of those that could not be loaded would have raised."""
+    """What the best of those that could not be loaded would have raised; one that a person must look at comes first."""
 
 
 def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice], *, first: int = 0) -> Loaded:
     """Return the volume of the chosen series, or else of the next best, beginning with the choice at index `first`.
 
     `choices` are those of `select_series`, best first. Where none is a volume, or what hinders the best is not how it
-    lies, the best one's outcome is raised (see `load_volume`), with the choices in its attribute.
+    lies, the outcome of the best is raised (see `load_volume`), with the choices in its attribute; one that a person
+    must look at counts more than one that is no volume.
     """
     told = list(choices)
     hindered: Outcome | None = None
@@ -44,8 +45,9 @@ def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice], *, f
             volume = load_volume(images, choice.series_instance_uid)
         except (NeedsPerson, SetAside) as outcome:
             told[index] = _add_reason(choice, outcome)
-            hindered = hindered or outcome
-            if hindered.code not in NO_VOLUME:
+            is_first = hindered is None
+            hindered = choose_outcome(hindered, outcome.with_traceback(None))
+            if is_first and outcome.code not in NO_VOLUME:
                 break
         else:
             chosen = tuple(replace(one, is_chosen=number == index) for number, one in enumerate(told))
@@ -54,6 +56,11 @@ def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice], *, f
         raise SetAside("The study holds no series that can be read.", code=NO_SERIES)
     hindered.choices = tuple(told)
     raise hindered
+
+
+def choose_outcome(first: Outcome | None, other: Outcome | None) -> Outcome | None:
+    """Return what a study ends with of two outcomes: the first, unless only the other asks for a person."""
+    return other if first is None or (isinstance(other, NeedsPerson) and isinstance(first, SetAside)) else first
 
 
 def _add_reason(choice: SeriesChoice, outcome: Outcome) -> SeriesChoice:

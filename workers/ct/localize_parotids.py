@@ -87,8 +87,8 @@ class Found:
 def localize_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Parotid]:
     """Return the right and the left parotid of `volume`.
 
-    A gland that is covered in part is assessed: whether enough of it is covered, `decide` says.
-    Raises SetAside where neither gland is covered.
+    A gland that is covered in part is assessed: whether enough of it is covered, `decide` says. One whose side is in
+    doubt is not. Raises SetAside where neither gland is covered.
     """
     return accept_parotids(find_parotids(volume, localizer), volume)
 
@@ -114,10 +114,16 @@ def find_parotids(volume: Volume, localizer: Localizer) -> tuple[Parotid, Paroti
 
 def accept_parotids(parotids: tuple[Parotid, Parotid], volume: Volume) -> tuple[Parotid, Parotid]:
     """Return `parotids`, not assessed where metal spoils them; raises SetAside where the scan covers neither."""
-    if not any(parotid.is_assessed for parotid in parotids):
+    if not any(map(is_covered, parotids)):
         reason = "Neither parotid gland is covered by this scan: " + " ".join(p.reason for p in parotids)
         raise SetAside(reason, code=NOT_COVERED)
     return refuse_metal(parotids[0], volume), refuse_metal(parotids[1], volume)
+
+
+def is_covered(parotid: Parotid) -> bool:
+    """Tell whether the scan shows enough of the gland to be searched, its side in doubt or not."""
+    is_enough = parotid.volume_mm3 >= MIN_VOLUME_MM3 and parotid.covered_share >= LEAST_COVERED_SHARE
+    return parotid.is_assessed or is_enough
 
 
 def gland_probabilities(image: Floats, localizer: Localizer) -> Floats:

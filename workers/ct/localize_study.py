@@ -6,7 +6,7 @@ from typing import Final
 
 from screener.outcomes import NeedsPerson, Outcome, SetAside
 from screener.study import Instance, Parotid, SeriesChoice
-from workers.ct.load_study import NO_SERIES, Loaded, load_study
+from workers.ct.load_study import NO_SERIES, Loaded, choose_outcome, load_study
 from workers.ct.localize_parotids import NOT_COVERED, Localizer, localize_parotids
 
 MOST_TRIED: Final = 4
@@ -21,7 +21,7 @@ def localize_study(
     Where none covers a gland, raises the first's SetAside (see `localize_parotids`), or the NeedsPerson of one that
     could not be loaded, for nobody has seen what it covers; the choices are in its attribute.
     """
-    begun, hindered = loaded, loaded.hindered
+    begun, hindered = loaded.index, loaded.hindered
     answers: list[SetAside] = []
     while True:
         try:
@@ -29,19 +29,20 @@ def localize_study(
         except SetAside as outcome:
             if outcome.code != NOT_COVERED:
                 raise
-            answers.append(outcome)
-            choices = _tell(loaded, outcome)
+            answers.append(outcome.with_traceback(None))  # whose frames hold the volume
+            index, choices = loaded.index, _tell(loaded, outcome)
         if len(answers) == MOST_TRIED:
             break
+        del loaded
         try:
-            loaded = load_study(images, choices, first=loaded.index + 1)
-            hindered = hindered or loaded.hindered
+            loaded = load_study(images, choices, first=index + 1)
+            hindered = choose_outcome(hindered, loaded.hindered)
         except (NeedsPerson, SetAside) as outcome:
             if outcome.code != NO_SERIES:
-                hindered, choices = hindered or outcome, outcome.choices  # type: ignore[assignment]
+                hindered, choices = choose_outcome(hindered, outcome), outcome.choices  # type: ignore[assignment]
             break
     raised: Outcome = hindered if isinstance(hindered, NeedsPerson) else answers[0]
-    raised.choices = tuple(replace(one, is_chosen=number == begun.index) for number, one in enumerate(choices))
+    raised.choices = tuple(replace(one, is_chosen=number == begun) for number, one in enumerate(choices))
     raise raised
 
 
