@@ -25,6 +25,9 @@ from tests.unit.test_taken_back import ENT, LosesAnswers, Mail, tell
 
 MASS, NOTHING, UNSEEN = "mass", "nothing", "unseen"
 HOUR = timedelta(hours=1)
+RESULT = {
+    "role": "sr", "sop_class_uid": "1.2", "sop_instance_uid": "1.2.3.4", "path": "results/1/sr.dcm", "sha256": "0" * 64,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -374,3 +377,18 @@ def test_a_later_finding_takes_the_place_of_one_whose_images_are_gone(store: Sto
     look_at_series(store, 3, "1.2.9", NOTHING)
     assert later is not None
     assert store.flagged_run(1) is None
+
+
+def test_results_that_were_given_up_and_are_gone_are_not_owed_again(store: Store) -> None:
+    now = look_at_series(store, 1, "1.2.7", MASS)
+    with store.engine.begin() as connection:
+        connection.execute(t.results.insert().values(run_id=1, **RESULT))
+    delivery = store.claim_delivery("sender", now, LEASE)
+    assert delivery is not None
+    store.delivery_failed(delivery, error="refused", not_before=None, now=now)
+    hear(store, Mail(), now)
+    assert store.discard(1, now)
+    assert store.expire_files(1, t.results, why="after 365 days", now=now)
+    assert store.expire_files(1, t.instances, why="after 14 days", now=now)
+    now = look_at_series(store, 2, "1.2.8", NOTHING)
+    assert [delivery.state for run in store.study_report(1).runs for delivery in run.deliveries] == ["given up", "owed"]
