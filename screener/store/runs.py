@@ -263,7 +263,7 @@ class Runs(Base):
         """Earlier runs keep their results, but what they still owe is not sent any more.
 
         But for those of the other queue, and those whose finding stands: that of each place in `standing`. What they
-        have given up to deliver is tried again, as this run's own results are.
+        have given up to deliver is tried again, as this run's own results are, while its files are there.
         """
         of_study = (t.runs.c.study_id == run.study_id, t.runs.c.number < run.number)
         alike = sa.select(t.runs.c.id).where(*of_study, t.runs.c.queue == run.queue)
@@ -273,7 +273,9 @@ class Runs(Base):
         # A notice is "sent" for good; a delivery is owed until it is "delivered".
         is_owed = (t.deliveries.c.run_id.in_(overtaken), t.deliveries.c.state.in_(["owed", "sent", "given up"]))
         connection.execute(t.deliveries.update().where(*is_owed).values(end | free))
-        is_given_up = (t.deliveries.c.study_id == run.study_id, t.deliveries.c.state == "given up")
+        gone = sa.select(t.results.c.run_id).where(t.results.c.expired_at.is_not(None))
+        mine = (t.deliveries.c.study_id == run.study_id, t.deliveries.c.run_id.not_in(gone))
+        is_given_up = (*mine, t.deliveries.c.state == "given up")
         again = {"state": "owed", "owed_since": now, "not_before": now}
         connection.execute(t.deliveries.update().where(*is_given_up).values(again | free))
         untold = t.notices.select().where(t.notices.c.run_id.in_(alike), t.notices.c.state.in_(["owed", "given up"]))
