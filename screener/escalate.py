@@ -22,12 +22,23 @@ class EscalationStore(Protocol):
 
 
 def escalate_unacknowledged(store: EscalationStore, settings: Notices, now: datetime) -> int:
-    """Owe the next step of every notice whose time is over; returns how many did. Called again, it does nothing."""
+    """Owe the next step of every notice whose time is over; returns how many did. Called again, it does nothing.
+
+    A bug leaves as it is, once all others are passed on: the job's edge logs it.
+    """
     escalated = 0
+    bug: Exception | None = None
     for notice_id in store.due_escalations(now):
-        if store.escalate(notice_id, lambda rule: name_next_step(settings, rule), now):
+        try:
+            is_owed = store.escalate(notice_id, lambda rule: name_next_step(settings, rule), now)
+        except Exception as error:  # noqa: BLE001  # raised below
+            bug = bug or error
+            continue
+        if is_owed:
             log.warning("notice=%d was acknowledged by nobody in time: the next step is told", notice_id)
             escalated += 1
+    if bug is not None:
+        raise bug
     return escalated
 
 
