@@ -15,10 +15,10 @@ class OneBroken:
     def __init__(self) -> None:
         self.escalated: list[int] = []
 
-    def due_escalations(self, now: datetime) -> list[int]:
+    def due_escalations(self, _now: datetime) -> list[int]:
         return [1, 2, 3]
 
-    def escalate(self, notice_id: int, next_step: NextStep, now: datetime) -> bool:
+    def escalate(self, notice_id: int, _next_step: NextStep, _now: datetime) -> bool:
         if notice_id == 1:
             raise KeyError("side")
         self.escalated.append(notice_id)
