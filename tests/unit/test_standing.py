@@ -307,12 +307,23 @@ def test_an_ultrasound_run_that_could_not_assess_takes_nothing_back(both: Store)
     assert [notice.is_flagged for notice in ultrasound.told(both, now)] == [False]
 
 
-def look_at_series(store: Store, number: int, series: str, right: str) -> datetime:
-    """Let the image of a series come, and the run of hour `number` screen that series."""
+def let_come(store: Store, series: str, at: datetime, **changes: object) -> None:
+    """Let the image of a series come, for the first time or again."""
+    image = an_instance(int(series[-1]), series_instance_uid=series, path=f"{at:%H}", **changes)
+    store.record_instance(image, at - QUIET)
+
+
+def look_at_series(store: Store, number: int, series: str, right: str, chosen: str = "") -> datetime:
+    """Let the image of a series come, and the run of hour `number` screen that series, or the `chosen` one."""
     now = START + number * HOUR
-    store.record_instance(an_instance(int(series[-1]), series_instance_uid=series, path=f"{number}"), now - QUIET)
+    let_come(store, series, now)
     dispatch(store, now)
-    run = claimed(store, now)
+    screen_series(store, claimed(store, now), chosen or series, right, now)
+    return now
+
+
+def screen_series(store: Store, run: Run, series: str, right: str, now: datetime) -> None:
+    """Let a run see so much on the right of a series, and nothing on the left."""
     store.record_series(run, [a_choice(series)], None)
     store.finish_run(
         run,
@@ -322,7 +333,6 @@ def look_at_series(store: Store, number: int, series: str, right: str) -> dateti
         seconds=1.0,
         now=now,
     )
-    return now
 
 
 def a_choice(series: str) -> SeriesChoice:
@@ -392,3 +402,60 @@ def test_results_that_were_given_up_and_are_gone_are_not_owed_again(store: Store
     assert store.expire_files(1, t.instances, why="after 14 days", now=now)
     now = look_at_series(store, 2, "1.2.8", NOTHING)
     assert [delivery.state for run in store.study_report(1).runs for delivery in run.deliveries] == ["given up", "owed"]
+
+
+def find_gone(store: Store, mail: Mail) -> None:
+    """Find a mass on the right of a series whose images are removed; the next run sees nothing on another."""
+    now = look_at_series(store, 1, "1.2.7", MASS)
+    assert len(hear(store, mail, now)) == 1
+    clean_away(store, now)
+    assert hear(store, mail, look_at_series(store, 2, "1.2.8", NOTHING)) == []
+
+
+def test_images_that_come_back_take_nothing_back_before_a_run_has_looked(store: Store) -> None:
+    mail = Mail()
+    find_gone(store, mail)
+    found = store.flagged_run(1)
+    assert hear(store, mail, look_at_series(store, 3, "1.2.7", UNSEEN, chosen="1.2.8")) == []
+    assert store.flagged_run(1) == found is not None
+    (withdrawn,) = hear(store, mail, look_at_series(store, 4, "1.2.9", NOTHING))
+    assert withdrawn.subject.endswith("earlier notice withdrawn: no mass above the threshold")
+
+
+def test_images_that_come_back_while_a_run_works_are_none_that_it_has_seen(store: Store) -> None:
+    mail = Mail()
+    now = look_at_series(store, 1, "1.2.7", MASS)
+    hear(store, mail, now)
+    clean_away(store, now)
+    now = START + 2 * HOUR
+    let_come(store, "1.2.8", now)
+    dispatch(store, now)
+    run = claimed(store, now)
+    let_come(store, "1.2.7", now + QUIET)
+    screen_series(store, run, "1.2.8", NOTHING, now)
+    assert hear(store, mail, now) == []
+    assert store.flagged_run(1) is not None
+
+
+def test_images_that_come_back_and_show_what_they_showed_leave_it_standing(store: Store) -> None:
+    mail = Mail()
+    find_gone(store, mail)
+    now = START + 3 * HOUR
+    let_come(store, "1.2.7", now)
+    dispatch(store, now)
+    store.end_run_as(claimed(store, now), 1, now)
+    assert hear(store, mail, look_at_series(store, 4, "1.2.9", UNSEEN)) == []
+    assert store.flagged_run(1) is not None
+
+
+def test_what_was_found_on_images_that_went_to_another_study_stands_beside_a_later_series(store: Store) -> None:
+    mail = Mail()
+    now = look_at_series(store, 1, "1.2.7", MASS)
+    hear(store, mail, now)
+    clean_away(store, now)
+    now = START + 2 * HOUR
+    let_come(store, "1.2.7", now, study_instance_uid="1.2.99")
+    dispatch(store, now)
+    screen_series(store, claimed(store, now), "1.2.7", NOTHING, now)
+    assert hear(store, mail, look_at_series(store, 3, "1.2.8", NOTHING)) == []
+    assert store.flagged_run(1) is not None
