@@ -24,7 +24,7 @@ from screener.store.base import (
 )
 from screener.store.carry_acknowledgement import carry_acknowledgement
 from screener.store.owe import owe_notices, superseded_by, told_places
-from screener.store.standing import standing_runs
+from screener.store.standing import settle_standing
 from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
 
@@ -230,7 +230,7 @@ class Runs(Base):
         """Write the decision and what is owed, whatever kind of study it is."""
         for result in finding.results:
             connection.execute(t.results.insert().values(run_id=run.run_id, **asdict(result)))
-        standing = standing_runs(connection, run.run_id)
+        standing = settle_standing(connection, run.run_id)
         self._supersede_earlier(connection, run, finding, standing, now)
         carry_acknowledgement(connection, run, "+".join(finding.places))
         for destination in owed.destinations:

@@ -1,11 +1,13 @@
 """What stands: found by an earlier run and not looked at again since, whatever a later run says of the rest."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from screener.store import tables as t
+from screener.store.values import Kind
 from screener.study import Presence
 from screener.us_study import Answer
 
@@ -27,10 +29,69 @@ def standing_runs(connection: sa.Connection, run_id: int) -> dict[str, int]:
     """Give each place where a finding stands beside a run, and the run that found it, both runs by their rows.
 
     It stands where neither the run nor one since the finding has looked at it again: a place not assessed is not
-    without a finding, nor is one assessed on other images after those of the finding had been removed. Runs of the
+    without a finding, nor is one assessed while images of the finding were not at hand. Runs of the
     other queue look at other images, and say nothing of it.
     """
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
+    return _by_todays_rows(connection, run) if run.standing is None else dict(run.standing)
+
+
+def settle_standing(connection: sa.Connection, run_id: int) -> dict[str, int]:
+    """Settle what `standing_runs` gives of a run that is being finished; the study's row must be held.
+
+    It is settled once: which images were at hand is not to be seen any more when they have gone or come back since.
+    """
+    run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
+    decided = t.runs.select().where(t.runs.c.study_id == run.study_id, t.runs.c.is_flagged.is_not(None))
+    before = decided.where(t.runs.c.queue == run.queue, t.runs.c.number < run.number)
+    last = connection.execute(before.order_by(t.runs.c.number.desc()).limit(1)).one_or_none()
+    standing: dict[str, int] = {}
+    if last is not None:
+        in_force = standing_runs(connection, last.id) | dict.fromkeys(_flagged_set(connection, last.id), last.id)
+        looked = _flagged_set(connection, run_id)
+        looked |= {place for place, found_id in in_force.items() if _has_looked(connection, run, place, found_id)}
+        standing = {place: found_id for place, found_id in sorted(in_force.items()) if place not in looked}
+    connection.execute(t.runs.update().where(t.runs.c.id == run_id).values(standing=standing))
+    return standing
+
+
+def _has_looked(connection: sa.Connection, run: sa.Row[Any], place: str, found_id: int) -> bool:
+    """Tell whether a run has looked again at what the run `found_id` has found at a place."""
+    return place in _assessed_places(connection, run.id) and _are_at_hand(connection, run, found_id)
+
+
+def _are_at_hand(connection: sa.Connection, run: sa.Row[Any], found_id: int) -> bool:
+    """Tell whether the images that the run `found_id` has screened are all among those that `run` was opened for."""
+    mine = (t.instances.c.study_id == run.study_id, t.instances.c.kind == Kind.IMAGE)
+    at_hand = [*mine, t.instances.c.expired_at.is_(None)]
+    if run.newest_instance_id is not None:  # what came later it has not read
+        at_hand.append(t.instances.c.id <= run.newest_instance_id)
+    taken = t.frame_choices.select().where(t.frame_choices.c.run_id == found_id, t.frame_choices.c.is_taken)
+    pictures = sa.select(t.instances.c.sop_instance_uid).where(*at_hand)
+    lacking = taken.where(t.frame_choices.c.sop_instance_uid.not_in(pictures))
+    if connection.execute(lacking.limit(1)).first() is not None:
+        return False
+    chosen = t.series_choices.select().where(t.series_choices.c.run_id == found_id, t.series_choices.c.is_chosen)
+    return all(_is_whole(connection, series, mine, at_hand) for series in connection.execute(chosen).all())
+
+
+def _is_whole(
+    connection: sa.Connection,
+    series: sa.Row[Any],
+    mine: Sequence[sa.ColumnElement[bool]],
+    at_hand: Sequence[sa.ColumnElement[bool]],
+) -> bool:
+    """Tell whether no image of a series has gone: a late one may have come in its place, so counting is not enough."""
+    is_of_series = t.instances.c.series_instance_uid == series.series_instance_uid
+    gone = sa.select(t.instances.c.id).where(*mine, is_of_series, t.instances.c.expired_at.is_not(None))
+    if connection.execute(gone.limit(1)).first() is not None:
+        return False
+    count = sa.select(sa.func.count(t.instances.c.id)).where(*at_hand, is_of_series)
+    return connection.execute(count).scalar_one() >= int(series.instance_count)
+
+
+def _by_todays_rows(connection: sa.Connection, run: sa.Row[Any]) -> dict[str, int]:
+    """Work out what stands beside a run that was finished before this was settled with it."""
     earlier = (
         t.runs.select()
         .where(

@@ -149,6 +149,7 @@ runs = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("is_flagged", sa.Boolean),
     sa.Column("model_identity", sa.String(128), nullable=False, default="", comment="Device UID of the models used"),
+    sa.Column("standing", sa.JSON, comment="place to the row of the run whose finding stands beside this one"),
     sa.UniqueConstraint("study_id", "number"),
 )
 
