@@ -18,6 +18,7 @@ from screener.store import OwedDigest, Run, Screening, Store, open_store
 from screener.store import tables as t
 from screener.store.web_worklist import Wish
 from screener.study import SeriesChoice, Side
+from screener.us_study import FrameChoice
 from tests.peers.values import a_candidate, an_assessment, an_instance
 from tests.unit import test_store_ultrasound as ultrasound
 from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, claimed, dispatch
@@ -300,6 +301,20 @@ def test_an_ultrasound_run_that_could_not_assess_takes_nothing_back(both: Store)
     outcome = ultrasound.UltrasoundOutcome(lesion=unseen, is_flagged=False, results=(), model_identity="2.25.99")
     both.finish_ultrasound_run(run, outcome, destinations=[], recipients=[ENT], seconds=1.0, now=now)
     assert run.queue is Queue.US
+    assert ultrasound.told(both, now) == []
+    assert both.decided_number(1).number == 1
+    run, now = ultrasound.claimed(both, 3)
+    ultrasound.finish(both, run, 0.1, now)
+    assert [notice.is_flagged for notice in ultrasound.told(both, now)] == [False]
+
+
+@pytest.mark.parametrize("refused", [[], [ultrasound.a_frame(1, is_taken=False)]])
+def test_an_ultrasound_run_that_has_not_searched_the_picture_of_the_lesion_takes_nothing_back(
+    both: Store, refused: list[FrameChoice]
+) -> None:
+    run, now = ultrasound.claimed(both, 2)
+    both.record_frames(run, [*refused, ultrasound.a_frame(2)])
+    ultrasound.finish(both, run, 0.1, now)
     assert ultrasound.told(both, now) == []
     assert both.decided_number(1).number == 1
     run, now = ultrasound.claimed(both, 3)

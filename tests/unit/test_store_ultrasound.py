@@ -44,7 +44,14 @@ def claimed(store: Store, number: int) -> tuple[Run, datetime]:
         dispatch_study(store, study, THRESHOLDS, now)
     run = store.claim_run(Queue.US, "worker", now, LEASE)
     assert run is not None
+    store.record_frames(run, [a_frame(1)])
     return run, now
+
+
+def a_frame(number: int, *, is_taken: bool = True) -> FrameChoice:
+    """A frame of picture `number`; the first shows the lesion."""
+    reason = "B-mode" if is_taken else "the pixels are cut short"
+    return FrameChoice(sop_instance_uid=f"1.2.3.1.{number}", frame_number=7, is_taken=is_taken, reason=reason)
 
 
 def a_lesion(malignancy: float | None) -> LesionLine:
@@ -90,7 +97,7 @@ def told(store: Store, now: datetime) -> list[OwedNotice]:
 def test_a_malignant_lesion_is_flagged_stored_and_told(store: Store) -> None:
     run, now = claimed(store, 1)
     frames = [
-        FrameChoice(sop_instance_uid="1.2.3.1.1", frame_number=7, is_taken=True, reason="B-mode"),
+        a_frame(1),
         FrameChoice(sop_instance_uid="1.2.3.1.2", frame_number=0, is_taken=False, reason="color Doppler"),
     ]
     store.record_frames(run, frames)
