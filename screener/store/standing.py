@@ -29,8 +29,8 @@ def standing_runs(connection: sa.Connection, run_id: int) -> dict[str, int]:
     """Give each place where a finding stands beside a run, and the run that found it, both runs by their rows.
 
     It stands where neither the run nor one since the finding has looked at it again: a place not assessed is not
-    without a finding, nor is one assessed while images of the finding were not at hand. Runs of the
-    other queue look at other images, and say nothing of it.
+    without a finding, nor is one assessed while images of the finding were not at hand, nor an ultrasound without the
+    picture of the lesion. Runs of the other queue look at other images, and say nothing of it.
     """
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
     return _by_todays_rows(connection, run) if run.standing is None else dict(run.standing)
@@ -57,7 +57,20 @@ def settle_standing(connection: sa.Connection, run_id: int) -> dict[str, int]:
 
 def _has_looked(connection: sa.Connection, run: sa.Row[Any], place: str, found_id: int) -> bool:
     """Tell whether a run has looked again at what the run `found_id` has found at a place."""
-    return place in _assessed_places(connection, run.id) and _are_at_hand(connection, run, found_id)
+    if place not in _assessed_places(connection, run.id) or not _are_at_hand(connection, run, found_id):
+        return False
+    return place != LESION or _has_searched_its_picture(connection, run.id, found_id)
+
+
+def _has_searched_its_picture(connection: sa.Connection, run_id: int, found_id: int) -> bool:
+    """Tell whether a run took the picture on which the run `found_id` has found its lesion: others may not show it."""
+    lesion = sa.select(t.lesions.c.sop_instance_uid).where(t.lesions.c.run_id == found_id)
+    taken = sa.select(t.frame_choices.c.id).where(
+        t.frame_choices.c.run_id == run_id,
+        t.frame_choices.c.is_taken,
+        t.frame_choices.c.sop_instance_uid == lesion.scalar_subquery(),
+    )
+    return connection.execute(taken.limit(1)).first() is not None
 
 
 def _are_at_hand(connection: sa.Connection, run: sa.Row[Any], found_id: int) -> bool:
