@@ -322,6 +322,36 @@ def test_an_ultrasound_run_that_has_not_searched_the_picture_of_the_lesion_takes
     assert [notice.is_flagged for notice in ultrasound.told(both, now)] == [False]
 
 
+def look_at_a_part(store: Store, number: int, right: str, covered_share: float) -> datetime:
+    """Let the run of hour `number` see so much on the right, of which the scan covers a share, and a whole left."""
+    run, now = begin(store, number)
+    whole = screening({Side.RIGHT: right, Side.LEFT: NOTHING})
+    assessments = (replace(whole.assessments[0], covered_share=covered_share, is_partial=True), whole.assessments[1])
+    verdict = decide(assessments, whole.candidates, THRESHOLDS)
+    seen = replace(whole, assessments=assessments, verdict=verdict)
+    store.finish_run(run, seen, destinations=["pacs"], recipients=[ENT], seconds=1.0, now=now)
+    return now
+
+
+def test_a_run_that_covers_less_of_the_gland_takes_nothing_back(store: Store) -> None:
+    mail = Mail()
+    hear(store, mail, look(store, 1, MASS))
+    assert hear(store, mail, look_at_a_part(store, 2, NOTHING, 0.8)) == []
+    assert store.flagged_run(1) is not None
+    (withdrawn,) = hear(store, mail, look(store, 3, NOTHING))
+    assert "is withdrawn.\n" in withdrawn.text
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.5, []), (0.6, ["withdrawn"]), (0.7, ["withdrawn"])])
+def test_a_finding_in_a_gland_covered_in_part_is_taken_back_by_who_covers_as_much(
+    store: Store, share: float, told: list[str]
+) -> None:
+    mail = Mail()
+    hear(store, mail, look_at_a_part(store, 1, MASS, 0.6))
+    hear(store, mail, look_at_a_part(store, 2, NOTHING, share))
+    assert mail.heard()[1:] == told
+
+
 def let_come(store: Store, series: str, at: datetime, **changes: object) -> None:
     """Let the image of a series come, for the first time or again."""
     image = an_instance(int(series[-1]), series_instance_uid=series, path=f"{at:%H}", **changes)
