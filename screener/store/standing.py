@@ -29,8 +29,9 @@ def standing_runs(connection: sa.Connection, run_id: int) -> dict[str, int]:
     """Give each place where a finding stands beside a run, and the run that found it, both runs by their rows.
 
     It stands where neither the run nor one since the finding has looked at it again: a place not assessed is not
-    without a finding, nor is one assessed while images of the finding were not at hand, nor an ultrasound without the
-    picture of the lesion. Runs of the other queue look at other images, and say nothing of it.
+    without a finding, nor is one assessed while images of the finding were not at hand, a gland of which less was
+    covered, or an ultrasound without the picture of the lesion. Runs of the other queue look at other images, and say
+    nothing of it.
     """
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
     return _by_todays_rows(connection, run) if run.standing is None else dict(run.standing)
@@ -59,7 +60,9 @@ def _has_looked(connection: sa.Connection, run: sa.Row[Any], place: str, found_i
     """Tell whether a run has looked again at what the run `found_id` has found at a place."""
     if place not in _assessed_places(connection, run.id) or not _are_at_hand(connection, run, found_id):
         return False
-    return place != LESION or _has_searched_its_picture(connection, run.id, found_id)
+    if place == LESION:
+        return _has_searched_its_picture(connection, run.id, found_id)
+    return not _was_covered_further(connection, run.id, place, found_id)
 
 
 def _has_searched_its_picture(connection: sa.Connection, run_id: int, found_id: int) -> bool:
@@ -71,6 +74,19 @@ def _has_searched_its_picture(connection: sa.Connection, run_id: int, found_id: 
         t.frame_choices.c.sop_instance_uid == lesion.scalar_subquery(),
     )
     return connection.execute(taken.limit(1)).first() is not None
+
+
+def _was_covered_further(connection: sa.Connection, run_id: int, side: str, found_id: int) -> bool:
+    """Tell whether the run `found_id` covered more of a gland than a run: what it found may lie in the other part."""
+    now, then = t.glands.alias(), t.glands.alias()
+    further = sa.select(then.c.id).where(
+        now.c.run_id == run_id,
+        then.c.run_id == found_id,
+        *(gland.c.side == side for gland in (now, then)),
+        now.c.is_partial,
+        sa.or_(~then.c.is_partial, then.c.covered_share > now.c.covered_share),
+    )
+    return connection.execute(further.limit(1)).first() is not None
 
 
 def _are_at_hand(connection: sa.Connection, run: sa.Row[Any], found_id: int) -> bool:
