@@ -219,6 +219,34 @@ def test_what_stands_is_passed_on_where_nobody_acknowledges(store: Store, left: 
     assert told in passed_on.subject
 
 
+def pass_on(store: Store, mail: Mail) -> list[Message]:
+    """What is told to the chief where nobody acknowledges."""
+    for hours in (4, 6, 9):
+        escalate_unacknowledged(store, CHAIN, START + hours * HOUR)
+        tell(store, mail, START + hours * HOUR)
+    return [message for message, to in mail.taken if to == "chief@x"]
+
+
+def test_findings_of_two_runs_that_stand_are_passed_on_as_found(store: Store) -> None:
+    mail = Mail()
+    for number, (right, left) in enumerate([(MASS, NOTHING), (UNSEEN, MASS), (UNSEEN, UNSEEN)], start=1):
+        tell(store, mail, look(store, number, right, left, CHAIN))
+    (passed_on,) = pass_on(store, mail)
+    assert "mass in the left parotid" in passed_on.subject
+    assert "What was found in the right parotid before could not be assessed again: it stands." in passed_on.text
+    assert "withdrawn" not in passed_on.text
+    assert [notice.is_flagged for notice in passed_on.notices] == [True], "it can be acknowledged"
+
+
+def test_what_is_passed_on_does_not_say_that_a_withdrawn_side_stands(store: Store) -> None:
+    mail = Mail()
+    for number, (right, left) in enumerate([(MASS, NOTHING), (UNSEEN, MASS), (NOTHING, UNSEEN)], start=1):
+        tell(store, mail, look(store, number, right, left, CHAIN))
+    (passed_on,) = pass_on(store, mail)
+    assert "what was found in the left parotid before stands" in passed_on.subject
+    assert "What was found in the right parotid" not in passed_on.text
+
+
 def test_who_took_note_of_what_stands_ends_its_escalation(store: Store) -> None:
     mail = Mail()
     tell(store, mail, look(store, 1, MASS, MASS, CHAIN))
