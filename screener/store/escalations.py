@@ -13,7 +13,7 @@ from screener.store import tables as t
 from screener.store.base import IN_FLIGHT, Base, add_step, lock_study
 from screener.store.owe import WITHDRAWN, owe_notices, told_places
 from screener.store.same_finding import is_same_finding
-from screener.store.standing import flagged_places, standing_runs
+from screener.store.standing import flagged_places, places_in_force, standing_runs
 from screener.store.told import newest_of_its_kind
 from screener.store.values import NoticeStory
 
@@ -80,14 +80,15 @@ class Escalations(Base):
 def _run_in_force(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
     """The newest decided run of the notice's kind, where it flags anything or something stands beside it.
 
-    Where all that an earlier one flagged stands, that one. None where nothing does, or the notice told no flag.
+    Where it flags nothing, the newest of those that found what stands, if what that one tells is all that stands, and
+    no more. None where nothing does, or the notice told no flag.
     """
     run = connection.execute(newest_of_its_kind(notice.run_id)).one_or_none()
     if run is None or run.is_flagged or not told_places(notice.finding_key):
         return run if told_places(notice.finding_key) else None
     standing = standing_runs(connection, run.id)
-    for run_id in set(standing.values()):
-        if set(flagged_places(connection, run_id).split("+")) == standing.keys():
+    for run_id in sorted(set(standing.values()), reverse=True):
+        if set(places_in_force(connection, run_id)) == standing.keys():
             return connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
     return run if standing else None
 
