@@ -116,6 +116,21 @@ def test_what_stands_is_in_force_on_the_pages(store: Store) -> None:
     assert store.worklist_page(Wish(show="open")).lines == ()
 
 
+def test_a_side_that_was_taken_back_is_not_in_force_on_the_worklist(store: Store) -> None:
+    look(store, 1, MASS, MASS)
+    for number, right, left in ((2, UNSEEN, NOTHING), (3, UNSEEN, UNSEEN)):
+        look(store, number, right, left)
+        (line,) = store.worklist_page(Wish(show="open")).lines
+        assert [mass.place for mass in line.found] == ["right"]
+        sides = ("right", "left")
+        assert [len(store.worklist_page(Wish(show="open", side=side)).lines) for side in sides] == [1, 0]
+    store.acknowledge(store.flagged_run(1), by="dr", how="web", now=START + 4 * HOUR)
+    assert store.worklist_page(Wish(side="left")).lines == ()
+    look(store, 4, UNSEEN, MASS)
+    (line,) = store.worklist_page(Wish(show="open", side="left")).lines
+    assert [mass.place for mass in line.found] == ["left"]
+
+
 def test_a_notice_is_withdrawn_in_part_where_one_side_was_looked_at_again(store: Store) -> None:
     mail = Mail()
     hear(store, mail, look(store, 1, MASS, MASS))

@@ -9,14 +9,18 @@ from starlette.testclient import TestClient
 
 from screener.decide import decide
 from screener.journey import Queue
+from screener.mentions import Mention, Verdict
 from screener.store import Screening, Store
 from screener.store import tables as t
+from screener.store.mentions import FILE
 from screener.store.web_accounts import Role
 from screener.store.web_case import KnownPatient
+from screener.store.web_worklist import Wish
 from screener.study import Candidate, Presence, SeriesChoice, Side
 from screener.us_study import Answer
 from screener.web.say_answers import say_beside_masses
 from tests.peers.values import a_candidate, an_assessment, an_instance
+from tests.unit import test_standing as standing
 from tests.unit import test_web_gate as gate
 from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, dispatch
 from tests.unit.test_store_ultrasound import finish as finish_ultrasound
@@ -214,3 +218,23 @@ def test_growth_is_not_told_against_ultrasound(reader: TestClient, store: Store)
     screen_ultrasound(store, 1, None)
     shown = screen(store, 2, a_candidate(1, 900, Side.LEFT))
     assert prior_of(reader, shown, shown).endswith(f"{NONE} 0.90 ml")
+
+
+def test_a_case_says_which_side_a_later_run_has_taken_back(store: Store, reader: TestClient) -> None:
+    standing.look(store, 1, standing.MASS, standing.MASS)
+    assert "Withdrawn since" not in reader.get("/studies/1").text
+    standing.look(store, 2, standing.UNSEEN, standing.NOTHING)
+    page = reader.get("/studies/1").text
+    assert "Withdrawn since: left parotid." in page
+    assert "Withdrawn since: right" not in page
+
+
+def test_a_case_weighs_the_report_against_what_is_in_force(store: Store, reader: TestClient) -> None:
+    standing.look(store, 1, standing.MASS, standing.MASS)
+    mention = Mention(verdict=Verdict.MENTIONED, sides=frozenset({Side.RIGHT}), sentence_number=1)
+    store.add_mention(1, mention, source=FILE, sha256="a" * 64, now=START)
+    assert "Radiology report: not mentioned." in reader.get("/studies/1").text
+    assert len(store.worklist_page(Wish(show="unreported")).lines) == 1
+    standing.look(store, 2, standing.UNSEEN, standing.NOTHING)
+    assert "Radiology report: mentioned." in reader.get("/studies/1").text
+    assert store.worklist_page(Wish(show="unreported")).lines == ()
