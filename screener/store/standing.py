@@ -43,15 +43,10 @@ def settle_standing(connection: sa.Connection, run_id: int) -> dict[str, int]:
     It is settled once: which images were at hand is not to be seen any more when they have gone or come back since.
     """
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
-    decided = t.runs.select().where(t.runs.c.study_id == run.study_id, t.runs.c.is_flagged.is_not(None))
-    before = decided.where(t.runs.c.queue == run.queue, t.runs.c.number < run.number)
-    last = connection.execute(before.order_by(t.runs.c.number.desc()).limit(1)).one_or_none()
-    standing: dict[str, int] = {}
-    if last is not None:
-        in_force = standing_runs(connection, last.id) | dict.fromkeys(_flagged_set(connection, last.id), last.id)
-        looked = _flagged_set(connection, run_id)
-        looked |= {place for place, found_id in in_force.items() if _has_looked(connection, run, place, found_id)}
-        standing = {place: found_id for place, found_id in sorted(in_force.items()) if place not in looked}
+    in_force = runs_in_force(connection, run)
+    looked = _flagged_set(connection, run_id)
+    looked |= {place for place, found_id in in_force.items() if _has_looked(connection, run, place, found_id)}
+    standing = {place: found_id for place, found_id in sorted(in_force.items()) if place not in looked}
     connection.execute(t.runs.update().where(t.runs.c.id == run_id).values(standing=standing))
     return standing
 
@@ -143,6 +138,22 @@ def _by_todays_rows(connection: sa.Connection, run: sa.Row[Any]) -> dict[str, in
         flagged |= found
         since[before.id], assessed[before.id] = before.opened_at, _assessed_places(connection, before.id)
     return standing
+
+
+def runs_in_force(connection: sa.Connection, run: sa.Row[Any]) -> dict[str, int]:
+    """Give each place where runs of the study and the queue of `run` have found what is in force, and which run did."""
+    decided = t.runs.select().where(t.runs.c.study_id == run.study_id, t.runs.c.is_flagged.is_not(None))
+    newest = decided.where(t.runs.c.queue == run.queue).order_by(t.runs.c.number.desc()).limit(1)
+    last = connection.execute(newest).one_or_none()
+    if last is None:
+        return {}
+    return standing_runs(connection, last.id) | dict.fromkeys(_flagged_set(connection, last.id), last.id)
+
+
+def withdrawn_places(connection: sa.Connection, run_id: int) -> list[str]:
+    """What a run flags and a later one has taken back since, in order."""
+    run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
+    return sorted(_flagged_set(connection, run_id) - runs_in_force(connection, run).keys())
 
 
 def places_in_force(connection: sa.Connection, run_id: int) -> list[str]:

@@ -12,6 +12,7 @@ from screener.store import tables as t
 from screener.store import web_tables as w
 from screener.store.base import Base
 from screener.store.patient_words import NOTHING, patient_words
+from screener.store.standing import withdrawn_places
 from screener.store.values import Kind
 
 
@@ -105,6 +106,11 @@ class WebCase(Base):
                 .limit(1)
             ).one_or_none()
         return None if row is None else DecidedNumber(run_id=row.id, number=row.number, is_flagged=row.is_flagged)
+
+    def withdrawn_places(self, run_id: int) -> list[str]:
+        """What a run flags and a later one has taken back since, in order."""
+        with self._begin() as connection:
+            return withdrawn_places(connection, run_id)
 
     def series_images(self, study_id: int, series_instance_uid: str, folder: Path) -> list[Picture]:
         """The images of a series whose files are still there, by SOP Instance UID; `folder` is the storage folder."""

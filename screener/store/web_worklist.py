@@ -21,6 +21,7 @@ from screener.store import tables as t
 from screener.store.base import Base
 from screener.store.decided_runs import candidate_of
 from screener.store.mentions import NOT_READ, list_mentions
+from screener.store.standing import runs_in_force
 from screener.store.values import Kind
 from screener.study import Presence, Side
 from screener.us_study import Answer
@@ -189,7 +190,8 @@ def _is_unreported() -> sa.ColumnElement[bool]:
     in_force = (g.mentions.c.study_id == t.runs.c.study_id, g.mentions.c.replaced_at.is_(None))
     is_mentioned = (*in_force, g.mentions.c.verdict == Verdict.MENTIONED)
     is_told = sa.or_(g.mentions.c.sides == "", g.mentions.c.sides.contains(t.candidates.c.side))
-    above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
+    is_gone = sa.or_(*(sa.and_(t.candidates.c.side == side, _is_taken_back(t.runs, side)) for side in Side))
+    above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True), ~is_gone)
     mentions = sa.exists(sa.select(g.mentions.c.id).where(*is_mentioned, is_told).correlate(t.runs, t.candidates))
     return sa.and_(
         sa.exists().where(*in_force, g.mentions.c.verdict != NOT_READ),
@@ -198,6 +200,15 @@ def _is_unreported() -> sa.ColumnElement[bool]:
             sa.exists(sa.select(t.candidates.c.id).where(*above, ~mentions).correlate(t.runs)),
         ),
     )
+
+
+def _is_taken_back(runs: sa.FromClause, side: str) -> sa.ColumnElement[bool]:
+    """True of a flagged run: what it found on a side stands beside a later one no more."""
+    later = t.runs.alias()
+    of_its_kind = (later.c.study_id == runs.c.study_id, later.c.queue == runs.c.queue)
+    is_settled = (later.c.number > runs.c.number, later.c.standing.is_not(sa.null()))
+    stands = sa.func.coalesce(later.c.standing[side].as_integer(), 0) == runs.c.id
+    return sa.exists(sa.select(later.c.id).where(*of_its_kind, *is_settled, ~stands).correlate(runs))
 
 
 def _by_time(connection: sa.Connection, wish: Wish, after: Mark | None, limit: int) -> list[Mark]:
@@ -267,7 +278,9 @@ def _run_wishes(wish: Wish, runs: sa.FromClause = t.runs) -> list[sa.ColumnEleme
         wishes.append(runs.c.queue == wish.queue)
     if wish.side:
         above = (t.candidates.c.run_id == runs.c.id, t.candidates.c.is_above_threshold.is_(True))
-        is_there = sa.exists().where(*above, t.candidates.c.side == wish.side)
+        is_there = sa.and_(
+            sa.exists().where(*above, t.candidates.c.side == wish.side), ~_is_taken_back(runs, wish.side)
+        )
         wishes.append(sa.or_(is_there, runs.c.queue == Queue.US))
     return wishes
 
@@ -306,6 +319,10 @@ def _lines(connection: sa.Connection, study_ids: Sequence[int]) -> tuple[Worklis
     ended.sort(key=lambda run: (run.is_flagged and run.id not in who, run.is_flagged, run.number))
     decided = {run.study_id: run for run in ended}  # the last of each is in force, as `decided_number` says
     found = _found(connection, [run.id for run in decided.values() if run.is_flagged])
+    for run in decided.values():
+        if run.id in found and run.id != newest[run.study_id].id:
+            in_force = runs_in_force(connection, run)
+            found[run.id] = [mass for mass in found[run.id] if in_force.get(mass.place) == run.id]
     run_ids = [run.id for run in decided.values()]
     told = _Told(
         found=found,

@@ -88,6 +88,8 @@ def show_case(request: Request, study_id: int) -> Response:
     site = visit.site
     decided = site.reader.decided_number(study_id)
     run = next((run for run in report.runs if decided is not None and run.number == decided.number), None)
+    withdrawn = site.reader.withdrawn_places(decided.run_id) if decided is not None else []
+    places = [place for place in list_places(run) if place not in withdrawn] if run is not None else []
     acknowledgements = site.reader.acknowledgements_of(study_id)
     wait = describe_wait(report, site.config.completeness, datetime.now(UTC))
     first = site.reader.first_image(study_id, site.config.storage_folder)
@@ -105,7 +107,8 @@ def show_case(request: Request, study_id: int) -> Response:
         "acknowledgement": next((each for each in acknowledgements if run and each.run_number == run.number), None),
         "reviews": site.reader.reviews_of(study_id),
         "has_answered": run is not None and has_answered(run),
-        "weighed": weigh_reports(site.reader.mentions_of(study_id), list_places(run) if run is not None else ()),
+        "weighed": weigh_reports(site.reader.mentions_of(study_id), places),
+        "withdrawn": withdrawn,
         "priors": list_priors(visit, study_id),
         "models": list_models(site.config, run) if run is not None else [],
         "are_shipped_models": not site.config.models.folder,
