@@ -4,6 +4,7 @@ import logging
 from datetime import datetime
 from typing import Protocol
 
+from screener.logs import describe_error
 from screener.match_rules import Recipient
 from screener.notice_settings import Notices
 from screener.store.escalations import NextStep
@@ -24,21 +25,18 @@ class EscalationStore(Protocol):
 def escalate_unacknowledged(store: EscalationStore, settings: Notices, now: datetime) -> int:
     """Owe the next step of every notice whose time is over; returns how many did. Called again, it does nothing.
 
-    A bug leaves as it is, once all others are passed on: the job's edge logs it.
+    One that cannot be passed on keeps no other from its turn.
     """
     escalated = 0
-    bug: Exception | None = None
     for notice_id in store.due_escalations(now):
         try:
             is_owed = store.escalate(notice_id, lambda rule: name_next_step(settings, rule), now)
-        except Exception as error:  # noqa: BLE001  # raised below
-            bug = bug or error
+        except Exception as error:  # noqa: BLE001 - the edge of one notice: it has its turn again with the next look
+            log.error("notice=%d cannot be passed on: %s", notice_id, describe_error(error))
             continue
         if is_owed:
             log.warning("notice=%d was acknowledged by nobody in time: the next step is told", notice_id)
             escalated += 1
-    if bug is not None:
-        raise bug
     return escalated
 
 

@@ -27,6 +27,7 @@ EDGES = {
     "screener/commit.py",
     "screener/complete.py",
     "screener/count_at_pacs.py",
+    "screener/escalate.py",
     "screener/pull/night_list.py",
     "screener/schedule.py",
     "screener/take_instance.py",
@@ -34,7 +35,7 @@ EDGES = {
     "workers/tasks.py",
 }
 """The only places where any exception is caught: an association, a report to a requester, the judgement of one study, a
-question to a PACS, a job, C-STORE, a report's message, a task."""
+question to a PACS, a notice to pass on, a job, C-STORE, a report's message, a task."""
 
 
 ARROW = re.compile(r"(?:([A-Z]+) )?-> ([A-Z]+): ")
