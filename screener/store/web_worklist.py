@@ -5,7 +5,7 @@ so that the thousandth page costs what the first does and no study is passed
 over when others arrive meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -163,25 +163,22 @@ class WebWorklist(Base):
             return connection.execute(flagged).scalar_one()
 
 
-def _is_flagged_run(wish: Wish) -> tuple[sa.ColumnElement[bool], ...]:
-    """The run whose finding is in force, of several that are wished for the newest; others are superseded."""
+def _newest_run(
+    wish: Wish, conditions_of: Callable[[sa.FromClause], tuple[sa.ColumnElement[bool], ...]]
+) -> tuple[sa.ColumnElement[bool], ...]:
+    """The run whose finding meets the conditions, of several of a study that are wished for the newest."""
     newer = t.runs.alias()
     is_of_study = (newer.c.study_id == t.runs.c.study_id, newer.c.number > t.runs.c.number)
-    return (*_in_force(t.runs), ~sa.exists().where(*is_of_study, *_in_force(newer), *_run_wishes(wish, newer)))
-
-
-def _is_open_run(wish: Wish) -> tuple[sa.ColumnElement[bool], ...]:
-    """The same of those that nobody has taken note of."""
-    newer = t.runs.alias()
-    is_of_study = (newer.c.study_id == t.runs.c.study_id, newer.c.number > t.runs.c.number)
-    return (*_open_finding(t.runs), ~sa.exists().where(*is_of_study, *_open_finding(newer), *_run_wishes(wish, newer)))
+    return (*conditions_of(t.runs), ~sa.exists().where(*is_of_study, *conditions_of(newer), *_run_wishes(wish, newer)))
 
 
 def _in_force(runs: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    """A finding in force: others are superseded."""
     return (runs.c.is_flagged.is_(True), runs.c.state == "ended")
 
 
 def _open_finding(runs: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    """The same of those that nobody has taken note of."""
     return (*_in_force(runs), ~sa.exists().where(r.acknowledgements.c.run_id == runs.c.id))
 
 
@@ -236,7 +233,7 @@ def _open(connection: sa.Connection, tier: Tier, wish: Wish, beyond: int | None,
         return []
     column = t.runs.c.study_id
     is_of_tier = _is_unreported() if tier is Tier.UNREPORTED else ~_is_unreported()
-    query = sa.select(column).where(*_is_open_run(wish), is_of_tier, *_run_wishes(wish))
+    query = sa.select(column).where(*_newest_run(wish, _open_finding), is_of_tier, *_run_wishes(wish))
     return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
 
 
@@ -246,7 +243,7 @@ def _others(connection: sa.Connection, wish: Wish, beyond: int | None, limit: in
         is_known = sa.exists().where(r.acknowledgements.c.run_id == t.runs.c.id)
         other = t.runs.alias()
         is_open = (other.c.study_id == t.runs.c.study_id, *_open_finding(other), *_run_wishes(wish, other))
-        of_runs = (*_is_flagged_run(wish), is_known, *_run_wishes(wish))
+        of_runs = (*_newest_run(wish, _in_force), is_known, *_run_wishes(wish))
         query = sa.select(column).where(*of_runs, ~sa.exists().where(*is_open))
         return list(connection.execute(_cut(query, column, wish, beyond).limit(limit)).scalars().all())
     column = t.studies.c.id
@@ -296,7 +293,7 @@ def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: 
     column = t.lesions.c.longest_diameter_mm if is_size else _deciding_probability()
     of_lesion = sa.select(column).where(t.lesions.c.run_id == t.runs.c.id)
     value = sa.func.coalesce(of_candidates.scalar_subquery(), of_lesion.scalar_subquery(), 0.0)
-    conditions = _is_open_run(wish) if wish.show in {"open", "unreported"} else _is_flagged_run(wish)
+    conditions = _newest_run(wish, _open_finding if wish.show in {"open", "unreported"} else _in_force)
     if wish.show == "unreported":
         conditions = (*conditions, _is_unreported())
     study_id = t.runs.c.study_id
