@@ -36,7 +36,7 @@ def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice], *, f
     lies, the outcome of the best is raised (see `load_volume`), with the choices in its attribute; one that a person
     must look at counts more than one that is no volume.
     """
-    told = list(choices)
+    told = tuple(choices)
     hindered: Outcome | None = None
     for index, choice in enumerate(choices):
         if index < first or choice.score <= 0:  # refused by its headers
@@ -44,17 +44,16 @@ def load_study(images: Sequence[Instance], choices: Sequence[SeriesChoice], *, f
         try:
             volume = load_volume(images, choice.series_instance_uid)
         except (NeedsPerson, SetAside) as outcome:
-            told[index] = _add_reason(choice, outcome)
+            told = add_reason(told, index, f"It cannot be read as one volume: {outcome.reason}")
             is_first = hindered is None
             hindered = choose_outcome(hindered, outcome.with_traceback(None))
             if is_first and outcome.code not in NO_VOLUME:
                 break
         else:
-            chosen = tuple(replace(one, is_chosen=number == index) for number, one in enumerate(told))
-            return Loaded(volume=volume, choices=chosen, index=index, hindered=hindered)
+            return Loaded(volume=volume, choices=mark_chosen(told, index), index=index, hindered=hindered)
     if hindered is None:
         raise SetAside("The study holds no series that can be read.", code=NO_SERIES)
-    hindered.choices = tuple(told)
+    hindered.choices = told
     raise hindered
 
 
@@ -63,5 +62,13 @@ def choose_outcome(first: Outcome | None, other: Outcome | None) -> Outcome | No
     return other if first is None or (isinstance(other, NeedsPerson) and isinstance(first, SetAside)) else first
 
 
-def _add_reason(choice: SeriesChoice, outcome: Outcome) -> SeriesChoice:
-    return replace(choice, reasons=(*choice.reasons, f"It cannot be read as one volume: {outcome.reason}"))
+def mark_chosen(choices: Sequence[SeriesChoice], index: int) -> tuple[SeriesChoice, ...]:
+    """Return the choices, of which the one at `index` alone is chosen."""
+    return tuple(replace(one, is_chosen=number == index) for number, one in enumerate(choices))
+
+
+def add_reason(choices: Sequence[SeriesChoice], index: int, reason: str) -> tuple[SeriesChoice, ...]:
+    """Return the choices with one more reason of the one at `index`."""
+    return tuple(
+        replace(one, reasons=(*one.reasons, reason)) if number == index else one for number, one in enumerate(choices)
+    )

@@ -1,12 +1,11 @@
 """LOADED -> LOCALIZED: find the parotid glands in the best series that covers them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from screener.outcomes import NeedsPerson, Outcome, SetAside
-from screener.study import Instance, Parotid, SeriesChoice
-from workers.ct.load_study import NO_SERIES, Loaded, choose_outcome, load_study
+from screener.study import Instance, Parotid
+from workers.ct.load_study import NO_SERIES, Loaded, add_reason, choose_outcome, load_study, mark_chosen
 from workers.ct.localize_parotids import NOT_COVERED, Localizer, localize_parotids
 
 MOST_TRIED: Final = 4
@@ -30,7 +29,7 @@ def localize_study(
             if outcome.code != NOT_COVERED:
                 raise
             answers.append(outcome.with_traceback(None))  # whose frames hold the volume
-            index, choices = loaded.index, _tell(loaded, outcome)
+            index, choices = loaded.index, add_reason(loaded.choices, loaded.index, outcome.reason)
         if len(answers) == MOST_TRIED:
             break
         del loaded
@@ -42,13 +41,5 @@ def localize_study(
                 hindered, choices = choose_outcome(hindered, outcome), outcome.choices  # type: ignore[assignment]
             break
     raised: Outcome = hindered if isinstance(hindered, NeedsPerson) else answers[0]
-    raised.choices = tuple(replace(one, is_chosen=number == begun) for number, one in enumerate(choices))
+    raised.choices = mark_chosen(choices, begun)
     raise raised
-
-
-def _tell(loaded: Loaded, outcome: Outcome) -> tuple[SeriesChoice, ...]:
-    """Return the choices with what was found out about the one that was searched."""
-    return tuple(
-        replace(one, reasons=(*one.reasons, outcome.reason)) if number == loaded.index else one
-        for number, one in enumerate(loaded.choices)
-    )

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -129,7 +129,7 @@ def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoic
     ]
     assessed.sort(key=lambda one: (bool(one.refusal), -one.choice.score, -one.choice.instance_count))
     best = assessed[0] if assessed and not assessed[0].refusal else None
-    choices = tuple(_mark(one.choice, is_chosen=one is best) for one in assessed)
+    choices = tuple(replace(one.choice, is_chosen=one is best) for one in assessed)
     broken = best.unreadable if best else next((one.unreadable for one in assessed if one.unreadable), "")
     if broken:
         unreadable = NeedsPerson(broken, code="unreadable_file")
@@ -147,17 +147,6 @@ def select_series(instances: Sequence[Instance]) -> tuple[str, tuple[SeriesChoic
 def is_localizer(ds: Dataset) -> bool:
     """Whether ImageType names a scout (PS3.3 C.8.2.1.1.1)."""
     return bool(LOCALIZER_TYPES.intersection(_split(ds.get("ImageType"))))
-
-
-def _mark(choice: SeriesChoice, *, is_chosen: bool) -> SeriesChoice:
-    return SeriesChoice(
-        series_instance_uid=choice.series_instance_uid,
-        modality=choice.modality,
-        score=choice.score,
-        is_chosen=is_chosen,
-        reasons=choice.reasons,
-        instance_count=choice.instance_count,
-    )
 
 
 def choose_stack(instances: Iterable[Instance]) -> tuple[Frame, ...]:
