@@ -52,7 +52,7 @@ class Escalations(Base):
                 return False
             connection.execute(t.notices.update().where(*same).values(escalate_seconds=None))  # it is taken now
             recipients, sentence = next_step(row.rule)
-            places = list(filter(None, flagged_places(connection, run.id).split("+")))
+            places = sorted(flagged_places(connection, run.id))
             owed = owe_notices(connection, run, places, recipients, now, escalates_id=row.id)
             if recipients:
                 sentence += f" tells {owed} address(es)"

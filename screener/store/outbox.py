@@ -15,7 +15,7 @@ from screener.store.base import Base, IsSlow, add_step, lock_study, nobody_is_sl
 from screener.store.decided_runs import candidate_of
 from screener.store.mentions import weigh_run
 from screener.store.owe import WITHDRAWN, was_heard
-from screener.store.standing import flagged_places, standing_runs
+from screener.store.standing import flagged_places, is_screened_by, standing_runs
 from screener.store.told import after_all_others, mark_told
 from screener.store.ultrasound import lesion_of
 from screener.store.values import UNCONFIRMED, Hold, Kind, OwedDelivery, OwedNotice
@@ -413,16 +413,11 @@ def _find_example(connection: sa.Connection, row: sa.Row[Any]) -> str:
 
     Empty where the study has none: they went, and have come again as images of another study.
     """
-    series = t.series_choices.c.series_instance_uid == t.instances.c.series_instance_uid
-    picture = t.frame_choices.c.sop_instance_uid == t.instances.c.sop_instance_uid
-    is_screened = sa.or_(
-        sa.exists().where(t.series_choices.c.run_id == row.run_id, t.series_choices.c.is_chosen, series),
-        sa.exists().where(t.frame_choices.c.run_id == row.run_id, t.frame_choices.c.is_taken, picture),
-    )
+    screened_first = sa.case((is_screened_by(row.run_id), 0), else_=1)
     path: str | None = connection.execute(
         sa.select(t.instances.c.path)
         .where(t.instances.c.study_id == row.study_id, t.instances.c.kind == Kind.IMAGE)
-        .order_by(t.instances.c.expired_at.is_not(None), sa.case((is_screened, 0), else_=1), t.instances.c.id)
+        .order_by(t.instances.c.expired_at.is_not(None), screened_first, t.instances.c.id)
         .limit(1)
     ).scalar()
     return path or ""

@@ -130,7 +130,7 @@ def reviewed_studies() -> sa.Select[tuple[int]]:
 
 def _insert(connection: sa.Connection, run: sa.Row[Any], *, by: str, how: str, now: datetime) -> None:
     values = {"study_id": run.study_id, "run_id": run.id, "by": by, "how": how, "at": now}
-    finding = flagged_places(connection, run.id)
+    finding = "+".join(sorted(flagged_places(connection, run.id)))
     connection.execute(r.acknowledgements.insert().values(finding=finding, **values))
 
 

@@ -15,14 +15,24 @@ LESION: Final = "lesion"
 """The place of what an ultrasound run flags: the pictures do not say on which side it lies."""
 
 
-def flagged_places(connection: sa.Connection, run_id: int) -> str:
-    """What a run flags, as a finding key begins: sides, or an ultrasound lesion; empty where it flags none."""
+def flagged_places(connection: sa.Connection, run_id: int) -> frozenset[str]:
+    """What a run flags: sides, or an ultrasound lesion; empty where it flags none."""
     above = (t.candidates.c.run_id == run_id, t.candidates.c.is_above_threshold)
     places = set(connection.execute(sa.select(t.candidates.c.side).where(*above)).scalars())
     malignant = (t.lesions.c.run_id == run_id, t.lesions.c.answer == Answer.MALIGNANT)
     if connection.execute(sa.select(t.lesions.c.id).where(*malignant)).first() is not None:
         places.add(LESION)
-    return "+".join(sorted(places))
+    return frozenset(places)
+
+
+def is_screened_by(run_id: int) -> sa.ColumnElement[bool]:
+    """True for a row of `instances` whose series, or of ultrasound whose picture, a run has screened."""
+    series = t.series_choices.c.series_instance_uid == t.instances.c.series_instance_uid
+    picture = t.frame_choices.c.sop_instance_uid == t.instances.c.sop_instance_uid
+    return sa.or_(
+        sa.exists().where(t.series_choices.c.run_id == run_id, t.series_choices.c.is_chosen, series),
+        sa.exists().where(t.frame_choices.c.run_id == run_id, t.frame_choices.c.is_taken, picture),
+    )
 
 
 def standing_runs(connection: sa.Connection, run_id: int) -> dict[str, int]:
@@ -44,7 +54,7 @@ def settle_standing(connection: sa.Connection, run_id: int) -> dict[str, int]:
     """
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
     in_force = runs_in_force(connection, run)
-    looked = _flagged_set(connection, run_id)
+    looked = flagged_places(connection, run_id)
     looked |= {place for place, found_id in in_force.items() if _has_looked(connection, run, place, found_id)}
     standing = {place: found_id for place, found_id in sorted(in_force.items()) if place not in looked}
     connection.execute(t.runs.update().where(t.runs.c.id == run_id).values(standing=standing))
@@ -127,10 +137,10 @@ def _by_todays_rows(connection: sa.Connection, run: sa.Row[Any]) -> dict[str, in
         .order_by(t.runs.c.number.desc())
     )
     since = {run.id: run.opened_at}
-    assessed, flagged = {run.id: _assessed_places(connection, run.id)}, _flagged_set(connection, run.id)
+    assessed, flagged = {run.id: _assessed_places(connection, run.id)}, flagged_places(connection, run.id)
     standing: dict[str, int] = {}
     for before in connection.execute(earlier).all():
-        found = _flagged_set(connection, before.id)
+        found = flagged_places(connection, before.id)
         for place in sorted(found - flagged - standing.keys()):
             looked = [opened_at for run_id, opened_at in since.items() if place in assessed[run_id]]
             if all(_are_gone(connection, before, opened_at) for opened_at in looked):
@@ -147,36 +157,24 @@ def runs_in_force(connection: sa.Connection, run: sa.Row[Any]) -> dict[str, int]
     last = connection.execute(newest).one_or_none()
     if last is None:
         return {}
-    return standing_runs(connection, last.id) | dict.fromkeys(_flagged_set(connection, last.id), last.id)
+    return standing_runs(connection, last.id) | dict.fromkeys(flagged_places(connection, last.id), last.id)
 
 
 def withdrawn_places(connection: sa.Connection, run_id: int) -> list[str]:
     """What a run flags and a later one has taken back since, in order."""
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
-    return sorted(_flagged_set(connection, run_id) - runs_in_force(connection, run).keys())
+    return sorted(flagged_places(connection, run_id) - runs_in_force(connection, run).keys())
 
 
 def places_in_force(connection: sa.Connection, run_id: int) -> list[str]:
     """What a run flags and what stands beside it, in order."""
-    return sorted({*standing_runs(connection, run_id), *_flagged_set(connection, run_id)})
-
-
-def _flagged_set(connection: sa.Connection, run_id: int) -> frozenset[str]:
-    return frozenset(filter(None, flagged_places(connection, run_id).split("+")))
+    return sorted({*standing_runs(connection, run_id), *flagged_places(connection, run_id)})
 
 
 def _are_gone(connection: sa.Connection, run: sa.Row[Any], at: datetime) -> bool:
     """Tell whether an image that a run has screened was removed before `at` and has not come back."""
-    series = t.series_choices.c.series_instance_uid == t.instances.c.series_instance_uid
-    picture = t.frame_choices.c.sop_instance_uid == t.instances.c.sop_instance_uid
-    gone = sa.select(t.instances.c.id).where(
-        t.instances.c.study_id == run.study_id,
-        t.instances.c.expired_at <= at,
-        sa.or_(
-            sa.exists().where(t.series_choices.c.run_id == run.id, t.series_choices.c.is_chosen, series),
-            sa.exists().where(t.frame_choices.c.run_id == run.id, t.frame_choices.c.is_taken, picture),
-        ),
-    )
+    of_study = (t.instances.c.study_id == run.study_id, t.instances.c.expired_at <= at)
+    gone = sa.select(t.instances.c.id).where(*of_study, is_screened_by(run.id))
     return connection.execute(gone.limit(1)).first() is not None
 
 
