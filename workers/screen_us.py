@@ -1,7 +1,7 @@
 """The ultrasound journey from a claimed run to results owed: the list of its stages, in order."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from workers.compare_patients import Patient
+    from workers.us.select_frames import Selected
+
 ON_ANOTHER_PICTURE: Final = "Entered by a person of a lesion on another picture, and so not known of this one"
 
 
@@ -38,8 +41,8 @@ def screen_us(bench: Bench, run: Run) -> None:
     if models is None:  # before anything is read: nobody need look at a file that nobody wants to have screened
         raise SetAside(f"no ultrasound model installed ({len(images)} images kept)", code="no_ultrasound_model")
     with stage(bench, run, Stage.SELECTED) as note:
-        frames, unread = _select(bench, run, images)
-        worksheets = _read_worksheets(bench, run, _holding(images, frames))
+        _, frames, unread, patients = _select(bench, run, images)
+        worksheets = _read_worksheets(bench, run, patients)
         entries = bench.store.entries_of(run.study_id)
         findings = _combine_findings(worksheets, entries, None)
         lost = f" {unread} object(s) could not be read." if unread else ""
@@ -83,28 +86,28 @@ def screen_us(bench: Bench, run: Run) -> None:
     )
 
 
-def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> tuple[tuple[Frame, ...], int]:
-    """Select the frames, and count what could not be read; the reasons are stored also where no frame will do."""
+def _select(bench: Bench, run: Run, images: Sequence[Instance]) -> "Selected":
+    """Select the frames; the reasons are stored also where no frame will do."""
     from workers.us.select_frames import select_frames
 
     try:
-        choices, frames, unread = select_frames(images)
+        selected = select_frames(images)
     except (SetAside, NeedsPerson) as outcome:
         bench.store.record_frames(run, cast("tuple[FrameChoice, ...]", outcome.choices))
         raise
-    bench.store.record_frames(run, choices)
-    return frames, unread
+    bench.store.record_frames(run, selected.choices)
+    return selected
 
 
-def _read_worksheets(bench: Bench, run: Run, screened: Sequence[Instance]) -> ReadFindings:
-    """Read what worksheets say of the lesion; NeedsPerson where one is of another patient than the pictures."""
+def _read_worksheets(bench: Bench, run: Run, patients: Iterable["Patient"]) -> ReadFindings:
+    """Read what worksheets say of the lesion; NeedsPerson where one is of another patient than `patients`."""
     from workers.compare_patients import read_patients, refuse_mixed_study
     from workers.us.read_worksheet import read_worksheets
 
     documents = bench.store.documents_of(run.study_id, bench.config.storage_folder, run.newest_instance_id)
     worksheets = [document for document in documents if document.sop_class_uid in WORKSHEETS]
     if worksheets:
-        refuse_mixed_study(read_patients([*screened, *worksheets]))
+        refuse_mixed_study([*patients, *read_patients(worksheets)])
     return read_worksheets(worksheets)
 
 

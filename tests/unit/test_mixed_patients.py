@@ -123,7 +123,7 @@ def test_pictures_of_two_patients_need_a_person(tmp_path: Path, patients: tuple[
 def test_one_patient_written_in_two_ways_is_screened(tmp_path: Path, same: dict) -> None:
     images = write_series(tmp_path / "ct", ANNA, same)
     assert load(images) == images[0].series_instance_uid
-    _, frames, _ = select_frames(write_pictures(tmp_path, ANNA, same))
+    _, frames, *_ = select_frames(write_pictures(tmp_path, ANNA, same))
     assert len(frames) == 2
 
 

@@ -19,7 +19,7 @@ def phantom() -> UltrasoundPhantom:
 
 
 def test_the_frames_are_taken_with_their_calibration(phantom: UltrasoundPhantom, tmp_path: Path) -> None:
-    choices, frames, _ = select_frames([describe(path) for path in write_phantom(phantom, tmp_path)])
+    choices, frames, *_ = select_frames([describe(path) for path in write_phantom(phantom, tmp_path)])
     assert [choice.is_taken for choice in choices] == [True, True]
     assert [frame.spacing_mm for frame in frames] == [pytest.approx((SPACING_MM, SPACING_MM))] * 2
     assert frames[0].box.left == pytest.approx(BOX.left, abs=3)

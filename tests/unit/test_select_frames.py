@@ -41,7 +41,7 @@ def _write(folder: Path, pixels: NDArray[Any] = STILL, **header: Any) -> Instanc
 
 
 def _select_one(instance: Instance) -> tuple[FrameChoice, tuple[Frame, ...]]:
-    (choice,), frames, _ = select_frames([instance])
+    (choice,), frames, *_ = select_frames([instance])
     return choice, frames
 
 
@@ -144,7 +144,7 @@ def test_a_clip_is_looked_at_evenly_and_told_as_one_run(tmp_path: Path) -> None:
 
 def test_many_clips_share_what_is_looked_at_and_each_is(tmp_path: Path) -> None:
     clips = [_write(tmp_path, _make_clip(12)) for _ in range(11)]
-    _, frames, _ = select_frames([*clips, _write(tmp_path)])
+    _, frames, *_ = select_frames([*clips, _write(tmp_path)])
     of_each = [sum(frame.sop_instance_uid == clip.sop_instance_uid for frame in frames) for clip in clips]
     assert of_each == [MIN_CLIP_FRAMES] * 11
 
@@ -152,7 +152,7 @@ def test_many_clips_share_what_is_looked_at_and_each_is(tmp_path: Path) -> None:
 def test_a_clip_that_turns_to_color_is_taken_up_to_there(tmp_path: Path) -> None:
     clip = _make_clip(6)
     clip[4:, 20:60, 20:60] = (200, 30, 20)
-    choices, frames, _ = select_frames([_write(tmp_path, clip)])
+    choices, frames, *_ = select_frames([_write(tmp_path, clip)])
     assert [(one.frame_number, one.is_taken) for one in choices] == [(1, True), (5, False)]
     assert [frame.frame_number for frame in frames] == [1, 2, 3, 4]
 
@@ -161,7 +161,7 @@ def test_a_broken_object_has_its_reason_and_the_others_go_on(tmp_path: Path) -> 
     sound, cut, none = (_write(tmp_path) for _ in range(3))
     cut.path.write_bytes(cut.path.read_bytes()[:-5000])
     none.path.write_bytes(b"nothing")
-    choices, (frame,), unread = select_frames([sound, cut, none])
+    choices, (frame,), unread, _ = select_frames([sound, cut, none])
     assert unread == 2
     assert frame.sop_instance_uid == sound.sop_instance_uid
     assert {one.sop_instance_uid for one in choices if not one.is_taken} == {
@@ -205,7 +205,7 @@ def test_of_very_many_objects_some_are_looked_at_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_OBJECTS", 2)
-    choices, frames, _ = select_frames([_write(tmp_path) for _ in range(3)])
+    choices, frames, *_ = select_frames([_write(tmp_path) for _ in range(3)])
     assert len(frames) == 2
     assert [one.reason for one in choices if not one.is_taken] == ["Not looked at: 2 of 3 objects were, evenly spread."]
 

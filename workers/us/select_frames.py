@@ -81,6 +81,8 @@ class Selected(NamedTuple):
     frames: tuple[Frame, ...]
     unread: int
     """Objects that could not be read, or not to their end: what they show was not searched."""
+    patients: frozenset[Patient]
+    """Whom the headers of the pictures taken name."""
 
 
 def select_frames(images: Sequence[Instance]) -> Selected:
@@ -112,7 +114,7 @@ def select_frames(images: Sequence[Instance]) -> Selected:
     refuse_mixed(screened, choices)
     refuse_mixed_study(everybody, choices)
     unread = {one.choice.sop_instance_uid for one in judged if one.failure}
-    return Selected(choices=choices, frames=tuple(frames), unread=len(unread))
+    return Selected(choices=choices, frames=tuple(frames), unread=len(unread), patients=frozenset(screened))
 
 
 def judge_frames(images: Iterable[Instance]) -> Iterator[Judged]:
