@@ -131,6 +131,26 @@ def test_a_side_that_was_taken_back_is_not_in_force_on_the_worklist(store: Store
     assert [mass.place for mass in line.found] == ["left"]
 
 
+def test_the_worklist_is_sorted_by_what_is_left_of_a_finding(store: Store) -> None:
+    small, large = a_candidate(1, 900), replace(a_candidate(2, 900, Side.LEFT), longest_diameter_mm=40.0)
+    run, now = begin(store, 1)
+    both = screening({Side.RIGHT: MASS, Side.LEFT: MASS})
+    store.finish_run(
+        run, replace(both, candidates=(small, large)), destinations=[], recipients=[], seconds=1.0, now=now
+    )
+    run, now = begin(store, 2, study_instance_uid="1.2.4", series_instance_uid="1.2.4.1")
+    one = screening({Side.RIGHT: MASS, Side.LEFT: NOTHING})
+    medium = replace(small, longest_diameter_mm=20.0)
+    store.finish_run(run, replace(one, candidates=(medium,)), destinations=[], recipients=[], seconds=1.0, now=now)
+    by_size = Wish(sort="size")
+    assert [line.study_id for line in store.worklist_page(by_size).lines] == [1, 2]
+    look(store, 3, UNSEEN, NOTHING)
+    assert [line.study_id for line in store.worklist_page(by_size).lines] == [2, 1]
+    end = store.worklist_page(by_size, limit=1).after
+    assert end is not None
+    assert [line.study_id for line in store.worklist_page(by_size, end).lines] == [1]
+
+
 def test_a_notice_is_withdrawn_in_part_where_one_side_was_looked_at_again(store: Store) -> None:
     mail = Mail()
     hear(store, mail, look(store, 1, MASS, MASS))
