@@ -187,16 +187,20 @@ def _is_unreported() -> sa.ColumnElement[bool]:
     in_force = (g.mentions.c.study_id == t.runs.c.study_id, g.mentions.c.replaced_at.is_(None))
     is_mentioned = (*in_force, g.mentions.c.verdict == Verdict.MENTIONED)
     is_told = sa.or_(g.mentions.c.sides == "", g.mentions.c.sides.contains(t.candidates.c.side))
-    is_gone = sa.or_(*(sa.and_(t.candidates.c.side == side, _is_taken_back(t.runs, side)) for side in Side))
-    above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True), ~is_gone)
     mentions = sa.exists(sa.select(g.mentions.c.id).where(*is_mentioned, is_told).correlate(t.runs, t.candidates))
     return sa.and_(
         sa.exists().where(*in_force, g.mentions.c.verdict != NOT_READ),
         sa.or_(
             ~sa.exists().where(*is_mentioned),
-            sa.exists(sa.select(t.candidates.c.id).where(*above, ~mentions).correlate(t.runs)),
+            sa.exists(sa.select(t.candidates.c.id).where(*_is_left(), ~mentions).correlate(t.runs)),
         ),
     )
+
+
+def _is_left() -> tuple[sa.ColumnElement[bool], ...]:
+    """A mass that a run flags and that no later run has taken back."""
+    is_gone = sa.or_(*(sa.and_(t.candidates.c.side == side, _is_taken_back(t.runs, side)) for side in Side))
+    return (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True), ~is_gone)
 
 
 def _is_taken_back(runs: sa.FromClause, side: str) -> sa.ColumnElement[bool]:
@@ -288,8 +292,7 @@ def _by_value(connection: sa.Connection, wish: Wish, after: Mark | None, limit: 
         return _by_time(connection, wish, after, limit)
     is_size = wish.sort == "size"
     name = "longest_diameter_mm" if is_size else "max_probability"
-    above = (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True))
-    of_candidates = sa.select(sa.func.max(t.candidates.c.features[name].as_float())).where(*above)
+    of_candidates = sa.select(sa.func.max(t.candidates.c.features[name].as_float())).where(*_is_left())
     column = t.lesions.c.longest_diameter_mm if is_size else _deciding_probability()
     of_lesion = sa.select(column).where(t.lesions.c.run_id == t.runs.c.id)
     value = sa.func.coalesce(of_candidates.scalar_subquery(), of_lesion.scalar_subquery(), 0.0)
