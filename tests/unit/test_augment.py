@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from workers.training.augment import bend, change_look, cut_coverage
+from workers.training.augment import bend, change_contrast, change_look, cut_coverage
 from workers.training.cache_samples import CROP_VOXELS, GLAND_BIT, MASS_BIT
-from workers.training.sample_segmenter import PATCH_VOXELS, draw_patch
+from workers.training.sample_segmenter import FULL_VARIETY, MILD_VARIETY, PATCH_VOXELS, draw_patch
 
 SIDE = 40
 GLAND_HU, MASS_HU, FAT_HU = -25.0, 60.0, -95.0
@@ -50,6 +51,34 @@ def test_a_mass_stays_apart_from_its_gland_however_the_scan_looks(scene):
         contrasts.append(abs(float(np.median(seen[mass]) - np.median(seen[gland]))))
     assert min(contrasts) > 12
     assert np.ptp(contrasts) > 30
+
+
+def test_a_mass_is_told_by_its_contrast_whatever_its_density(scene):
+    hu, (gland, mass) = scene
+    far = ndimage.binary_dilation(gland | mass, iterations=7)
+    masses, contrasts = [], []
+    for seed in range(60):
+        seen = change_contrast(hu, gland, mass, np.random.default_rng(seed))
+        masses.append(float(np.median(seen[mass])))
+        contrasts.append(masses[-1] - float(np.median(seen[gland])))
+        assert (seen[~far] == FAT_HU).all()
+    assert min(abs(contrast) for contrast in contrasts) > 25
+    assert -86 < min(masses) < -30 < MASS_HU < max(masses)
+    assert min(contrasts) < -25 < 80 < max(contrasts)
+    assert sum(abs(contrast - (MASS_HU - GLAND_HU)) < 1 for contrast in contrasts) > 15  # both alike
+
+
+def test_a_mild_sample_is_nearer_to_the_scan():
+    z, y, x = np.indices((CROP_VOXELS,) * 3) - (CROP_VOXELS - 1) / 2
+    gland, mass = z**2 + y**2 + x**2 < 14**2, z**2 + y**2 + x**2 < 6**2
+    hu = np.where(mass, MASS_HU, np.where(gland, GLAND_HU, FAT_HU)).astype(np.int16)
+    marks = (gland * GLAND_BIT | mass * MASS_BIT).astype(np.uint8)
+
+    def roughness(variety):
+        drawn = [draw_patch(hu, marks, np.random.default_rng(seed), variety)[0][0] for seed in range(60)]
+        return np.median([np.abs(np.diff(patch, 2, axis=0)).mean() for patch in drawn])
+
+    assert roughness(MILD_VARIETY) < 0.6 * roughness(FULL_VARIETY)
 
 
 def test_a_cut_keeps_some_slices_beside_the_anchor():

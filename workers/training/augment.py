@@ -13,6 +13,7 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 _LEAST_CONTRAST_HU = 22.0
+_SHIFTED_MASS_HU: Final = (-60.0, 140.0)
 _BEND_NODES: Final = 5
 """A side: a patch of 96 mm is bent by pieces of an inch."""
 _MOST_BEND_VOXELS: Final = 2.5
@@ -57,6 +58,32 @@ def _keep_contrast(shift_hu: float, hu: Floats, gland: Bools, mass: Bools | None
     if contrast > 0:
         return min(shift_hu, max(contrast - _LEAST_CONTRAST_HU, 0))
     return max(shift_hu, min(contrast + _LEAST_CONTRAST_HU, 0))
+
+
+def change_contrast(hu: Floats, gland: Bools, mass: Bools, rng: np.random.Generator) -> Floats:
+    """Return `hu` (z, y, x) with a mass that its contrast to its gland tells, whatever its own density.
+
+    Either both are shifted alike, the mass to -60 to 140 HU, or the mass is made 28 to 85 HU brighter or 28 to 60 HU
+    darker than its gland. Neither mask is empty, and no voxel is in both.
+    """
+    mass_hu, gland_hu = float(np.median(hu[mass])), float(np.median(hu[gland]))
+    if rng.random() < 0.5:
+        low, high = _SHIFTED_MASS_HU
+        shift = np.clip(rng.normal(-15, 40), low - mass_hu, high - mass_hu) if low < mass_hu < high else 0.0
+        share = ndimage.gaussian_filter((gland | mass).astype(np.float32), 0.6)
+    else:
+        is_brighter = rng.random() < (0.85 if gland_hu < 20 else 0.5)
+        level_hu = gland_hu + (rng.uniform(28, 85) if is_brighter else -rng.uniform(28, 60))
+        shift = level_hu - mass_hu
+        share = ndimage.gaussian_filter(mass.astype(np.float32), 0.5)
+    return np.asarray(hu + share * np.float32(shift), dtype=np.float32)
+
+
+def add_little_noise(hu: Floats, rng: np.random.Generator) -> Floats:
+    """Return `hu` as another dose and calibration of the same scanner might show it."""
+    noise = rng.standard_normal(hu.shape, dtype=np.float32)
+    changed = hu + np.where(hu > -900, noise, 0) * rng.uniform(2, 15) + rng.normal(0, 6)
+    return np.asarray(changed, dtype=np.float32)
 
 
 def simplify_tissue(hu: Floats, gland: Bools, rng: np.random.Generator, mass: Bools | None = None) -> Floats:

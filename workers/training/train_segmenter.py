@@ -22,7 +22,7 @@ from workers.training.digest_cases import READING, digest_cases, digest_code
 from workers.training.find_hard_samples import find_hard_samples, repeat_hard_samples
 from workers.training.fit import Sample, add_options, fit
 from workers.training.read_cases import no_outlined_gland
-from workers.training.sample_segmenter import draw_patch
+from workers.training.sample_segmenter import FULL_VARIETY, MILD_VARIETY, draw_patch
 from workers.training.show_progress import start_log
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--harder", action="store_true", help="draw the samples that the bundle of --init judges wrong more often"
     )
+    parser.add_argument(
+        "--mild",
+        action="store_true",
+        help="change the samples less and more rarely, as for the last of several trainings",
+    )
     options = parser.parse_args(argv)
     if options.harder and options.init is None:
         parser.error("--harder needs --init: what is hard is hard for a network")
@@ -80,10 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     hu = np.load(cache / "hu.npy", mmap_mode="r")[:count]  # the file has room for samples that were not made
     marks = np.load(cache / "marks.npy", mmap_mode="r")[:count]
     order = choose_order(hu, marks, cache, options)
+    variety = MILD_VARIETY if options.mild else FULL_VARIETY
 
     def draw(rng: np.random.Generator) -> Sample:
         chosen = order[rng.integers(0, len(order))]
-        return draw_patch(hu[chosen], marks[chosen], rng)
+        return draw_patch(hu[chosen], marks[chosen], rng, variety)
 
     fit("parotid_mass_segmenter", draw, dice_and_cross_entropy, options)
     return 0
