@@ -61,7 +61,7 @@ def _keep_contrast(shift_hu: float, hu: Floats, gland: Bools, mass: Bools | None
 
 
 def change_contrast(hu: Floats, gland: Bools, mass: Bools, rng: np.random.Generator) -> Floats:
-    """Return `hu` (z, y, x) with a mass that its contrast to its gland tells, whatever its own density.
+    """Return `hu` (z, y, x) with a mass that is told by its contrast to its gland alone.
 
     Either both are shifted alike, the mass to -60 to 140 HU, or the mass is made 28 to 85 HU brighter or 28 to 60 HU
     darker than its gland. Neither mask is empty, and no voxel is in both.

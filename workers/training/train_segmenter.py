@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mild",
         action="store_true",
-        help="change the samples less and more rarely, as for the last of several trainings",
+        help="change the samples less, and how masses stand out from their gland: for the last of several trainings",
     )
     options = parser.parse_args(argv)
     if options.harder and options.init is None:
