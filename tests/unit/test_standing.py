@@ -138,17 +138,18 @@ def test_the_worklist_is_sorted_by_what_is_left_of_a_finding(store: Store) -> No
     store.finish_run(
         run, replace(both, candidates=(small, large)), destinations=[], recipients=[], seconds=1.0, now=now
     )
+    first = run.study_id
     run, now = begin(store, 2, study_instance_uid="1.2.4", series_instance_uid="1.2.4.1")
     one = screening({Side.RIGHT: MASS, Side.LEFT: NOTHING})
     medium = replace(small, longest_diameter_mm=20.0)
     store.finish_run(run, replace(one, candidates=(medium,)), destinations=[], recipients=[], seconds=1.0, now=now)
-    by_size = Wish(sort="size")
-    assert [line.study_id for line in store.worklist_page(by_size).lines] == [1, 2]
+    second, by_size = run.study_id, Wish(sort="size")
+    assert [line.study_id for line in store.worklist_page(by_size).lines] == [first, second]
     look(store, 3, UNSEEN, NOTHING)
-    assert [line.study_id for line in store.worklist_page(by_size).lines] == [2, 1]
+    assert [line.study_id for line in store.worklist_page(by_size).lines] == [second, first]
     end = store.worklist_page(by_size, limit=1).after
     assert end is not None
-    assert [line.study_id for line in store.worklist_page(by_size, end).lines] == [1]
+    assert [line.study_id for line in store.worklist_page(by_size, end).lines] == [first]
 
 
 def test_a_notice_is_withdrawn_in_part_where_one_side_was_looked_at_again(store: Store) -> None:
