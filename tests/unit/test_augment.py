@@ -22,6 +22,16 @@ def scene():
     return hu, np.stack([gland & ~mass, mass])
 
 
+@pytest.fixture(scope="module")
+def crop():
+    """A cached sample of the same: HU and marks."""
+    z, y, x = np.indices((CROP_VOXELS,) * 3) - (CROP_VOXELS - 1) / 2
+    gland, mass = z**2 + y**2 + x**2 < 14**2, z**2 + y**2 + x**2 < 6**2
+    hu = np.where(mass, MASS_HU, np.where(gland, GLAND_HU, FAT_HU)).astype(np.int16)
+    marks = (gland * GLAND_BIT | mass * MASS_BIT).astype(np.uint8)
+    return hu, marks
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_masks_are_bent_as_the_image_is(scene, seed):
     hu, masks = scene
@@ -68,14 +78,9 @@ def test_a_mass_is_told_by_its_contrast_whatever_its_density(scene):
     assert sum(abs(contrast - (MASS_HU - GLAND_HU)) < 1 for contrast in contrasts) > 15  # both alike
 
 
-def test_a_mild_sample_is_nearer_to_the_scan():
-    z, y, x = np.indices((CROP_VOXELS,) * 3) - (CROP_VOXELS - 1) / 2
-    gland, mass = z**2 + y**2 + x**2 < 14**2, z**2 + y**2 + x**2 < 6**2
-    hu = np.where(mass, MASS_HU, np.where(gland, GLAND_HU, FAT_HU)).astype(np.int16)
-    marks = (gland * GLAND_BIT | mass * MASS_BIT).astype(np.uint8)
-
+def test_a_mild_sample_is_nearer_to_the_scan(crop):
     def roughness(variety):
-        drawn = [draw_patch(hu, marks, np.random.default_rng(seed), variety)[0][0] for seed in range(60)]
+        drawn = [draw_patch(*crop, np.random.default_rng(seed), variety)[0][0] for seed in range(60)]
         return np.median([np.abs(np.diff(patch, 2, axis=0)).mean() for patch in drawn])
 
     assert roughness(MILD_VARIETY) < 0.6 * roughness(FULL_VARIETY)
@@ -88,15 +93,11 @@ def test_a_cut_keeps_some_slices_beside_the_anchor():
         assert (kept.start == 0) != (kept.stop == SIDE) or kept.stop - kept.start == SIDE
 
 
-def test_a_patch_has_its_channels_and_classes_and_follows_its_seed():
-    z, y, x = np.indices((CROP_VOXELS,) * 3) - (CROP_VOXELS - 1) / 2
-    gland, mass = z**2 + y**2 + x**2 < 14**2, z**2 + y**2 + x**2 < 6**2
-    hu = np.where(mass, MASS_HU, np.where(gland, GLAND_HU, FAT_HU)).astype(np.int16)
-    marks = (gland * GLAND_BIT | mass * MASS_BIT).astype(np.uint8)
+def test_a_patch_has_its_channels_and_classes_and_follows_its_seed(crop):
     for seed in range(8):
-        image, classes = draw_patch(hu, marks, np.random.default_rng(seed))
+        image, classes = draw_patch(*crop, np.random.default_rng(seed))
         assert image.shape == (3, *(PATCH_VOXELS,) * 3)
         assert image.dtype == np.float32
         assert set(np.unique(classes)) <= {0, 1}
-        again, _ = draw_patch(hu, marks, np.random.default_rng(seed))
+        again, _ = draw_patch(*crop, np.random.default_rng(seed))
         assert np.array_equal(image, again)

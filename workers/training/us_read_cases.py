@@ -199,7 +199,7 @@ def _read_dicom(path: Path, lesion: Bools | None) -> tuple[Gray, Bools | None]:
     instance = as_instance(path)
     if count_frames(read_header(instance)) > 1:
         raise refuse("it is a clip; give its frame as a file of its own")
-    _, frames, *_ = select_frames([instance])
+    frames = select_frames([instance]).frames
 
     def cut(values: Bools, box: Box) -> Bools:
         return values[box.top : box.bottom, box.left : box.right]

@@ -107,8 +107,7 @@ def _read_dicom(path: Path, *, has_outline: bool) -> tuple[Frame, ...]:
     instance = as_instance(path)
     if has_outline and count_frames(read_header(instance)) > 1:
         raise refuse("it is a clip with an outline, which belongs to one frame; give that frame as a file of its own")
-    _, frames, *_ = select_frames([instance])
-    return frames
+    return select_frames([instance]).frames
 
 
 def ask_product(
