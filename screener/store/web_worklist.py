@@ -197,10 +197,10 @@ def _is_unreported() -> sa.ColumnElement[bool]:
     )
 
 
-def _is_left() -> tuple[sa.ColumnElement[bool], ...]:
+def _is_left(runs: sa.FromClause = t.runs) -> tuple[sa.ColumnElement[bool], ...]:
     """A mass that a run flags and that no later run has taken back."""
-    is_gone = sa.or_(*(sa.and_(t.candidates.c.side == side, _is_taken_back(t.runs, side)) for side in Side))
-    return (t.candidates.c.run_id == t.runs.c.id, t.candidates.c.is_above_threshold.is_(True), ~is_gone)
+    is_gone = sa.or_(*(sa.and_(t.candidates.c.side == side, _is_taken_back(runs, side)) for side in Side))
+    return (t.candidates.c.run_id == runs.c.id, t.candidates.c.is_above_threshold.is_(True), ~is_gone)
 
 
 def _is_taken_back(runs: sa.FromClause, side: str) -> sa.ColumnElement[bool]:
@@ -278,10 +278,7 @@ def _run_wishes(wish: Wish, runs: sa.FromClause = t.runs) -> list[sa.ColumnEleme
     if wish.queue:
         wishes.append(runs.c.queue == wish.queue)
     if wish.side:
-        above = (t.candidates.c.run_id == runs.c.id, t.candidates.c.is_above_threshold.is_(True))
-        is_there = sa.and_(
-            sa.exists().where(*above, t.candidates.c.side == wish.side), ~_is_taken_back(runs, wish.side)
-        )
+        is_there = sa.exists().where(*_is_left(runs), t.candidates.c.side == wish.side)
         wishes.append(sa.or_(is_there, runs.c.queue == Queue.US))
     return wishes
 
