@@ -100,12 +100,36 @@ def test_a_neck_without_body_part_is_screened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "elements",
     [
+        {"SeriesDescription": "C-SPINE 2.0 AX", "StudyDescription": "CT TRAUMA CHEST ABDOMEN PELVIS"},
+        {"BodyPartExamined": "SPINE", "StudyDescription": "CT C SPINE THORAX"},
+        {"SeriesDescription": "TRONCS SUPRA-AORTIQUES"},
+        {"StudyDescription": "Angio TDM troncs supra aortiques"},
+        {"SeriesDescription": "TSA 1.0", "StudyDescription": "Angioscanner aortique"},
+        {"SeriesDescription": "CTA ARCH TO COW", "ProtocolName": "CTA AORTIC ARCH"},
+        {"SeriesDescription": "CTA AORTA TO VERTEX"},
+        {"BodyPartExamined": "WHOLEBODY", "StudyDescription": "PET Lung cancer"},
+        {"SeriesDescription": "WB 3.0", "StudyDescription": "CT Lymphom Thorax"},
+        {"StudyDescription": "Ganzkörper CT Lunge und Abdomen"},
+        {"SeriesDescription": "Whole Body 2.0", "StudyDescription": "Trauma thorax"},
+        {"SeriesDescription": "CTAC 3.75", "StudyDescription": "PET/CT FDG Breast"},
+    ],
+)
+def test_a_scan_that_may_reach_the_neck_is_screened(tmp_path: Path, elements: dict) -> None:
+    plain = {"BodyPartExamined": None, "SeriesDescription": "", "StudyDescription": "", "ProtocolName": ""}
+    assert _chosen(_series(tmp_path, 1, **(plain | elements)))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
         {"BodyPartExamined": "CHEST"},
         {"BodyPartExamined": None, "SeriesDescription": "Thorax 1.5 mm"},
         {"BodyPartExamined": None, "SeriesDescription": "Lung HRCT"},
         {"BodyPartExamined": "ABDOMEN"},
         {"BodyPartExamined": None, "SeriesDescription": "", "StudyDescription": "CT CHEST WITH ORAL CONTRAST"},
         {"BodyPartExamined": "LEG", "SeriesDescription": "femoral run-off, surface"},
+        {"BodyPartExamined": None, "SeriesDescription": "T-SPINE 2.0"},
+        {"BodyPartExamined": None, "SeriesDescription": "Thorax 1.5", "StudyDescription": "PET/CT FDG"},
     ],
 )
 def test_a_chest_or_abdomen_is_set_aside(tmp_path: Path, elements: dict) -> None:
