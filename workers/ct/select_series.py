@@ -51,17 +51,27 @@ LOADER_TAGS = [
 NECK_STEMS = (
     "HEAD", "NECK", "PAROTI", "SALIVA", "LARYN", "PHARYN", "FACE", "FACIAL", "SINUS", "SKULL", "BRAIN", "CEREB",
     "CERVIC", "CAROTI", "ORBIT", "MAXILL", "MANDIB", "DENTAL", "TONGUE", "NASO", "HALS", "KOPF", "SCHADEL",
-    "TETE", "CUELLO", "CABEZA", "COLLO", "TESTA", "CSPINE",
+    "TETE", "CUELLO", "CABEZA", "COLLO", "TESTA", "CSPINE", "SUPRAAORT", "WILLIS", "VERTEX", "WHOLEBODY",
+    "GANZKORPER",
 )  # fmt: skip
 """How a word begins, or what a longer code holds, that speaks of the head or neck; five languages."""
-NECK_WORDS = frozenset({"ORL", "ENT", "HNO", "HN", "COU", "NPC", "JAW", "EAR", "IAC"})
-"""Whole words with the same meaning."""
+NECK_WORDS = frozenset({"ORL", "ENT", "HNO", "HN", "COU", "NPC", "JAW", "EAR", "IAC", "TSA", "COW", "WB"})
+"""Whole words with the same meaning, or such as hold the head: of the whole body, up to the circle of Willis."""
 OTHER_STEMS = (
     "CHEST", "THORA", "LUNG", "PULMO", "ABDOM", "PELV", "LIVER", "HEPAT", "CARDIA", "HEART", "CORONARY", "LUMB",
     "LSPINE", "TSPINE", "EXTREM", "KNEE", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "COLON", "KIDNEY", "RENAL", "UROG",
     "AORT", "PROSTAT", "FEMUR", "BREAST",
 )  # fmt: skip
+WIDE_WORDS = frozenset({"PET", "PETCT", "FDG", "PSMA"})
+"""Of a study: its description names what the patient has; what its CT covers, it does not."""
 OTHER_WORDS = frozenset({"HIP", "LEG", "ARM", "FOOT", "HAND", "CAP", "KUB"})
+_PARTED = (
+    (re.compile(r"\b([CTL])[\s.-]+SPINE\b"), r"\1SPINE"),
+    (re.compile(r"SUPRA[\s-]+AORT"), "SUPRAAORT"),
+    (re.compile(r"WHOLE[\s-]+BODY"), "WHOLEBODY"),
+    (re.compile(r"GANZ[\s-]+KORPER"), "GANZKORPER"),
+)
+"""What is one word and is often written as two."""
 COMPOUNDS = ("NECK", "HEAD")
 """Short stems that may stand anywhere in a word (`NECKCHESTABDOMEN`); `FACE` may not (`SURFACE`)."""
 PROJECTIONS = frozenset({"MIP", "MINIP", "VRT", "CURVED", "SAMPLED", "DISTORTED"})
@@ -373,6 +383,7 @@ def _judge_body_part(ds: Dataset) -> tuple[bool, float, str]:
         (is_other and is_neck_study, False, -60.0, "Its header names another part of the body: a much lower score."),
         (is_other, True, 0.0, "Its header names another part of the body and nowhere the head or neck."),
         (is_neck_study, False, 15.0, "The study's description names the head or neck."),
+        (is_other_study and bool(study & WIDE_WORDS), False, 0.0, "The study is a PET/CT, which may reach the neck."),
         (is_other_study, True, 0.0, "The study's description names another part of the body, not the head or neck."),
         (True, False, 0.0, "Its header does not say which part of the body it shows."),
     )
@@ -406,6 +417,8 @@ def _words(*values: object) -> set[str]:
     for value in values:
         for part in _split(value):
             plain = part.translate(str.maketrans("ÄÀÁÂÉÈÊÍÓÖÜÚ", "AAAAEEEIOOUU"))
+            for parted, whole in _PARTED:
+                plain = parted.sub(whole, plain)
             words.update(re.findall(r"[A-Z0-9_]+", plain))
             words.add(plain)
     words.discard("")
