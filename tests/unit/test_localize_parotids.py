@@ -265,6 +265,48 @@ def test_an_image_that_ends_at_the_skin_cuts_no_gland():
     assert not any(parotid.is_partial for parotid in find_parotids(cropped, see_glands))
 
 
+@pytest.mark.parametrize("radius_mm", [52, 45, 42])
+@pytest.mark.parametrize("is_cropped", [True, False])
+def test_a_gland_that_a_round_field_cuts_is_partial(radius_mm, is_cropped):
+    head = make_head((3.0, 3.0, 3.0), gland_mm=36)
+    whole_mm3 = find_parotids(head, see_glands)[0].volume_mm3
+    field = show_round(head, radius_mm)
+    for parotid in find_parotids(crop(field, radius_mm) if is_cropped else field, see_glands):
+        assert parotid.is_partial
+        assert parotid.covered_share == pytest.approx(parotid.volume_mm3 / whole_mm3, abs=0.25)
+        assert parotid.covered_share <= 0.9
+
+
+def test_a_round_field_around_the_head_cuts_no_gland():
+    field = show_round(make_head((3.0, 3.0, 3.0)), 72)
+    assert not any(parotid.is_partial for parotid in find_parotids(field, see_glands))
+
+
+def test_a_head_of_which_the_surroundings_were_taken_away_is_no_round_field():
+    head = make_head((3.0, 3.0, 3.0), glands=((0, 0, -62), (0, 0, 62)), gland_mm=24)
+    masked = replace(head, hu=np.where(head.body, head.hu, -1024).astype(np.int16))
+    wide = replace(masked, hu=np.pad(masked.hu, ((0, 0), (0, 0), (20, 0)), constant_values=-1024),
+                   body=np.pad(masked.body, ((0, 0), (0, 0), (20, 0))))  # fmt: skip
+    assert not any(parotid.is_partial for parotid in find_parotids(wide, see_glands))
+
+
+def show_round(head, radius_mm):
+    """Return the volume with nothing shown outside a circle around the middle of its images."""
+    step_mm, (rows, columns) = head.affine[0, 0], head.hu.shape[1:]
+    y, x = np.ogrid[:rows, :columns]
+    hidden = np.hypot(y - (rows - 1) / 2, x - (columns - 1) / 2) * step_mm > radius_mm
+    return replace(head, hu=np.where(hidden, np.int16(-1024), head.hu), body=head.body & ~hidden)
+
+
+def crop(head, half_mm):
+    """Return the middle of the volume's images, twice `half_mm` wide."""
+    step_mm = head.affine[0, 0]
+    margin = int((head.hu.shape[1] - 2 * half_mm / step_mm) / 2)
+    seen, affine = slice(margin, -margin), head.affine.copy()
+    affine[:3, 3] += (affine[:3, 0] + affine[:3, 1]) * margin
+    return replace(head, hu=head.hu[:, seen, seen], body=head.body[:, seen, seen], affine=affine)
+
+
 def see_sides(image):
     """Stand in for a localizer that knows the sides of an upright image with the patient in its middle."""
     background, gland, _ = see_glands(image)
