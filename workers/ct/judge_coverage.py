@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screener.study import Volume
+from workers.ct.check_values import AIR_HU
 from workers.ct.resample_volume import find_box
 
 Bools = NDArray[np.bool_]
@@ -20,6 +21,9 @@ HEIGHT_WEIGHT: Final = 0.7
 """A mass or a fatty gland changes the volume more than the height."""
 MOST_OF_A_CUT_GLAND: Final = 0.9
 """What the scan's end cuts is never called whole."""
+
+MIN_ROUND_SHARE: Final = 0.95
+"""Of a circle: what is shown of an image fills it where the scanner reconstructed a round field."""
 
 METAL_HU: Final = 2500.0
 MIN_METAL_MM3: Final = 20.0
@@ -52,6 +56,28 @@ def estimate_covered_share(
     by_height, by_volume = min(height_mm / height, 1.0), min(volume_mm3 / volume, 1.0)
     share = HEIGHT_WEIGHT * by_height + (1 - HEIGHT_WEIGHT) * by_volume
     return min(by_volume if is_cut_beside else share, MOST_OF_A_CUT_GLAND)
+
+
+def find_round_field_mm(volume: Volume) -> float | None:
+    """Return the radius of the round field, around the middle of the images, that is all they show; None elsewhere.
+
+    Outside of it a scanner writes padding, which reads as AIR_HU in every slice. Where an image shows something to its
+    corners, or what it shows is not round (surroundings taken away), it is no such field.
+    """
+    ends = (0, -1)
+    if any((volume.hu[:, row, column] > AIR_HU).any() for row in ends for column in ends):
+        return None
+    shown = volume.hu.max(axis=0) > AIR_HU
+    step_x, step_y, _ = volume.spacing_mm
+    y, x = (
+        (np.arange(length) - (length - 1) / 2) * step
+        for length, step in zip(shown.shape, (step_y, step_x), strict=True)
+    )
+    distance_mm = np.hypot(y[:, None], x)
+    if not shown.any():
+        return None
+    radius_mm = float(np.quantile(distance_mm[shown], 0.995))  # a few voxels outside are burned in
+    return radius_mm if shown[distance_mm <= radius_mm].mean() >= MIN_ROUND_SHARE else None
 
 
 def is_spoiled_by_metal(volume: Volume, mask: Bools) -> bool:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from screener.outcomes import SetAside
 from screener.study import LEAST_COVERED_SHARE, Parotid, Side, Volume
-from workers.ct.judge_coverage import estimate_covered_share, is_spoiled_by_metal
+from workers.ct.judge_coverage import estimate_covered_share, find_round_field_mm, is_spoiled_by_metal
 from workers.ct.resample_volume import (
     Grid,
     affine_zyx,
@@ -223,7 +223,10 @@ def part_of_body(body: Bools, center: NDArray[np.float64]) -> tuple[int, tuple[i
 
 
 def is_cut_by_image(places_mm: NDArray[np.float64], volume: Volume, reach_mm: float) -> bool:
-    """Tell whether a side of the image, within `reach_mm` of one of `places_mm` (n, 3), (z, y, x), cuts the body."""
+    """Tell whether a side of the image, within `reach_mm` of one of `places_mm` (n, 3), (z, y, x), cuts the body.
+
+    Where the images show a round field, its edge is their side.
+    """
     matrix, offset = affine_zyx(volume)
     index = np.linalg.solve(matrix, (places_mm - offset).T)  # (3, n)
     steps_mm, last = np.linalg.norm(matrix, axis=0), np.array(volume.hu.shape) - 1
@@ -234,7 +237,21 @@ def is_cut_by_image(places_mm: NDArray[np.float64], volume: Volume, reach_mm: fl
             at_edge[axis] = edge
             if volume.body[tuple(at_edge)].any():
                 return True
-    return False
+    radius_mm = find_round_field_mm(volume)
+    return radius_mm is not None and _is_cut_by_field(index, volume, radius_mm, reach_mm)
+
+
+def _is_cut_by_field(index: NDArray[np.floating], volume: Volume, radius_mm: float, reach_mm: float) -> bool:
+    """Tell whether the field's edge, within `reach_mm` of a place of `index` (3, n), (z, y, x), cuts the body."""
+    last = np.array(volume.hu.shape) - 1
+    middle, steps_mm = last[1:, None] / 2, np.array(volume.spacing_mm[1::-1])[:, None]
+    aside_mm = (index[1:] - middle) * steps_mm
+    distance_mm = np.hypot(*aside_mm)
+    is_near = radius_mm - distance_mm < reach_mm
+    edge_mm = radius_mm - float(steps_mm.max())  # within the last voxels that are shown whole
+    outward = aside_mm[:, is_near] / np.maximum(distance_mm[is_near], 1e-6)
+    at_edge = np.concatenate([index[:1, is_near], outward * edge_mm / steps_mm + middle])
+    return bool(volume.body[tuple(np.clip(np.rint(at_edge).astype(int), 0, last[:, None]))].any())
 
 
 def gaps_to_scan_ends_mm(places_mm: NDArray[np.float64], volume: Volume) -> tuple[float, float]:
