@@ -1,18 +1,21 @@
 """A reader's findings on the case page: who may enter them, what is kept, and what the page says of them."""
 
+from dataclasses import replace
+
 import pytest
 from starlette.testclient import TestClient
 
 from screener.finding_words import FINDING_WORDS
 from screener.journey import Ending, Queue
 from screener.store import Store
+from screener.store.values import UltrasoundOutcome
 from screener.store.web_accounts import Role
 from screener.us_study import Finding
 from screener.web.csrf import csrf_token
 from screener.web.enter_findings import HAS_FAILED, LABELS, WILL_DECIDE
 from tests.unit import test_web_gate as gate
 from tests.unit.test_store import LEASE, MAX_WAIT, QUIET, THRESHOLDS
-from tests.unit.test_store_ultrasound import claimed, dispatch_study, finish
+from tests.unit.test_store_ultrasound import a_frame, a_lesion, claimed, dispatch_study, finish
 from tests.unit.test_web_gate import HTML, NOW
 
 clock, empty, store, client, flagged = gate.clock, gate.empty, gate.store, gate.client, gate.flagged
@@ -40,6 +43,17 @@ def test_what_is_chosen_is_kept_with_the_name_of_the_account(client: TestClient,
     line = store.audit_lines(study_id=lesion)[0]
     assert (line.account, line.action) == ("radiologist", "findings")
     assert line.detail == "run 1: irregular shape yes, poorly defined margin not known"
+
+
+def test_what_is_chosen_holds_of_the_lesion_that_the_page_shows(client: TestClient, store: Store, lesion: int) -> None:
+    run, now = claimed(store, 2)
+    store.record_frames(run, [a_frame(2)])
+    other = replace(a_lesion(0.2), sop_instance_uid=a_frame(2).sop_instance_uid)
+    outcome = UltrasoundOutcome(lesion=other, is_flagged=False, results=(), model_identity="2.25.99")
+    store.finish_ultrasound_run(run, outcome, destinations=[], recipients=[], seconds=1.0, now=now)
+    assert post(client, gate.enter(client, store, Role.RADIOLOGIST), lesion, **IRREGULAR) == 303
+    (entry,) = store.entries_of(lesion)
+    assert (entry.sop_instance_uid, entry.frame_number) == (a_frame(1).sop_instance_uid, 7)
 
 
 def test_a_reader_may_look_at_findings_and_enter_none(client: TestClient, store: Store, lesion: int) -> None:
