@@ -31,7 +31,7 @@ class EnteredFindings:
     findings: Mapping[Finding, bool | None]
     """None: not known, also where a worksheet says otherwise."""
     sop_instance_uid: str = ""
-    """Of the picture with the lesion that the newest run had found; empty where none had."""
+    """Of the picture with the lesion that was shown; empty where no run had found one."""
     frame_number: int = 0
 
     def holds_of(self, finding: Finding, sop_instance_uid: str, frame_number: int) -> bool:
@@ -71,12 +71,18 @@ class Ultrasound(Runs):
                 connection.execute(t.frame_choices.insert(), rows)
 
     def enter_findings(
-        self, study_id: int, findings: Mapping[Finding, bool | None], *, entered_by: str, now: datetime
+        self,
+        study_id: int,
+        findings: Mapping[Finding, bool | None],
+        *,
+        entered_by: str,
+        now: datetime,
+        run_id: int | None = None,
     ) -> bool:
         """Keep what a person says of the lesion, and ask for a new run; False where no ultrasound image is here.
 
         What was entered before stays; of each finding the newest counts. It is kept with the picture of the lesion
-        that the newest run has found, for it holds of no other. A run that would come to the same as one before ends
+        that the run `run_id` has found, without it the newest, for it holds of no other. A run that would come to the same as one before ends
         as that.
         """
         with self._begin() as connection:
@@ -90,7 +96,7 @@ class Ultrasound(Runs):
                     at=now,
                     entered_by=entered_by[:64],
                     findings=stored,
-                    **_newest_picture(connection, study_id),
+                    **_picture_of(connection, study_id, run_id),
                 )
             )
             sentence = f"{entered_by[:64]} entered findings: {', '.join(map(describe_finding, findings.items()))}"
@@ -147,16 +153,18 @@ def _entries(connection: sa.Connection, study_id: int) -> Sequence[sa.Row[Any]]:
     return connection.execute(mine.order_by(t.entered_findings.c.id)).all()
 
 
-def _newest_picture(connection: sa.Connection, study_id: int) -> dict[str, Any]:
-    """Name the picture of the lesion that the newest screened run has found; an empty UID where there is none."""
-    newest = (
+def _picture_of(connection: sa.Connection, study_id: int, run_id: int | None) -> dict[str, Any]:
+    """Name the picture of the lesion that a run, or the newest screened one, has found; an empty UID without one."""
+    found = (
         sa.select(t.lesions.c.sop_instance_uid, t.lesions.c.frame_number)
         .join(t.runs, t.runs.c.id == t.lesions.c.run_id)
         .where(t.runs.c.study_id == study_id)
         .order_by(t.runs.c.number.desc())
         .limit(1)
     )
-    row = connection.execute(newest).one_or_none()
+    if run_id is not None:
+        found = found.where(t.runs.c.id == run_id)
+    row = connection.execute(found).one_or_none()
     return {"sop_instance_uid": "", "frame_number": 0} if row is None else dict(row._mapping)
 
 

@@ -84,9 +84,9 @@ def do_enter_findings(
         said = read_answers(given)
     except KeyError:
         raise RefusedError(400, "One of the answers is none that the form offers: nothing was entered.") from None
-    shown_run(visit, study_id, run)
-    now = visit.site.clock()
-    if not visit.site.store.enter_findings(study_id, said, entered_by=visit.account_name, now=now):
+    shown = shown_run(visit, study_id, run)
+    by, now = visit.account_name, visit.site.clock()
+    if not visit.site.store.enter_findings(study_id, said, entered_by=by, now=now, run_id=shown):
         raise RefusedError(409, "The study holds no ultrasound images, or they have expired: nothing was entered.")
     visit.audit("findings", study_id, f"run {run}: {_tell(said)}")
     return back_to(study_id)
