@@ -151,6 +151,22 @@ def test_a_change_of_what_was_acknowledged_escalates_by_the_rule_that_told_it(st
     assert box.recipients == ["a@x", "a@x", "chief@x"]
 
 
+def test_a_change_of_what_was_acknowledged_has_a_time_of_its_own(store: Store) -> None:
+    first = rule("first", "a@x", escalate_after_minutes=30, escalate_to="second")
+    notices, box = settings(first, rule("second", "chief@x", otherwise=True, min_voxels=5000)), Box()
+    rules.find(store, notices, *LEFT)
+    tell(store, notices, box, NOON)
+    run_id = store.flagged_run(1)
+    assert run_id is not None
+    store.acknowledge(run_id, by="a@x", how="mail", now=NOON + MINUTE)
+    rules.find(store, notices, *BOTH, now=NOON + 20 * MINUTE)
+    for minutes in (21, 31, 49):
+        tell(store, notices, box, NOON + minutes * MINUTE)
+    assert box.recipients == ["a@x", "a@x"], "what was told first was acknowledged"
+    tell(store, notices, box, NOON + 52 * MINUTE)
+    assert box.recipients == ["a@x", "a@x", "chief@x"]
+
+
 @pytest.mark.parametrize("later", [LEFT, BOTH])
 def test_what_is_owed_within_the_hours_is_told_although_a_later_run_falls_outside_them(
     store: Store, later: tuple[Side, ...]
