@@ -36,7 +36,8 @@ class Escalations(Base):
         """Owe the next step of a notice that nobody has acknowledged; False where nothing was owed.
 
         Nothing is where somebody has, or a newer run has found otherwise. Either way its time is over: called
-        again, nothing happens.
+        again, nothing happens. What a newer run has found beside what was acknowledged has a notice and a time of
+        its own.
         """
         with self._begin() as connection:
             query = t.notices.select().where(t.notices.c.id == notice_id)
@@ -48,7 +49,7 @@ class Escalations(Base):
             same = [getattr(t.notices.c, name) == getattr(row, name) for name in ("study_id", "rule", "finding_key")]
             connection.execute(t.notices.update().where(*same).values(escalate_at=None))
             run = _run_in_force(connection, row)
-            if run is None or _is_acknowledged(connection, run):
+            if run is None or _is_acknowledged(connection, run) or acknowledgement_for(connection, row) is not None:
                 return False
             connection.execute(t.notices.update().where(*same).values(escalate_seconds=None))  # it is taken now
             recipients, sentence = next_step(row.rule)
