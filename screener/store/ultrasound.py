@@ -82,8 +82,8 @@ class Ultrasound(Runs):
         """Keep what a person says of the lesion, and ask for a new run; False where no ultrasound image is here.
 
         What was entered before stays; of each finding the newest counts. It is kept with the picture of the lesion
-        that the run `run_id` has found, without it the newest, for it holds of no other. A run that would come to the same as one before ends
-        as that.
+        that the run `run_id` has found, without it the newest, for it holds of no other. A run that would come to the
+        same as one before ends as that.
         """
         with self._begin() as connection:
             study = lock_study(connection, study_id)
