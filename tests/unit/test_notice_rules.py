@@ -288,6 +288,16 @@ def test_a_finding_counts_once_for_a_person_with_two_addresses(store: Store) -> 
     assert len({message.notices[0].study_id for _, message in box.told}) == 1
 
 
+def test_a_withdrawal_is_no_finding_for_the_daily_limit(store: Store) -> None:
+    person = rule("dr-a", "a@x", daily_limit=1)
+    notices, box = settings(rule("r", "a@x"), people=(person,)), Box()
+    found = ((1, [Side.LEFT], NOON - timedelta(days=1)), (1, [], NOON), (2, [Side.LEFT], NOON + 5 * MINUTE))
+    for study, sides, now in found:
+        find(store, notices, *sides, study=study, now=now)
+        assert tell(store, notices, box, now) == 1
+    assert [message.notices[0].is_flagged for _, message in box.told] == [True, False, True]
+
+
 def test_a_rule_for_the_digest_tells_once_a_day(store: Store) -> None:
     notices, box = settings(rule("r", "a@x", urgency="digest")), Box()
     for study in (1, 2):

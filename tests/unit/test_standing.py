@@ -178,6 +178,15 @@ def test_what_is_withdrawn_in_part_is_so_in_a_webhook_and_a_digest(store: Store)
     assert "What was found in the right parotid before could not be assessed again" in " ".join(text.split())
 
 
+def test_what_is_withdrawn_in_part_is_no_finding_for_the_daily_limit(store: Store) -> None:
+    mail = Mail()
+    (both,) = hear(store, mail, look(store, 1, MASS, MASS))
+    now = look(store, 2, UNSEEN, NOTHING)
+    assert len(hear(store, mail, now)) == 1
+    other = replace(both.notices[0], study_id=2)
+    assert [store.count_told_alone([ENT], since, other) for since in (START, now)] == [1, 0]
+
+
 def test_what_was_owed_of_both_sides_is_told_as_far_as_it_stands(store: Store) -> None:
     look(store, 1, MASS, MASS)
     (part,) = hear(store, Mail(), look(store, 2, UNSEEN, NOTHING))
