@@ -267,10 +267,11 @@ class Outbox(Base):
     def count_told_alone(self, addresses: Collection[tuple[str, str]], since: datetime, notice: OwedNotice) -> int:
         """Count the findings that these addresses were told one by one from `since` on, but for that of `notice`.
 
-        One that was told to several of them counts once.
+        One that was told to several of them counts once, and what only withdraws one not at all.
         """
-        told = (t.notices.c.study_id, t.notices.c.finding_key)
-        query = sa.select(*told).where(
+        told = sa.select(t.notices.c.study_id, t.notices.c.finding_key)
+        query = told.join(t.runs, t.runs.c.id == t.notices.c.run_id).where(
+            t.runs.c.is_flagged,
             sa.tuple_(t.notices.c.channel, t.notices.c.recipient).in_(list(addresses)),
             t.notices.c.state == "sent",
             t.notices.c.is_in_digest.is_(False),
