@@ -1,5 +1,8 @@
 """Links that acknowledge: what was signed is believed until it expires, and nothing else is."""
 
+import base64
+import hmac
+import json
 import stat
 import threading
 from dataclasses import replace
@@ -52,6 +55,15 @@ def test_a_link_fits_the_notice_that_became_owed_then_and_no_later_one() -> None
 def test_a_link_of_another_secret_is_refused() -> None:
     with pytest.raises(LinkError, match="not one of ours"):
         verify_token(b"t" * 32, sign_claim(SECRET, CLAIM), NOW)
+
+
+def test_a_link_of_an_earlier_version_is_refused_for_it_does_not_say_which_run_it_told() -> None:
+    times = [int(instant.timestamp()) for instant in (CLAIM.owed_since, CLAIM.expires_at)]
+    body = json.dumps([CLAIM.notice_id, CLAIM.study_id, CLAIM.finding, CLAIM.recipient, *times]).encode()
+    signature = hmac.digest(SECRET, b"acknowledge 2\n" + body, "sha256")
+    token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (body, signature))
+    with pytest.raises(LinkError, match="earlier version"):
+        verify_token(SECRET, token, NOW)
 
 
 def test_a_signature_does_not_fit_another_claim() -> None:

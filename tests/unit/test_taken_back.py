@@ -10,6 +10,7 @@ import pytest
 from screener.channels.message import Message
 from screener.decide import decide
 from screener.journey import Ending
+from screener.link_notices import make_linker
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.outcomes import NeedsPerson, TryAgain
@@ -201,6 +202,18 @@ def test_another_content_is_not_taken_for_a_repeat_of_what_was_told_before(store
     (small, _), (large, _) = mail.taken
     assert ("600 voxels" in small.text, "9000 voxels" in large.text) == (True, True)
     assert small.identifier != large.identifier
+    link = make_linker("https://pages.test", b"k" * 32, 14)
+    assert link(small.notices[0]) != link(large.notices[0])
+
+
+def test_what_is_found_again_long_after_it_was_taken_back_is_owed_since_then(store: Store) -> None:
+    """Nobody was told of the first: its time is over, and a link that began with it would have expired."""
+    find(store, Side.RIGHT)
+    find_anew(store, now=LATER)
+    again = LATER + timedelta(days=30)
+    find_anew(store, Side.RIGHT, now=again)
+    (notice,) = store.owed_notices(again)
+    assert notice.owed_since == again
 
 
 def test_what_may_have_been_heard_is_withdrawn_where_its_answer_was_lost(store: Store) -> None:

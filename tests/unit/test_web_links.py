@@ -10,8 +10,10 @@ from screener.link_notices import make_linker
 from screener.link_secret import load_link_secret
 from screener.store import Store
 from screener.store import tables as t
+from screener.study import Side
 from tests.unit import test_web_gate as gate
 from tests.unit.test_store import START
+from tests.unit.test_taken_back import LATER, find_anew
 from tests.unit.test_web_gate import NOW
 
 clock, empty, store, client, flagged = gate.clock, gate.empty, gate.store, gate.client, gate.flagged
@@ -39,6 +41,21 @@ def test_the_link_of_a_notice_acknowledges_its_finding(
     assert client.post("/acknowledge", data={"token": token}).status_code == 200
     (standing,) = store.acknowledgements_of(flagged)
     assert (standing.by, standing.at) == ("ent@hospital.test", NOW)
+
+
+def test_a_link_acknowledges_what_its_mail_told_and_nothing_larger_that_was_found_since(
+    client: TestClient, store: Store, tmp_path: Path, flagged: int
+) -> None:
+    """The first mail came and its answer was lost: the same notice tells of both runs."""
+    small = token_of(store, tmp_path)
+    find_anew(store, Side.RIGHT, now=LATER, voxels=9000)
+    large = token_of(store, tmp_path)
+    for token, runs in ((small, [1]), (large, [1, 2])):
+        assert "was acknowledged" not in client.get(f"/acknowledge?token={token}").text
+        assert "was acknowledged" in client.post("/acknowledge", data={"token": token}).text
+        assert [standing.run_number for standing in store.acknowledgements_of(flagged)] == runs
+    trail = [line.detail for line in store.audit_lines(study_id=flagged)]
+    assert sorted(trail) == [f"run {number}, by the link in a notice" for number in (1, 2)]
 
 
 def test_a_link_never_acknowledges_what_got_its_numbers_afterwards(
