@@ -13,7 +13,8 @@ PARAMETER = "token"
 def make_linker(url: str, secret: bytes, days: float) -> Linker:
     """Give what makes the link of a notice; `url` is where people reach the pages, and empty makes no link.
 
-    The same notice has the same link however often it is sent: its time counts from when it became owed.
+    The same notice of the same run has the same link however often it is sent: its time counts from when it became
+    owed.
     """
     if not url:
         return no_link
@@ -22,6 +23,7 @@ def make_linker(url: str, secret: bytes, days: float) -> Linker:
         claim = Claim(
             notice_id=notice.notice_id,
             study_id=notice.study_id,
+            run_id=notice.run_id,
             finding=notice.finding_key,
             recipient=digest_address(notice.channel, notice.recipient),
             owed_since=notice.owed_since,

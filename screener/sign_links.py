@@ -1,6 +1,6 @@
 """Signed links by which a mail's reader acknowledges a finding: pure, the secret and the time are arguments.
 
-A link carries our own numbers only: which notice, of which study, for which
+A link carries our own numbers only: which notice, of which study, telling of which run, for which
 recipient (as a digest), owed since when, until when. Whoever holds the link may acknowledge, as
 whoever holds the mail may read it; nothing else can be done with it.
 """
@@ -13,8 +13,10 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-_PURPOSE = b"acknowledge 2\n"
+_PURPOSE = b"acknowledge 3\n"
 """Signed with every claim: the same secret may sign something else one day."""
+_WITHOUT_RUN = b"acknowledge 2\n"
+"""Signed with the claims of an earlier version, which do not say what run they told of."""
 LONGEST = 1000
 """Characters of a token; a longer one is not looked at."""
 
@@ -29,6 +31,8 @@ class Claim:
 
     notice_id: int
     study_id: int
+    run_id: int
+    """The run whose figures were told: what another has found was not shown to who holds the link."""
     finding: str
     """The notice's finding key."""
     recipient: str
@@ -52,7 +56,7 @@ def is_owed_since(claim: Claim, owed_since: datetime) -> bool:
 def sign_claim(secret: bytes, claim: Claim) -> str:
     """Give the token, in characters that need no escaping in a URL."""
     times = (int(instant.timestamp()) for instant in (claim.owed_since, claim.expires_at))
-    said = [claim.notice_id, claim.study_id, claim.finding, claim.recipient, *times]
+    said = [claim.notice_id, claim.study_id, claim.run_id, claim.finding, claim.recipient, *times]
     body = json.dumps(said, separators=(",", ":")).encode()
     return f"{_encode(body)}.{_encode(_sign(secret, body))}"
 
@@ -66,12 +70,18 @@ def verify_token(secret: bytes, token: str, now: datetime) -> Claim:
         body, signature = _decode(body_text), _decode(signature_text)
     except (ValueError, binascii.Error):
         raise LinkError("This link is not complete. Open it as it stands in the mail.") from None
+    if hmac.compare_digest(signature, _sign(secret, body, _WITHOUT_RUN)):
+        raise LinkError(
+            "This link is of an earlier version, and does not say what was told by it. "
+            "Sign in to acknowledge the finding."
+        )
     if not hmac.compare_digest(signature, _sign(secret, body)):
         raise LinkError("This link is not one of ours, or has been changed.")
-    notice_id, study_id, finding, recipient, owed, expires = json.loads(body)
+    notice_id, study_id, run_id, finding, recipient, owed, expires = json.loads(body)
     claim = Claim(
         notice_id=notice_id,
         study_id=study_id,
+        run_id=run_id,
         finding=finding,
         recipient=recipient,
         owed_since=datetime.fromtimestamp(owed, UTC),
@@ -82,8 +92,8 @@ def verify_token(secret: bytes, token: str, now: datetime) -> Claim:
     return claim
 
 
-def _sign(secret: bytes, body: bytes) -> bytes:
-    return hmac.new(secret, _PURPOSE + body, hashlib.sha256).digest()
+def _sign(secret: bytes, body: bytes, purpose: bytes = _PURPOSE) -> bytes:
+    return hmac.new(secret, purpose + body, hashlib.sha256).digest()
 
 
 def _encode(data: bytes) -> str:

@@ -77,6 +77,18 @@ class Escalations(Base):
             rows = connection.execute(query.order_by(t.notices.c.owed_since, t.notices.c.id)).all()
             return [_story(connection, row) for row in rows]
 
+    def notice_as_told(self, notice_id: int, run_id: int) -> NoticeStory | None:
+        """A notice as it told of a run of its study, of whichever it tells by now; None where there is none."""
+        others = [column for column in t.notices.c if column is not t.notices.c.run_id]
+        query: sa.Select[Any] = (
+            sa.select(*others, t.runs.c.id.label("run_id"), t.runs.c.number, t.runs.c.is_flagged)
+            .join_from(t.notices, t.runs, t.runs.c.study_id == t.notices.c.study_id)
+            .where(t.notices.c.id == notice_id, t.runs.c.id == run_id)
+        )
+        with self._begin() as connection:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else _story(connection, row)
+
 
 def _run_in_force(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
     """The newest decided run of the notice's kind, where it flags anything or something stands beside it.
@@ -106,14 +118,17 @@ def _is_acknowledged(connection: sa.Connection, run: sa.Row[Any]) -> bool:
 
 
 def acknowledgement_for(connection: sa.Connection, notice: sa.Row[Any]) -> sa.Row[Any] | None:
-    """Who took note of what a notice tells: of its own run, or since then of another that found the same."""
+    """Who took note of what a notice tells: of its own run, or since then of another that found the same.
+
+    What they saw may have been larger than what the notice tells, never smaller.
+    """
     taken = connection.execute(
         r.acknowledgements.select()
         .where(r.acknowledgements.c.study_id == notice.study_id)
         .where(sa.or_(r.acknowledgements.c.run_id == notice.run_id, r.acknowledgements.c.at >= notice.owed_since))
         .order_by(r.acknowledgements.c.at, r.acknowledgements.c.id)
     ).all()
-    return next((row for row in taken if is_same_finding(connection, notice.run_id, row.run_id)), None)
+    return next((row for row in taken if is_same_finding(connection, row.run_id, notice.run_id)), None)
 
 
 def _story(connection: sa.Connection, row: sa.Row[Any]) -> NoticeStory:

@@ -167,7 +167,10 @@ def _owe(
     escalates_id: int | None,
     now: datetime,
 ) -> None:
-    """Write the notice; where an earlier run owes the same, this run's figures are told instead."""
+    """Write the notice; where an earlier run owes the same, this run's figures are told instead.
+
+    It is owed since then, unless it was owed no more in between: a run before this one had taken it back.
+    """
     earlier = connection.execute(_of(run, recipient, finding_key)).one_or_none()
     if earlier is None:
         connection.execute(
@@ -192,6 +195,8 @@ def _owe(
         hold = Hold.NONE
     values: dict[str, object] = {"state": "owed", "run_id": run.id, "not_before": now}
     values |= {"is_in_digest": hold is not Hold.NONE, **_reasons(recipient, hold, now)}
+    if earlier.state == "superseded" and earlier.last_error != superseded_by(run.number):
+        values["owed_since"] = now
     if escalates_id is not None:
         values["escalates_id"] = escalates_id
     if hold is Hold.NONE or earlier.state != "owed":

@@ -30,6 +30,7 @@ def mark_told(connection: sa.Connection, notice: OwedNotice, *, attempts: int, s
         .values(
             state="sent",
             run_id=notice.run_id,  # whose figures were told, whatever run owes it meanwhile
+            owed_since=notice.owed_since,  # as its link says
             sent_at=after_all_others(connection, row, now),
             attempts=attempts,
             last_error="",

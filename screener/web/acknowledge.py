@@ -11,7 +11,7 @@ from fastapi import Form, Request
 from starlette.responses import Response
 
 from screener.link_secret import load_link_secret
-from screener.sign_links import LinkError, digest_address, is_owed_since, verify_token
+from screener.sign_links import Claim, LinkError, digest_address, is_owed_since, verify_token
 from screener.store.values import NoticeStory
 from screener.web.gate import RefusedError
 from screener.web.visit import Visit, visit_of
@@ -24,7 +24,7 @@ TEMPLATE: Final = "acknowledge.html"
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A link that was believed, and the notice that it names."""
+    """A link that was believed, and the notice that it names, as it told of the run that the link names."""
 
     token: str
     notice: NoticeStory
@@ -62,12 +62,19 @@ def _read(visit: Visit, token: str) -> _Named:
         claim = verify_token(load_link_secret(site.config.storage_folder), token, site.clock())
     except LinkError as error:
         raise RefusedError(403, str(error)) from None
-    for notice in site.reader.notice_stories(study_id=claim.study_id):
-        told = (notice.notice_id, notice.finding_key, digest_address(notice.channel, notice.recipient))
-        is_same = is_owed_since(claim, notice.owed_since)
-        if is_same and told == (claim.notice_id, claim.finding, claim.recipient):
-            return _Named(token, notice)
-    raise RefusedError(404, "The study that this link is about is no longer kept here.")
+    notice = site.reader.notice_as_told(claim.notice_id, claim.run_id)
+    if notice is None or not _is_named(claim, notice):
+        raise RefusedError(
+            404,
+            "What this link is about is no longer kept here, or was taken back since and found again. "
+            "Open the newest message about it, or sign in.",
+        )
+    return _Named(token, notice)
+
+
+def _is_named(claim: Claim, notice: NoticeStory) -> bool:
+    told = (notice.study_id, notice.finding_key, digest_address(notice.channel, notice.recipient))
+    return told == (claim.study_id, claim.finding, claim.recipient) and is_owed_since(claim, notice.owed_since)
 
 
 def _show(visit: Visit, named: _Named) -> Response:

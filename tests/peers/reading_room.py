@@ -131,6 +131,7 @@ class ReadingRoom:
         claim = Claim(
             notice_id=notice.notice_id,
             study_id=study_id,
+            run_id=notice.run_id,
             finding=notice.finding_key,
             recipient=digest_address(notice.channel, notice.recipient),
             owed_since=notice.owed_since,

@@ -22,6 +22,7 @@ SECRET = b"s" * 32
 CLAIM = Claim(
     notice_id=7,
     study_id=12,
+    run_id=20,
     finding="left+right#1@3",
     recipient=digest_address("email", "ent@hospital.example"),
     owed_since=NOW,

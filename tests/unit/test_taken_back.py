@@ -206,6 +206,13 @@ def test_another_content_is_not_taken_for_a_repeat_of_what_was_told_before(store
     assert link(small.notices[0]) != link(large.notices[0])
 
 
+def test_what_the_next_run_finds_too_is_owed_since_it_was_found(store: Store) -> None:
+    find(store, Side.RIGHT)
+    find_anew(store, Side.RIGHT, now=LATER)
+    (notice,) = store.owed_notices(LATER)
+    assert notice.owed_since == START + QUIET
+
+
 def test_what_is_found_again_long_after_it_was_taken_back_is_owed_since_then(store: Store) -> None:
     """Nobody was told of the first: its time is over, and a link that began with it would have expired."""
     find(store, Side.RIGHT)

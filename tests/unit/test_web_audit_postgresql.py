@@ -45,6 +45,7 @@ def test_the_longest_mail_address_acknowledges_by_its_link_and_stands_in_the_tra
     claim = Claim(
         notice_id=notice.notice_id,
         study_id=run.study_id,
+        run_id=notice.run_id,
         finding=notice.finding_key,
         recipient=digest_address("email", ADDRESS),
         owed_since=notice.owed_since,

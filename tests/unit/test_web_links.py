@@ -13,7 +13,7 @@ from screener.store import tables as t
 from screener.study import Side
 from tests.unit import test_web_gate as gate
 from tests.unit.test_store import START
-from tests.unit.test_taken_back import LATER, find_anew
+from tests.unit.test_taken_back import LATER, Mail, find_anew, tell
 from tests.unit.test_web_gate import NOW
 
 clock, empty, store, client, flagged = gate.clock, gate.empty, gate.store, gate.client, gate.flagged
@@ -56,6 +56,32 @@ def test_a_link_acknowledges_what_its_mail_told_and_nothing_larger_that_was_foun
         assert [standing.run_number for standing in store.acknowledgements_of(flagged)] == runs
     trail = [line.detail for line in store.audit_lines(study_id=flagged)]
     assert sorted(trail) == [f"run {number}, by the link in a notice" for number in (1, 2)]
+
+
+def test_a_link_works_although_its_finding_was_taken_back_and_found_again_while_the_mail_was_on_its_way(
+    client: TestClient, store: Store, tmp_path: Path, flagged: int
+) -> None:
+    token = token_of(store, tmp_path)
+
+    def lose_and_find() -> None:
+        for hours, sides in enumerate(([], [Side.RIGHT])):
+            find_anew(store, *sides, now=LATER + timedelta(hours=hours))
+
+    tell(store, Mail(lose_and_find), LATER)
+    assert client.post("/acknowledge", data={"token": token}).status_code == 200
+    assert [standing.run_number for standing in store.acknowledgements_of(flagged)] == [1, 3]
+
+
+def test_a_link_of_what_was_taken_back_leads_to_the_mail_that_tells_it_again(
+    client: TestClient, store: Store, tmp_path: Path, flagged: int
+) -> None:
+    before = token_of(store, tmp_path)
+    for hours, sides in enumerate(([], [Side.RIGHT])):
+        find_anew(store, *sides, now=LATER + timedelta(hours=hours))
+    refused = client.post("/acknowledge", data={"token": before})
+    assert (refused.status_code, "newest message" in refused.text) == (404, True)
+    assert store.acknowledgements_of(flagged) == []
+    assert client.post("/acknowledge", data={"token": token_of(store, tmp_path)}).status_code == 200
 
 
 def test_a_link_never_acknowledges_what_got_its_numbers_afterwards(
