@@ -577,3 +577,67 @@ def test_what_was_found_on_images_that_went_to_another_study_stands_beside_a_lat
     screen_series(store, claimed(store, now), "1.2.7", NOTHING, now)
     assert hear(store, mail, look_at_series(store, 3, "1.2.8", NOTHING)) == []
     assert store.flagged_run(1) is not None
+
+
+def look_under(store: Store, number: int, settings: str, right: str, left: str) -> tuple[int | None, datetime]:
+    """Let the run of hour `number` see so much under these settings; give the run that it is the same as, if any."""
+    run, now = begin(store, number)
+    same = store.record_series(run, [a_choice("1.2.3.1")], settings)
+    if same is None:
+        seen = screening({Side.RIGHT: right, Side.LEFT: left})
+        store.finish_run(run, seen, destinations=["pacs"], recipients=[ENT], seconds=1.0, now=now)
+    else:
+        store.end_run_as(run, same, now)
+    return same, now
+
+
+def test_a_side_that_was_withdrawn_is_told_again_where_the_settings_that_found_it_are_back(store: Store) -> None:
+    mail = Mail()
+    for number, settings, right, left in ((1, "old", MASS, MASS), (2, "new", NOTHING, UNSEEN)):
+        hear(store, mail, look_under(store, number, settings, right, left)[1])
+    same, now = look_under(store, 3, "old", MASS, MASS)
+    assert same is None
+    (again,) = hear(store, mail, now)
+    assert again.subject.endswith("mass in the right and the left parotid")
+    (line,) = store.worklist_page(Wish(show="open")).lines
+    assert [mass.place for mass in line.found] == ["right", "left"]
+    assert look_under(store, 4, "old", MASS, MASS)[0] == 3
+
+
+def test_a_side_that_other_settings_have_found_is_looked_at_again_where_they_are_taken_back(store: Store) -> None:
+    mail = Mail()
+    for number, settings, right, left in ((1, "old", MASS, NOTHING), (2, "new", UNSEEN, MASS)):
+        hear(store, mail, look_under(store, number, settings, right, left)[1])
+    same, now = look_under(store, 3, "old", MASS, NOTHING)
+    assert same is None
+    (only_right,) = hear(store, mail, now)
+    assert "Left parotid: no mass above the threshold" in only_right.text
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((MASS, NOTHING), (UNSEEN, NOTHING)),
+        ((MASS, NOTHING), (UNSEEN, UNSEEN)),
+        ((MASS, UNSEEN), (UNSEEN, MASS)),
+    ],
+)
+def test_what_is_in_force_as_it_was_found_is_not_screened_again(
+    store: Store, first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    mail = Mail()
+    for number, settings, seen in ((1, "old", first), (2, "new", second)):
+        hear(store, mail, look_under(store, number, settings, *seen)[1])
+    for number, settings, screened in ((3, "old", 1), (4, "new", 2), (5, "old", 1)):
+        same, now = look_under(store, number, settings, UNSEEN, UNSEEN)
+        assert same == screened
+        assert hear(store, mail, now) == []
+
+
+def test_results_are_named_apart_from_those_of_a_run_that_stands_in_part(store: Store) -> None:
+    look_under(store, 1, "old", MASS, MASS)
+    look_under(store, 2, "new", NOTHING, UNSEEN)
+    run, _ = begin(store, 3)
+    assert store.record_series(run, [a_choice("1.2.3.1")], "old") is None
+    assert store.name_results(run, "old") == "old run 3"
+    assert store.name_results(run, "other") == "other"
