@@ -44,7 +44,7 @@ def stage(bench: Bench, run: Run, reached: Stage) -> Iterator[Note]:
 def make_run_key(
     run: Run, images: Sequence[Instance], models_identity: str, more: Mapping[str, object] | None = None
 ) -> str:
-    """Digest of what is screened and how: the same key never runs twice.
+    """Digest of what is screened and how: the same key runs again only where its answer is not in force any more.
 
     Of the selected images (sorted SOP Instance UIDs and content digests), the
     models' identity, the decision settings, the reprocess number and, in `more`, what else a journey goes by.

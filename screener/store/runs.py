@@ -24,7 +24,7 @@ from screener.store.base import (
 )
 from screener.store.carry_acknowledgement import carry_acknowledgement
 from screener.store.owe import owe_notices, superseded_by, told_places
-from screener.store.standing import settle_standing
+from screener.store.standing import is_in_force, settle_standing
 from screener.store.values import Kind, Result, Run, Screening
 from screener.study import Instance, SeriesChoice
 
@@ -128,8 +128,9 @@ class Runs(Base):
     def record_series(self, run: Run, choices: Sequence[SeriesChoice], run_key: str | None) -> int | None:
         """Store each series' reasons and the run's key.
 
-        Returns the number of an earlier run of this study with the same key
-        that was screened: the same images, models and settings never run twice.
+        Returns the number of an earlier run of this study with the same key that
+        was screened, where all that it says is in force: the same images, models
+        and settings run again only where another run has decided otherwise since.
         """
         with self._begin() as connection:
             self._must_hold(connection, run)
@@ -141,27 +142,27 @@ class Runs(Base):
             connection.execute(t.runs.update().where(t.runs.c.id == run.run_id).values(run_key=run_key))
             if run_key is None:
                 return None
-            same = sa.select(t.runs.c.number).where(
+            same = sa.select(t.runs.c.id, t.runs.c.number).where(
                 t.runs.c.study_id == run.study_id,
                 t.runs.c.run_key == run_key,
                 t.runs.c.id != run.run_id,
                 t.runs.c.state == "ended",
-                t.runs.c.ending == Ending.DONE,
+                t.runs.c.is_flagged.is_not(None),
             )
-            return connection.execute(same.order_by(t.runs.c.number.desc()).limit(1)).scalar()
+            earlier = connection.execute(same.order_by(t.runs.c.number.desc()).limit(1)).one_or_none()
+            return earlier.number if earlier is not None and is_in_force(connection, earlier.id) else None
 
     def name_results(self, run: Run, run_key: str) -> str:
         """Give what the UIDs of a run's results are derived from, alike in every attempt of the run.
 
-        It is the run's key, unless an earlier run of the study that was screened had the same and has been superseded
-        since: what is encoded then has other bytes, and a PACS that keeps the first object of a UID would drop them.
+        It is the run's key, unless an earlier run of the study that was screened had the same: what is encoded now has
+        other bytes, and a PACS that keeps the first object of a UID would drop them.
         """
         twins = sa.select(t.runs.c.id).where(
             t.runs.c.study_id == run.study_id,
             t.runs.c.run_key == run_key,
             t.runs.c.number < run.number,
-            t.runs.c.state == "superseded",
-            t.runs.c.ending == Ending.DONE,
+            t.runs.c.is_flagged.is_not(None),
         )
         with self._begin() as connection:
             has_twin = connection.execute(twins.limit(1)).first() is not None

@@ -160,6 +160,19 @@ def runs_in_force(connection: sa.Connection, run: sa.Row[Any]) -> dict[str, int]
     return standing_runs(connection, last.id) | dict.fromkeys(flagged_places(connection, last.id), last.id)
 
 
+def is_in_force(connection: sa.Connection, run_id: int) -> bool:
+    """Tell whether all that a decided run says is in force.
+
+    It is not where a later run has taken back something of what it flags, or has found something where it looked.
+    """
+    run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
+    in_force = runs_in_force(connection, run)
+    found_later = {place for place, found_id in in_force.items() if found_id > run_id}
+    if found_later & _assessed_places(connection, run_id):
+        return False
+    return all(in_force.get(place) == run_id for place in flagged_places(connection, run_id))
+
+
 def withdrawn_places(connection: sa.Connection, run_id: int) -> list[str]:
     """What a run flags and a later one has taken back since, in order."""
     run = connection.execute(t.runs.select().where(t.runs.c.id == run_id)).one()
