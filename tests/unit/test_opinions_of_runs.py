@@ -9,6 +9,7 @@ import pytest
 
 from screener.performance import measure_performance
 from screener.store import Store
+from screener.store import tables as t
 from screener.store.feedback import Judgment
 from screener.store.reviews import Opinion
 from screener.study import Candidate, Side
@@ -34,6 +35,8 @@ ONE_GLAND = (an_assessment(Side.RIGHT), an_assessment(Side.LEFT, is_assessed=Fal
 NOT_ASSESSED = Measured(assessments=ONE_GLAND)
 RIGHT_ALONE = Measured(assessments=ONE_GLAND, candidates=RIGHT.candidates)
 NO_PICTURE = Measured(is_ultrasound=True, frames=0)
+UNSEEN = Measured(assessments=(an_assessment(Side.RIGHT, is_assessed=False), ONE_GLAND[1]))
+A_PART = Measured(assessments=(replace(ONE_GLAND[0], covered_share=0.8, is_partial=True), an_assessment(Side.LEFT)))
 
 
 @pytest.fixture
@@ -173,3 +176,43 @@ def test_what_was_not_assessed_is_no_study_without_a_finding_for_the_curves(stor
     swept, on_ultrasound = sweep_reviewed(store, OLD, OLD, START - timedelta(days=1))
     assert (swept.findings, swept.clean, swept.points) == (5, 0, ())
     assert (on_ultrasound.findings, on_ultrasound.clean) == (0, 0)
+
+
+@pytest.mark.parametrize("later", [UNSEEN, A_PART])
+@pytest.mark.parametrize(
+    ("first", "opinion", "counts"),
+    [(RIGHT, AGREE, (1, 0, 0, 0)), (RIGHT, DISAGREE, (0, 1, 0, 0)), (BOTH, DISAGREE, (0, 1, 0, 0))],
+)
+def test_a_flag_that_stands_beside_a_later_run_is_counted_with_what_people_say_of_it(
+    store: Store, first: Measured, opinion: Opinion, counts: tuple[int, int, int, int], later: Measured
+) -> None:
+    review(store, screen_again(store, first), opinion)
+    screen_again(store, later)
+    assert store.counts().flagged == 1
+    assert measured(store) == counts
+
+
+def test_a_flag_that_stands_is_not_judged_by_what_people_said_before_it(store: Store) -> None:
+    review(store, screen_again(store, CLEAN), AGREE)
+    screen_again(store, RIGHT, A_PART)
+    assert judged(store) is None
+    assert measured(store) == (0, 0, 1, 0)
+
+
+def test_a_flag_of_ultrasound_is_counted_beside_a_ct_that_flags_nothing_whose_curve_it_leaves_alone(
+    store: Store,
+) -> None:
+    review(store, screen_again(store, MALIGNANT, CLEAN), AGREE)
+    assert measured(store) == (1, 0, 0, 0)
+    on_ct, on_ultrasound = sweep_reviewed(store, OLD, OLD, START - timedelta(days=1))
+    assert (on_ct.findings, on_ct.clean) == (0, 0)
+    assert (on_ultrasound.findings, on_ultrasound.clean) == (1, 0)
+
+
+def test_what_people_say_of_an_ultrasound_is_no_truth_of_an_exported_ct(store: Store) -> None:
+    review(store, screen_again(store, MALIGNANT, CLEAN), DISAGREE)
+    choice = {"series_instance_uid": "1.2", "modality": "CT", "score": 1.0, "is_chosen": True, "reasons": []}
+    with store.engine.begin() as connection:
+        connection.execute(t.series_choices.insert().values(run_id=2, instance_count=1, **choice))
+    (run,) = store.reviewed_runs()
+    assert (run.number, run.judgment) == (2, Judgment.OTHER)

@@ -21,7 +21,7 @@ from screener.store.feedback import Judgment
 from screener.store.reviews import Opinion
 from screener.store.values import LesionLine, UltrasoundOutcome
 from screener.study import GAMMAS, Candidate, GlandAssessment, Presence, Side, Thresholds
-from screener.us_study import Answer, Combination
+from screener.us_study import Answer, Combination, FrameChoice
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_assessment, an_instance
 
 START = datetime.now(UTC) - timedelta(days=30)
@@ -113,7 +113,10 @@ def screen(
     assert run is not None
     owed = {"destinations": [], "recipients": [], "seconds": 1.0, "now": later}
     if measured.is_ultrasound:
-        store.finish_ultrasound_run(run, judge_lesion(measured, run.thresholds), **owed)
+        picture = f"{uid}.1"
+        frame = FrameChoice(sop_instance_uid=picture, frame_number=1, is_taken=measured.frames > 0, reason="")
+        store.record_frames(run, [frame])
+        store.finish_ultrasound_run(run, judge_lesion(measured, run.thresholds, picture), **owed)
     else:
         store.finish_run(run, judge_glands(measured, run.thresholds), **owed)
     return run.study_id
@@ -129,7 +132,7 @@ def judge_glands(measured: Measured, thresholds: Thresholds) -> Screening:
     )
 
 
-def judge_lesion(measured: Measured, thresholds: Thresholds) -> UltrasoundOutcome:
+def judge_lesion(measured: Measured, thresholds: Thresholds, sop_instance_uid: str) -> UltrasoundOutcome:
     combination = None
     if measured.malignancy is not None:
         combination = Combination(probability=measured.combined, lowest=0.1, highest=0.9, missing=(), reason="so")
@@ -144,6 +147,7 @@ def judge_lesion(measured: Measured, thresholds: Thresholds) -> UltrasoundOutcom
         answer=verdict.answer,
         probability=verdict.probability,
         reason=verdict.reason,
+        sop_instance_uid=sop_instance_uid if measured.malignancy is not None else "",
         combined_probability=measured.combined,
         is_by_findings=verdict.is_by_findings,
     )

@@ -220,6 +220,25 @@ def test_growth_is_not_told_against_ultrasound(reader: TestClient, store: Store)
     assert prior_of(reader, shown, shown).endswith(f"{NONE} 0.90 ml")
 
 
+@pytest.mark.parametrize(
+    ("later", "earlier", "growth"),
+    [
+        ((standing.UNSEEN, standing.NOTHING), f"0.90 ml {NONE}", "0.90 ml +0 % in 3 days 0.90 ml not found before"),
+        ((standing.UNSEEN, standing.MASS), "0.90 ml 0.90 ml", "0.90 ml +0 % in 3 days 0.90 ml +0 % in 3 days"),
+        ((standing.NOTHING, standing.NOTHING), f"{NONE} {NONE}", "0.90 ml not found before 0.90 ml not found before"),
+    ],
+)
+def test_earlier_screenings_and_growth_tell_what_stands(
+    reader: TestClient, store: Store, later: tuple[str, str], earlier: str, growth: str
+) -> None:
+    for number, seen in ((1, (standing.MASS, standing.MASS)), (2, later)):
+        standing.look(store, number, *seen)
+    know(store, 1, 1)
+    shown = screen(store, 4, a_candidate(1, 900, Side.RIGHT), a_candidate(2, 900, Side.LEFT))
+    assert prior_of(reader, 1, shown).endswith(earlier)
+    assert prior_of(reader, shown, shown).endswith(growth)
+
+
 def test_a_case_says_which_side_a_later_run_has_taken_back(store: Store, reader: TestClient) -> None:
     standing.look(store, 1, standing.MASS, standing.MASS)
     assert "Withdrawn since" not in reader.get("/studies/1").text
