@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from screener.journey import Queue
 from screener.performance import Share
 from screener.replay import replay
 from screener.store import Store
@@ -63,14 +64,12 @@ class Sweep:
 
 def sweep_reviewed(store: Store, thresholds: Thresholds, tried: Thresholds, since: datetime) -> tuple[Sweep, Sweep]:
     """CT and ultrasound: the reviewed studies since then under every value, and under all settings of `tried`."""
-    judgments = store.judgments()
-    runs = [each for each in store.decided_runs(since, is_reviewed=True) if _is_clear(judgments.get(each.study_id))]
-    lesions = [
-        each for each in store.decided_lesions(since, is_reviewed=True) if _is_clear(judgments.get(each.study_id))
-    ]
+    of_ct, of_us = store.judgments(Queue.CT), store.judgments(Queue.US)
+    runs = [each for each in store.decided_runs(since, is_reviewed=True) if _is_clear(of_ct.get(each.study_id))]
+    lesions = [each for each in store.decided_lesions(since, is_reviewed=True) if _is_clear(of_us.get(each.study_id))]
     return (
-        sweep(CT, thresholds, tried, judgments, runs=runs),
-        sweep(ULTRASOUND, thresholds, tried, judgments, lesions=lesions),
+        sweep(CT, thresholds, tried, of_ct, runs=runs),
+        sweep(ULTRASOUND, thresholds, tried, of_us, lesions=lesions),
     )
 
 

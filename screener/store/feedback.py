@@ -12,7 +12,7 @@ from screener.journey import Queue
 from screener.store import review_tables as r
 from screener.store import tables as t
 from screener.store.base import Base, thresholds_of
-from screener.store.quality import unassessed_runs
+from screener.store.quality import in_force_last, unassessed_runs
 from screener.store.reviews import Opinion, reviewed_studies
 from screener.store.same_finding import is_same_finding
 from screener.store.ultrasound import lesion_of
@@ -24,7 +24,7 @@ SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 class Judgment(StrEnum):
-    """What the reviews of a study come to for its newest decision, of each person's the newest."""
+    """What the reviews of a study come to for its decision in force, of each person's the newest."""
 
     FINDING = "finding"
     """A flag was agreed with, or its absence disagreed with."""
@@ -33,7 +33,7 @@ class Judgment(StrEnum):
     DISPUTED = "disputed"
     """People contradict each other: it counts as neither."""
     OTHER = "something else"
-    """People spoke of another finding than the newest run's, or of what was not assessed: it counts as neither."""
+    """People spoke of another finding than that in force, or of what was not assessed: it counts as neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +62,13 @@ class ReviewedRun:
 class Feedback(Base):
     """Reading only."""
 
-    def judgments(self) -> dict[int, Judgment]:
-        """Study number to what people say of its newest decision; studies without a review are absent.
+    def judgments(self, queue: Queue | None = None) -> dict[int, Judgment]:
+        """Study number to what people say of its decision in force; studies without a review are absent.
 
-        An opinion on an earlier run says nothing of what the newest alone
-        flags. Where the newest flags nothing, it still tells whether that is right.
-        None tells that of "not assessed", which is no answer.
+        Of one queue's decisions alone where `queue` names it. An opinion on an
+        earlier run says nothing of what the one in force alone flags. Where that
+        flags nothing, it still tells whether that is right. None tells that of
+        "not assessed", which is no answer.
         """
         query = (
             sa.select(r.reviews.c.study_id, r.reviews.c.by, r.reviews.c.kind, r.reviews.c.run_id)
@@ -78,7 +79,7 @@ class Feedback(Base):
         )
         with self._begin() as connection:
             rows = connection.execute(query).all()
-            decided = {run.study_id: run for run in connection.execute(_decided_and_reviewed())}  # the newest come last
+            decided = {run.study_id: run for run in connection.execute(_decided_and_reviewed(queue))}
         opinions = {(row.study_id, row.by): row for row in rows if row.has_answered}
         said: dict[int, set[bool]] = {row.study_id: set() for row in rows}
         for (study_id, _), opinion in opinions.items():
@@ -87,7 +88,7 @@ class Feedback(Base):
         return {study_id: _judge(answers) for study_id, answers in said.items()}
 
     def _holds(self, opinion: sa.Row[Any], run: sa.Row[Any]) -> bool:
-        """Tell whether an opinion says of `run`, the study's newest, whether it is right."""
+        """Tell whether an opinion says of `run`, whose decision is in force, whether it is right."""
         if opinion.run_id == run.id:
             return True
         if not run.is_flagged:
@@ -97,7 +98,7 @@ class Feedback(Base):
 
     def reviewed_runs(self) -> list[ReviewedRun]:
         """The newest finished CT run of each study that somebody has judged or sent a segmentation of, by number."""
-        judgments = self.judgments()
+        judgments = self.judgments(Queue.CT)
         newest = (
             sa.select(sa.func.max(t.runs.c.id))
             .where(t.runs.c.queue == Queue.CT, t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
@@ -150,13 +151,14 @@ def _outlined_studies() -> sa.Select[tuple[int]]:
     return sa.select(t.instances.c.study_id).where(*mine, t.instances.c.expired_at.is_(None)).distinct()
 
 
-def _decided_and_reviewed() -> sa.Select[Any]:
-    """The runs of reviewed studies that have answered, and that no later decision has superseded, in their order."""
+def _decided_and_reviewed(queue: Queue | None) -> sa.Select[Any]:
+    """The runs of reviewed studies that have answered and are not superseded, of `queue` or of both."""
     return (
         sa.select(t.runs.c.id, t.runs.c.study_id, t.runs.c.queue, t.runs.c.is_flagged)
         .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
         .where(t.runs.c.study_id.in_(reviewed_studies()), _has_answered())
-        .order_by(t.runs.c.id)
+        .where(sa.true() if queue is None else t.runs.c.queue == queue)
+        .order_by(*in_force_last())
     )
 
 

@@ -37,7 +37,7 @@ class Scanner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityRow:
-    """One study, and its newest decision where there is one."""
+    """One study, and its decision in force where there is one."""
 
     study_id: int
     scanner: str
@@ -103,13 +103,21 @@ class Quality(Base):
             .join(t.studies, t.studies.c.id == t.runs.c.study_id)
             .where(t.studies.c.received_at >= since)
             .where(t.runs.c.state == "ended", t.runs.c.is_flagged.is_not(None))
-            .order_by(t.runs.c.id)
+            .order_by(*in_force_last())
         )
         with self._begin() as connection:
             rows: Sequence[Any] = connection.execute(studies).all()
-            runs = {run.study_id: run for run in connection.execute(decided)}  # the newest of each comes last
+            runs = {run.study_id: run for run in connection.execute(decided)}
             not_assessed = set(connection.execute(unassessed_runs()).scalars())
         return [_quality_row(row, runs.get(row.id), not_assessed) for row in rows]
+
+
+def in_force_last() -> tuple[sa.ColumnElement[Any], ...]:
+    """Order decided runs that none has superseded so that of each study the one in force comes last.
+
+    It is the newest that flags anything, else the newest, as `StudyReport.run_in_force` says.
+    """
+    return t.runs.c.is_flagged, t.runs.c.id
 
 
 def unassessed_runs() -> sa.CompoundSelect[Any]:
@@ -140,7 +148,7 @@ def list_unread_studies(
 
 
 def _quality_row(study: sa.Row[Any], run: sa.Row[Any] | None, not_assessed: Collection[int]) -> QualityRow:
-    """One study with its newest decision, None where there is none; `not_assessed` are runs without a whole answer."""
+    """One study with its decision in force, if there is one; `not_assessed` are runs without a whole answer."""
     scanner = Scanner(station=study.station or "", manufacturer=study.manufacturer or "", model=study.model or "")
     return QualityRow(
         study_id=study.id,

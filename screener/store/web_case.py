@@ -12,7 +12,7 @@ from screener.store import tables as t
 from screener.store import web_tables as w
 from screener.store.base import Base
 from screener.store.patient_words import NOTHING, patient_words
-from screener.store.standing import withdrawn_places
+from screener.store.standing import runs_in_force, withdrawn_places
 from screener.store.values import Kind
 
 
@@ -111,6 +111,15 @@ class WebCase(Base):
         """What a run flags and a later one has taken back since, in order."""
         with self._begin() as connection:
             return withdrawn_places(connection, run_id)
+
+    def numbers_in_force(self, study_id: int, run_number: int) -> dict[str, int]:
+        """Give each place where a finding is in force by runs of the kind of this one, and the number of its run."""
+        mine = t.runs.select().where(t.runs.c.study_id == study_id, t.runs.c.number == run_number)
+        with self._begin() as connection:
+            in_force = runs_in_force(connection, connection.execute(mine).one())
+            found = sa.select(t.runs.c.id, t.runs.c.number).where(t.runs.c.id.in_(in_force.values()))
+            numbers = {row.id: row.number for row in connection.execute(found)}
+        return {place: numbers[run_id] for place, run_id in in_force.items()}
 
     def series_images(self, study_id: int, series_instance_uid: str, folder: Path) -> list[Picture]:
         """The images of a series whose files are still there, by SOP Instance UID; `folder` is the storage folder."""

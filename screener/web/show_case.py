@@ -1,7 +1,7 @@
 """One study: what was found, how it was measured, what people said of it, and the story."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -58,9 +58,9 @@ class Prior:
     lesion: str
     """What was said of an ultrasound study; empty of CT and of what is not decided."""
     presences: dict[str, Presence]
-    """What was decided of each gland, by side; empty of ultrasound and of what is not decided."""
+    """What is in force of each gland, by side; empty of ultrasound and of what is not decided."""
     volumes_mm3: dict[str, float]
-    """Of the largest mass above the threshold, by side; a side without one is absent."""
+    """Of the largest mass above the threshold that is in force, by side; a side without one is absent."""
     growth: dict[str, str]
     """Against the studies before it, by side."""
 
@@ -173,14 +173,15 @@ def list_priors(visit: Visit, study_id: int) -> list[Prior]:
     for each in known:
         report = read_report(visit, each.study_id)
         run = report.run_in_force
-        volumes = largest_volumes(run) if run is not None else {}
+        in_force = visit.site.reader.numbers_in_force(each.study_id, run.number) if run is not None else {}
+        volumes = largest_volumes(report, in_force)
         priors.append(
             Prior(
                 study_id=each.study_id,
                 study_date=each.study_date,
                 is_this=each.study_id == study_id,
                 lesion=say_lesion(run.lesion.answer) if run is not None and run.lesion is not None else "",
-                presences={gland.side.value: gland.presence for gland in run.glands} if run is not None else {},
+                presences=list_presences(run, in_force) if run is not None else {},
                 volumes_mm3=volumes,
                 growth=_describe_growth(priors, volumes, each.study_date),
             )
@@ -188,14 +189,24 @@ def list_priors(visit: Visit, study_id: int) -> list[Prior]:
     return priors
 
 
-def largest_volumes(run: RunReport) -> dict[str, float]:
-    """The volume in mm^3 of the largest mass above the threshold, by side."""
+def largest_volumes(report: StudyReport, in_force: Mapping[str, int]) -> dict[str, float]:
+    """The volume in mm^3 of the largest mass above the threshold, by side; `in_force` names the run that found it."""
     volumes: dict[str, float] = {}
-    for side in Side:
-        above = [candidate.volume_mm3 for candidate, is_above in run.candidates if is_above and candidate.side is side]
-        if above:
-            volumes[side.value] = max(above)
+    for run in report.runs:
+        for candidate, is_above in run.candidates:
+            side = candidate.side.value
+            if is_above and in_force.get(side) == run.number:
+                volumes[side] = max(candidate.volume_mm3, volumes.get(side, 0.0))
     return volumes
+
+
+def list_presences(run: RunReport, in_force: Mapping[str, int]) -> dict[str, Presence]:
+    """What is in force of each gland, by side: a mass that a later run has not found where it looked is absent."""
+    presences: dict[str, Presence] = {}
+    for gland in run.glands:
+        is_withdrawn = gland.presence is Presence.PRESENT and gland.side not in in_force
+        presences[gland.side.value] = Presence.ABSENT if is_withdrawn else gland.presence
+    return presences | dict.fromkeys(in_force.keys() & presences.keys(), Presence.PRESENT)
 
 
 def _describe_growth(priors: Sequence[Prior], volumes: dict[str, float], study_date: Any) -> dict[str, str]:
