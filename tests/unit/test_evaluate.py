@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from pydicom.sr.codedict import codes
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 nibabel = pytest.importorskip("nibabel")
 
-from screener.phantom import make_phantom  # noqa: E402
+from screener.phantom import make_phantom, write_phantom  # noqa: E402
 from screener.study import GAMMAS, Candidate, GlandAssessment, Mass, Side, Thresholds  # noqa: E402
 from tests.unit.heads import make_head, see_glands, see_masses  # noqa: E402
+from tests.unit.test_read_cases import segment  # noqa: E402
 from workers.training import evaluate  # noqa: E402
 from workers.training.evaluation import run_cases  # noqa: E402
 from workers.training.evaluation.case_result import (  # noqa: E402
@@ -505,7 +507,55 @@ def test_two_masses_are_measured_by_the_larger_and_not_across_the_head():
 
 def test_a_positive_that_could_not_be_read_is_missed_in_the_main_row_too():
     unread = make_case(mass=Side.LEFT, outcome=FAILED, assessments=(), mass_voxels=0, mass_mm3=0, mass_diameter_mm=0)
-    assert summary_of(found_mass(), unread)["sensitivity_main"] == 1 / 2
+    summary = summary_of(found_mass(), unread)
+    assert summary["sensitivity_main"] == 1 / 2
+    masses = {row["size"]: row["masses"] for row in summary["masses_by_size"] if row["masses"]}
+    assert masses == {"main": 2, "10 to 15 mm": 1}  # nobody knows the size of the other
+
+
+@pytest.fixture
+def with_gap(tmp_path):
+    """A folder of cases with one of DICOM files that cannot be read, for a slice is missing, and its phantom."""
+    phantom = make_phantom(mass_mm=24.0, spacing_mm=(4.0, 4.0, 5.0), rows=64)
+    slices = phantom.datasets[:20] + phantom.datasets[21:]
+    write_phantom(replace(phantom, datasets=slices), tmp_path / "cases" / "p1")
+    return tmp_path / "cases", phantom
+
+
+@pytest.mark.parametrize(
+    ("label", "is_empty", "is_cut", "is_positive"),
+    [
+        ("GTV", False, False, True),
+        ("GTV", True, False, False),
+        ("GTV", True, True, True),  # whether it is empty cannot be read any more
+        ("Parotid_R", False, False, False),
+        ("Parotid_R", False, True, False),
+    ],
+)
+def test_dicom_files_that_cannot_be_read_are_a_positive_where_a_mass_is_outlined(
+    models, with_gap, tmp_path, label, is_empty, is_cut, is_positive
+):
+    cases, phantom = with_gap
+    seg = segment(phantom.datasets, [(label, codes.SCT.Organ, phantom.mass)])
+    if is_empty:
+        seg.PixelData = bytes(len(seg.PixelData))
+    if is_cut:
+        seg.PixelData = seg.PixelData[:100]
+    seg.save_as(cases / "p1" / "seg.dcm")
+    summary = run(cases, tmp_path / "report")
+    (case,) = summary["not_assessed"]["cases"]
+    assert "slice is missing" in case["reason"]
+    assert case["is_positive"] is is_positive
+    counts = summary["counts"]
+    assert (counts["false_negatives"], counts["false_positives"]) == ((1, 0) if is_positive else (0, 1))
+
+
+def test_a_file_that_cannot_be_read_is_a_negative_where_its_mass_is_empty(models, heads, tmp_path):
+    (heads / "p2" / "image.nii.gz").write_bytes(b"no image")
+    (heads / "p1+mass" / "image.nii.gz").write_bytes(b"no image")
+    (heads / "p1+mass" / "mass.nii.gz").write_bytes(b"no mask")
+    cases = run(heads, tmp_path / "report")["not_assessed"]["cases"]
+    assert {case["name"]: case["is_positive"] for case in cases} == {"p1+mass": True, "p2": False, "p3": True}
 
 
 def test_a_patient_who_is_left_out_is_named_and_a_name_that_is_none_is_refused(models, heads, tmp_path, caplog):
