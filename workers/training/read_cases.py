@@ -20,8 +20,8 @@ from screener.outcomes import NeedsPerson, Outcome
 from screener.study import Side, Volume
 from workers.ct.load_volume import load_volume
 from workers.ct.select_series import select_series
-from workers.training.read_nifti import find_nifti, read_labels, read_mass, read_volume
-from workers.training.read_segmentation import list_dicom, read_segmentations
+from workers.training.read_nifti import find_nifti, holds_mass, read_labels, read_mass, read_volume
+from workers.training.read_segmentation import list_dicom, outlines_mass, read_segmentations
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,13 @@ def read_cases(root: Path, limit: int | None = None) -> Iterator[Case]:
             logger.warning("case=%s passed over: %s", folder.name, outcome.reason)
         else:
             yield case
+
+
+def is_positive(folder: Path) -> bool:
+    """Return whether the case in `folder` has a mass, as its outlines say without its images: those cannot be read."""
+    if find_nifti(folder, "image") is not None:
+        return holds_mass(folder, "mass")
+    return any(map(outlines_mass, list_dicom(folder)[1]))
 
 
 def drop_specks(gland: Bools) -> Bools:

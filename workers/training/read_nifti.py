@@ -99,6 +99,17 @@ def read_mass(folder: Path, stem: str, volume: Volume) -> NDArray[np.bool_] | No
     return np.ascontiguousarray(values > 0.5)
 
 
+def holds_mass(folder: Path, stem: str) -> bool:
+    """Return whether a mask has a voxel inside, on whatever grid; one that cannot be read is taken to have."""
+    path = find_nifti(folder, stem)
+    if path is None:
+        return False
+    try:
+        return not (_read_grid(path).values <= 0.5).all()  # what is no number is not read as empty
+    except NeedsPerson:
+        return True
+
+
 def _read_on_grid(path: Path, volume: Volume) -> NDArray[Any]:
     grid = _read_grid(path)
     if grid.values.shape != volume.hu.shape:

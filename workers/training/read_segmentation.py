@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import SegmentationStorage
 
 from screener.know_segments import Meaning, understand_segment
@@ -22,6 +21,8 @@ LABEL_MAP_SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 
 _OFF_GRID_VOXELS = 0.3
 """A segmentation whose voxels lie further from those of the images was made on another grid."""
+_BROKEN = (*BROKEN_FILE, RuntimeError)
+"""The latter where pixels cannot be decoded."""
 
 
 def list_dicom(folder: Path) -> tuple[list[Instance], list[Path]]:
@@ -32,7 +33,7 @@ def list_dicom(folder: Path) -> tuple[list[Instance], list[Path]]:
             ds = dcmread(
                 path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
             )
-        except (InvalidDicomError, *BROKEN_FILE):
+        except BROKEN_FILE:
             continue
         sop_class_uid = str(ds.get("SOPClassUID") or "")
         if sop_class_uid in {SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE}:
@@ -64,7 +65,7 @@ def read_segmentations(paths: Sequence[Path], volume: Volume) -> tuple[dict[Side
             ds = dcmread(path)
             meanings = {int(segment.SegmentNumber): understand_segment(segment) for segment in ds.SegmentSequence}
             masks = _place_segments(ds, meanings, volume, path)
-        except (InvalidDicomError, AttributeError, KeyError, IndexError, RuntimeError, *BROKEN_FILE) as error:
+        except _BROKEN as error:
             raise _refuse(path, f"cannot be read ({type(error).__name__})") from error
         for number, mask in masks.items():
             meaning = meanings[number]
@@ -75,6 +76,22 @@ def read_segmentations(paths: Sequence[Path], volume: Volume) -> tuple[dict[Side
             else:
                 glands[meaning.side] = glands.get(meaning.side, np.zeros_like(mask)) | mask
     return {side: gland for side, gland in glands.items() if gland.any()}, sideless, mass
+
+
+def outlines_mass(path: Path) -> bool:
+    """Return whether a segmentation covers a voxel of a mass, on whatever grid.
+
+    Where its voxels cannot be read, whether it names a mass; False where its words cannot be read either.
+    """
+    try:
+        ds = dcmread(path)
+        masses = {int(one.SegmentNumber) for one in ds.SegmentSequence if understand_segment(one).kind == "mass"}
+    except _BROKEN:
+        return False
+    try:
+        return any(number in masses and plane.any() for number, plane, _ in _read_frames(ds))
+    except _BROKEN:
+        return bool(masses)
 
 
 def _place_segments(ds: Dataset, meanings: dict[int, Meaning], volume: Volume, path: Path) -> dict[int, Bools]:

@@ -260,15 +260,19 @@ def ppv_row(prevalence: float, counts: Figures) -> Figures:
 
 
 def rows_by_size(positives: Sequence[Judgment]) -> list[Figures]:
-    """Return count, sensitivity and Dice of the main masses, the smaller ones, and each range of diameters."""
+    """Return count, sensitivity and Dice of the main masses, the smaller ones, and each range of diameters.
+
+    A mass that could not be read is in no range: its size is not known.
+    """
     edges = (0.0, 10.0, 15.0, 20.0, 30.0, 45.0, math.inf)
     rows = [
         _size_row("main", [j for j in positives if is_main(j.case)]),
         _size_row("smaller", [j for j in positives if not is_main(j.case)]),
     ]
+    measured = [j for j in positives if j.case.mass_voxels]
     for low, high in itertools.pairwise(edges):
         name = f"{low:.0f} to {high:.0f} mm" if math.isfinite(high) else f"{low:.0f} mm and more"
-        rows.append(_size_row(name, [j for j in positives if low <= j.case.mass_diameter_mm < high]))
+        rows.append(_size_row(name, [j for j in measured if low <= j.case.mass_diameter_mm < high]))
     return rows
 
 

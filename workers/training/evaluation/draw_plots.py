@@ -140,10 +140,10 @@ def draw_free_response(path: Path, points: Sequence[tuple[float, float]]) -> Non
 
 
 def draw_dice_by_size(path: Path, judged: Sequence[Judgment]) -> None:
-    """Draw each mass's Dice against its diameter."""
+    """Draw each mass's Dice against its diameter; one that could not be read has none."""
     with plot(path, "Dice by size", "diameter of the mass, mm", "Dice (a miss has 0)") as axes:
         for color, name, is_kept in ((BLUE, "found", True), (RED, "missed", False)):
-            kept = [j for j in judged if j.case.is_positive and j.is_flagged == is_kept]
+            kept = [j for j in judged if j.case.mass_voxels and j.is_flagged == is_kept]
             x, y = [j.case.mass_diameter_mm for j in kept], [_number(j.dice) for j in kept]
             axes.scatter(x, y, s=22, color=color, alpha=0.8, label=f"{name} ({len(kept)})")
         axes.axvline(10, color=GREY, linestyle=":", linewidth=0.9)

@@ -28,8 +28,7 @@ from workers.models.weights import load_bundle
 from workers.training.evaluation.case_result import FAILED, CaseResult, read_result, write_result
 from workers.training.evaluation.draw_case import cut_slice, keep_slice
 from workers.training.evaluation.screen_case import Models, Truth, screen_case
-from workers.training.read_cases import read_case
-from workers.training.read_nifti import find_nifti
+from workers.training.read_cases import is_positive, read_case
 
 logger = logging.getLogger(__name__)
 
@@ -146,11 +145,11 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def fail_case(source: Source, outcome: Outcome) -> CaseResult:
-    """Return the result of a case that cannot be read: a positive where it has a mass file, else a negative."""
+    """Return the result of a case that cannot be read: a positive where a mass is outlined, else a negative."""
     logger.warning("case=%s cannot be read: %s", source.name, outcome.reason)
-    is_positive = isinstance(source, Path) and find_nifti(source, "mass") is not None
+    has_mass = isinstance(source, Path) and is_positive(source)
     about = read_about(source) if isinstance(source, Path) else {}
-    return CaseResult(name=source.name, outcome=FAILED, reason=outcome.reason, is_positive=is_positive, about=about)
+    return CaseResult(name=source.name, outcome=FAILED, reason=outcome.reason, is_positive=has_mass, about=about)
 
 
 def make_phantom_truth(order: PhantomOrder) -> Truth:
