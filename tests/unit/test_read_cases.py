@@ -396,6 +396,58 @@ def test_outlines_on_another_grid_are_refused(phantom, dicom_case):
         read_case(folder)
 
 
+@pytest.fixture
+def two_series(tmp_path):
+    """A folder with a series of thin slices and one of every second of them, and the phantoms of both."""
+    thin = make_phantom(mass_mm=24.0, mass_side=Side.LEFT, spacing_mm=(4.0, 4.0, 2.5), rows=64)
+    thick = replace(thin, datasets=deepcopy(thin.datasets[::2]), hu=thin.hu[::2], mass=thin.mass[::2])
+    series_instance_uid = generate_uid()
+    for ds in thick.datasets:
+        ds.SeriesInstanceUID, ds.SeriesNumber, ds.SliceThickness = series_instance_uid, 3, 5
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    for name, phantom in (("thin", thin), ("thick", thick)):
+        write_phantom(phantom, tmp_path / "case" / name)
+    return tmp_path / "case", {"thin": thin, "thick": thick}
+
+
+@pytest.mark.parametrize("drawn_on", ["thin", "thick"])
+def test_of_several_series_that_one_is_read_on_which_the_outlines_were_drawn(two_series, drawn_on):
+    folder, phantoms = two_series
+    phantom = phantoms[drawn_on]
+    segment(phantom.datasets, [("GTV", codes.SCT.Organ, phantom.mass)]).save_as(folder / "seg.dcm")
+    case = read_case(folder)
+    assert case.volume.series_instance_uid == phantom.datasets[0].SeriesInstanceUID
+    assert (case.volume.hu == phantom.hu).all()
+    assert (case.mass == phantom.mass).all()
+
+
+@pytest.mark.parametrize("other", ["in the folder", "elsewhere"])
+def test_outlines_that_were_drawn_on_another_series_are_refused(two_series, other):
+    folder, phantoms = two_series
+    seg = segment(phantoms["thick"].datasets, [("GTV", codes.SCT.Organ, phantoms["thick"].mass)])
+    if other == "elsewhere":
+        seg.ReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
+    seg.save_as(folder / "mass.dcm")
+    glands = phantoms["thin"].left_parotid
+    segment(phantoms["thin"].datasets, [("Parotid_L", codes.SCT.Organ, glands)]).save_as(folder / "glands.dcm")
+    with pytest.raises(NeedsPerson, match="was drawn on another series"):
+        read_case(folder)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_outlines_of_other_organs_or_that_name_no_series_hinder_none(two_series, is_named):
+    folder, phantoms = two_series
+    thin, thick = phantoms["thin"], phantoms["thick"]
+    seg = segment(thin.datasets, [("GTV", codes.SCT.Organ, thin.mass)])
+    if not is_named:
+        del seg.ReferencedSeriesSequence
+    seg.save_as(folder / "mass.dcm")
+    segment(thick.datasets, [("Mandible", codes.SCT.Bone, thick.hu > 1000)]).save_as(folder / "bone.dcm")
+    case = read_case(folder)
+    assert (case.volume.hu == thin.hu).all()
+    assert (case.mass == thin.mass).all()
+
+
 def test_dicom_that_would_not_be_screened_is_no_case_to_learn_from(phantom, tmp_path):
     few = replace(phantom, datasets=phantom.datasets[:5])
     write_phantom(few, tmp_path / "case")
