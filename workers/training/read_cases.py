@@ -14,14 +14,16 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import CTImageStorage
 from scipy import ndimage
 
 from screener.outcomes import NeedsPerson, Outcome
 from screener.study import Side, Volume
+from workers.ct.list_frames import ENHANCED_CT
 from workers.ct.load_volume import load_volume
 from workers.ct.select_series import select_series
 from workers.training.read_nifti import find_nifti, holds_mass, read_labels, read_mass, read_volume
-from workers.training.read_segmentation import list_dicom, outlines_mass, read_segmentations
+from workers.training.read_segmentation import list_dicom, list_drawn_on, outlines_mass, read_segmentations
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def no_outlined_gland(roots: Sequence[Path]) -> NeedsPerson:
 
 
 def read_case(folder: Path) -> Case:
-    """Read the case in `folder`.
+    """Read the case in `folder`; of several DICOM series the one on which its segmentations were drawn.
 
     Raises NeedsPerson or SetAside with a sentence that names the file or the
     folder: it cannot be read, does not fit together, or would not be screened.
@@ -194,6 +196,10 @@ def _read_dicom_case(folder: Path) -> Case:
     images, segmentations = list_dicom(folder)
     if not images:
         raise NeedsPerson(f"{folder} holds neither image.nii.gz nor DICOM images.", code="bad_case")
+    on_ct = {one.series_instance_uid for one in images if one.sop_class_uid in {*ENHANCED_CT, CTImageStorage}}
+    drawn_on = list_drawn_on(segmentations) & on_ct
+    if len(drawn_on) == 1:
+        images = [one for one in images if one.series_instance_uid in drawn_on]
     try:
         series_instance_uid, _ = select_series(images)
         volume = load_volume(images, series_instance_uid)

@@ -55,7 +55,7 @@ def read_segmentations(paths: Sequence[Path], volume: Volume) -> tuple[dict[Side
     """Return the glands by side, glands of no stated side, and the mass, all on the grid of `volume`.
 
     Segments of one meaning are joined; others are passed over. The mass is None where no segmentation speaks of one.
-    Raises NeedsPerson (`bad_case`) where a segmentation cannot be read or lies on another grid.
+    Raises NeedsPerson (`bad_case`) where a segmentation cannot be read, lies on another grid or names another series.
     """
     glands: dict[Side, Bools] = {}
     sideless: Bools | None = None
@@ -76,6 +76,19 @@ def read_segmentations(paths: Sequence[Path], volume: Volume) -> tuple[dict[Side
             else:
                 glands[meaning.side] = glands.get(meaning.side, np.zeros_like(mask)) | mask
     return {side: gland for side, gland in glands.items() if gland.any()}, sideless, mass
+
+
+def list_drawn_on(paths: Sequence[Path]) -> set[str]:
+    """Return the series that segmentations of a gland or a mass say they were drawn on; some say nothing."""
+    drawn_on: set[str] = set()
+    for path in paths:
+        try:
+            ds = dcmread(path, stop_before_pixels=True)
+            if any(understand_segment(segment).kind != "other" for segment in ds.SegmentSequence):
+                drawn_on |= _name_series(ds)
+        except _BROKEN:
+            continue
+    return drawn_on
 
 
 def outlines_mass(path: Path) -> bool:
@@ -100,6 +113,8 @@ def _place_segments(ds: Dataset, meanings: dict[int, Meaning], volume: Volume, p
     if frame_of_reference_uid and frame_of_reference_uid != volume.frame_of_reference_uid:
         raise _refuse(path, "belongs to another frame of reference than its images")
     masks = {number: np.zeros(volume.hu.shape, bool) for number, meaning in meanings.items() if meaning.kind != "other"}
+    if masks and (drawn_on := _name_series(ds)) and volume.series_instance_uid not in drawn_on:
+        raise _refuse(path, "was drawn on another series than its images")  # of thicker slices it would leave holes
     to_voxel = np.linalg.inv(volume.affine)
     for number, plane, affine in _read_frames(ds):
         if number not in masks or not plane.any():
@@ -114,6 +129,12 @@ def _place_segments(ds: Dataset, meanings: dict[int, Meaning], volume: Volume, p
             raise _refuse(path, "does not lie on the voxels of its images")
         masks[number][z, y, x] = True
     return masks
+
+
+def _name_series(ds: Dataset) -> set[str]:
+    """Return the series that a segmentation refers to (PS3.3 C.12.2)."""
+    named = {str(item.get("SeriesInstanceUID") or "") for item in ds.get("ReferencedSeriesSequence") or []}
+    return named - {""}
 
 
 def _read_frames(ds: Dataset) -> Iterator[tuple[int, Bools, NDArray[np.float64]]]:
