@@ -17,6 +17,7 @@ from screener.outcomes import NeedsPerson, Outcome
 from screener.phantom import make_phantom, write_phantom
 from screener.study import Candidate, Mass, Parotid, Side
 from tests.unit.ct_study import SHARED
+from workers.ct.mask_body import mask_body
 from workers.results.encode_seg import encode_seg
 from workers.results.identity import make_identity
 from workers.training.read_cases import drop_specks, find_sides, list_cases, read_case, read_cases
@@ -58,6 +59,18 @@ def write_case(folder, phantom, *, turn="LPS", affine=None, mass=True, **image):
     if mass:
         save(folder / "mass.nii.gz", phantom.mass.astype(np.uint8), affine, turn)
     return folder
+
+
+def shift(phantom, *, voxel=None, column=None, air=None):
+    """Return values as scanners store them, 1024 above Hounsfield units, but for one voxel, one column, or all air."""
+    values = phantom.hu + 1024.0
+    if voxel is not None:
+        values[0, 0, 0] = voxel
+    if column is not None:
+        values[:, :, 0] = column
+    if air is not None:
+        values[phantom.hu < -300] = air
+    return values
 
 
 @pytest.mark.parametrize("turn", ["LPS", "RAS", "PIR", "SLA", "ARI"])
@@ -146,6 +159,12 @@ def test_a_mass_of_many_small_pieces_has_the_side_that_holds_most_of_it(phantom,
         ("image.nii.gz", lambda _, path: path.write_bytes(path.read_bytes()[:2000]), "cannot be read"),
         ("image.nii.gz", lambda _, path: path.write_bytes(b"no image"), "cannot be read"),
         ("image.nii.gz", lambda p, path: save(path, p.hu.astype(float) + 1024, p.affine), "Hounsfield"),
+        ("image.nii.gz", lambda p, path: save(path, shift(p, voxel=np.nan), p.affine), "Hounsfield"),
+        ("image.nii.gz", lambda p, path: save(path, shift(p, column=-2000), p.affine), "Hounsfield"),
+        ("image.nii.gz", lambda p, path: save(path, shift(p, column=-976), p.affine), "Hounsfield"),
+        ("image.nii.gz", lambda p, path: save(path, shift(p, air=0), p.affine), "Hounsfield"),
+        ("image.nii.gz", lambda p, path: save(path, p.hu + 400.0, p.affine), "Hounsfield"),
+        ("image.nii.gz", lambda p, path: save(path, np.full(p.hu.shape, 40.0), p.affine), "Hounsfield"),
     ],
 )
 def test_what_does_not_fit_is_named_and_the_other_cases_go_on(phantom, tmp_path, caplog, name, spoil, words):
@@ -157,6 +176,20 @@ def test_what_does_not_fit_is_named_and_the_other_cases_go_on(phantom, tmp_path,
     with caplog.at_level(logging.WARNING):
         assert [case.name for case in read_cases(tmp_path)] == ["b_good"]
     assert "a_bad passed over" in caplog.text
+
+
+def cut_out(phantom, outside_hu):
+    """Return Hounsfield units whose air around the patient was replaced."""
+    hu = phantom.hu.astype(float)
+    hu[~mask_body(phantom.hu, SPACING_MM)] = outside_hu
+    return hu
+
+
+@pytest.mark.parametrize("outside_hu", [-3024, -1024, -1000, 0, np.nan])
+def test_hounsfield_units_are_known_by_the_air_within_the_patient_whatever_is_outside(phantom, tmp_path, outside_hu):
+    save(tmp_path / "case" / "image.nii.gz", cut_out(phantom, outside_hu), phantom.affine)
+    case = read_case(tmp_path / "case")
+    assert (case.volume.hu[phantom.mass] == phantom.hu[phantom.mass]).all()
 
 
 def test_a_file_that_does_not_say_how_it_lies_is_refused(phantom, tmp_path):
