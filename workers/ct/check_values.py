@@ -41,22 +41,31 @@ def check_values(hu: NDArray[np.int16], places_mm: NDArray[np.float64], spacing_
     `places_mm` is each slice's z, for the sentence; `spacing_mm` the voxels' size in x, y and z.
     """
     sample = hu[:, ::STRIDE, ::STRIDE].astype(np.int32)
-    light = np.mean((sample > AIR_HU) & (sample < LIGHT_HU))
-    if light < MIN_LIGHT_SHARE:
+    if not has_air(sample):
         raise NeedsPerson(
             "Nothing in the series has the values of air, so they are no Hounsfield units.", code="implausible_values"
         )
-    is_dense = sample > LIGHT_HU
-    is_soft = np.abs(sample) <= TISSUE_HU
-    if np.count_nonzero(is_soft) < max(MIN_TISSUE * sample.size, MIN_TISSUE_SHARE * np.count_nonzero(is_dense)):
+    if not has_tissue(sample):
         raise NeedsPerson(
             "Too little in the series has the values of soft tissue for them to be Hounsfield units.",
             code="implausible_values",
         )
+    is_dense, is_soft = sample > LIGHT_HU, np.abs(sample) <= TISSUE_HU
     x_mm, y_mm, z_mm = spacing_mm
     area_mm2 = x_mm * y_mm * STRIDE**2
     _check_slices(sample, is_dense, places_mm, MIN_AREA_MM2 / area_mm2)
     _check_neighbors(sample, is_soft, places_mm, max(MIN_END_MM2, MIN_END_MM2_PER_MM * z_mm) / area_mm2)
+
+
+def has_air(hu: NDArray[np.integer]) -> bool:
+    """Tell whether there is air in Hounsfield units: values of any shape, of which AIR_HU may be padding."""
+    return int(np.count_nonzero((hu > AIR_HU) & (hu < LIGHT_HU))) > MIN_LIGHT_SHARE * hu.size
+
+
+def has_tissue(hu: NDArray[np.integer]) -> bool:
+    """Tell whether enough is soft tissue in Hounsfield units, of all values and of those that are denser than lung."""
+    soft, dense = (int(np.count_nonzero(is_one)) for is_one in (np.abs(hu) <= TISSUE_HU, hu > LIGHT_HU))
+    return soft >= max(MIN_TISSUE * hu.size, MIN_TISSUE_SHARE * dense)
 
 
 def _check_slices(

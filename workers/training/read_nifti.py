@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from screener.outcomes import NeedsPerson
 from screener.study import Volume
-from workers.ct.check_values import AIR_HU
+from workers.ct.check_values import AIR_HU, has_air, has_tissue
 from workers.ct.mask_body import mask_body
 
 TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -45,17 +45,19 @@ def find_nifti(folder: Path, stem: str) -> Path | None:
 def read_volume(folder: Path, stem: str) -> Volume:
     """Read Hounsfield units of any type, scaling, axis order and direction; oblique axes stay in the affine.
 
-    Raises NeedsPerson (`bad_case`) with the file's name where it cannot be read or does not say how it lies.
+    Raises NeedsPerson (`bad_case`) with the file's name where it cannot be read, does not say how it lies, or holds
+    other than Hounsfield units. Slices may differ as they like: where the air around was cut off, they do.
     """
     path = find_nifti(folder, stem)
     if path is None:
         raise _refuse(folder / f"{stem}.nii.gz", "is missing")
     grid = _read_grid(path)
     hu = np.where(np.isfinite(grid.values), grid.values, AIR_HU)
-    if hu.min() >= 0 and np.median(hu) > 0:
-        raise _refuse(path, "holds no value below zero: are they Hounsfield units?")
     limits = (AIR_HU, np.iinfo(np.int16).max)
     rounded = np.asarray(np.clip(np.rint(hu), *limits), np.int16)
+    told = rounded[rounded > rounded.min()]  # the lowest value may be padding, whatever it is
+    if not has_air(told) or not has_tissue(told):
+        raise _refuse(path, "lacks the values of air or of soft tissue: are they Hounsfield units?")
     x, y, z = np.linalg.norm(grid.affine[:3, :3], axis=0)
     series_instance_uid = generate_uid(prefix=None, entropy_srcs=[str(path)])
     return Volume(
