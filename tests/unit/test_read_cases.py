@@ -209,7 +209,10 @@ def test_cases_are_listed_by_name_and_other_folders_are_not_cases(phantom, tmp_p
     (tmp_path / "notes" / "readme.txt").write_text("no case")
     write_phantom(phantom, tmp_path / "pt_3" / "deep")
     assert [path.name for path in list_cases(tmp_path)] == ["pt_1", "pt_2", "pt_3"]
-    assert list_cases(tmp_path / "pt_1") == [tmp_path / "pt_1"]
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")  # of a disc: it lists the others' files
+    assert [path.name for path in list_cases(tmp_path)] == ["pt_1", "pt_2", "pt_3"]
+    for case in (tmp_path / "pt_1", tmp_path / "pt_3" / "deep"):
+        assert list_cases(case) == [case]
     with pytest.raises(NeedsPerson):
         list_cases(tmp_path / "nothing")
 
@@ -328,6 +331,13 @@ def test_outlines_of_any_program_are_understood(phantom, dicom_case, kind, label
     assert (case.glands[Side.LEFT] == phantom.left_parotid).all()
     assert (case.mass == phantom.mass).all()
     assert case.mass_sides == (Side.LEFT,)
+
+
+def test_a_folder_of_images_with_their_outlines_beside_it_is_one_case(phantom, dicom_case):
+    folder, sources = dicom_case
+    segment(sources, [("GTV", codes.SCT.Organ, phantom.mass)]).save_as(folder / "segmentation.dcm")
+    assert list_cases(folder) == [folder]
+    assert [case.mass_sides for case in read_cases(folder)] == [(Side.LEFT,)]
 
 
 def test_a_chewing_muscle_beside_the_glands_is_no_mass(phantom, dicom_case):
