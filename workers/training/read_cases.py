@@ -7,7 +7,7 @@ the voxels reach the networks as the stages would hand them on.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,14 +57,15 @@ class Case:
 def list_cases(root: Path) -> list[Path]:
     """Return the folders of cases in `root`, or `root` itself where it is one, by name.
 
+    A DICOM file right in `root` makes it one, whatever its folders hold: they and their outlines belong together.
     Raises NeedsPerson (`no_cases`) where `root` is no folder.
     """
     if not root.is_dir():
         raise NeedsPerson(f"{root} is no folder of cases.", code="no_cases")
-    if find_nifti(root, "image") is not None:
+    if find_nifti(root, "image") is not None or _holds_dicom(root.iterdir()):
         return [root]
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [path for path in folders if find_nifti(path, "image") is not None or _holds_dicom(path)]
+    return [path for path in folders if find_nifti(path, "image") is not None or _holds_dicom(path.rglob("*"))]
 
 
 def no_outlined_gland(roots: Sequence[Path]) -> NeedsPerson:
@@ -223,10 +224,13 @@ def _make_case(
     return Case(name=folder.name, volume=volume, glands=glands, mass=mass, mass_sides=sides, labels=labels)
 
 
-def _holds_dicom(folder: Path) -> bool:
-    """Return whether any file below `folder` begins as a DICOM file (PS3.10 7.1)."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
+def _holds_dicom(paths: Iterable[Path]) -> bool:
+    """Return whether any of these is a file that begins as DICOM (PS3.10 7.1); a disc's index of others does not count.
+
+    That index is always called DICOMDIR (PS3.10 8.6).
+    """
+    for path in sorted(paths):
+        if path.is_file() and path.name.upper() != "DICOMDIR":
             with path.open("rb") as stream:
                 if stream.read(132)[128:] == b"DICM":
                     return True
