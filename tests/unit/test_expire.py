@@ -27,6 +27,7 @@ from screener.store import Run, Store, open_store
 from screener.store import tables as t
 from screener.study import Thresholds
 from tests.peers.scanner import Raw, Scanner, make_ct
+from tests.unit.query_plans import plan_lines, watch_statements
 from tests.unit.test_store import a_screening
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -239,6 +240,21 @@ def test_the_sweep_leaves_what_a_row_names(world: World) -> None:
     later = datetime.now(UTC) + timedelta(days=2)
     assert sweep_orphans(world.store, world.archive, later) == 1
     assert (world.files("received"), world.files("results"), stray.exists()) == (1, 2, False)
+
+
+def test_a_sweep_that_finds_nothing_keeps_nobody_from_committing(world: World) -> None:
+    world.screen(make_ct(), make_ct())
+    with watch_statements(world.store) as asked:
+        assert sweep_orphans(world.store, world.archive, datetime.now(UTC) + timedelta(days=2)) == 0
+    assert "BEGIN IMMEDIATE" not in {statement for statement, _ in asked}  # SQLite's one write lock
+
+
+def test_the_files_of_a_study_expire_without_a_look_at_those_of_all_others(world: World) -> None:
+    world.screen(make_ct(), make_ct())
+    with watch_statements(world.store) as asked:
+        world.expire(61)
+    assert (world.files("received"), world.files("results")) == (0, 0)
+    assert not {"SCAN instances", "SCAN results"} & plan_lines(world.store, asked)
 
 
 def test_an_image_that_comes_while_its_old_file_is_removed_is_there_in_the_end(

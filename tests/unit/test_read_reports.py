@@ -27,6 +27,7 @@ from screener.store.mentions import NOT_READ
 from screener.store.sent_reports import SentReport
 from screener.study import Side
 from tests.peers.values import an_instance
+from tests.unit.query_plans import plan_lines, watch_statements
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 TEXT = "CANARY^DONOTLOG was seen.\nThe left parotid holds a mass of 2 cm.\n"
@@ -202,6 +203,12 @@ def test_documents_that_cannot_be_had_keep_no_other_waiting(store: Store, tmp_pa
         store.record_instance(replace(one, sop_class_uid=ComprehensiveSRStorage, sha256=f"{number}"), NOW)
     receive_document(store, write_document(tmp_path / "sr.dcm", findings("Left parotid mass.")), tmp_path)
     assert read_new_documents(store, tmp_path, NOW) == 1
+
+
+def test_new_documents_are_found_without_a_look_at_every_image(store: Store) -> None:
+    with watch_statements(store) as asked:
+        assert list(store.new_documents()) == []
+    assert "SCAN instances" not in plan_lines(store, asked)
 
 
 def test_a_document_that_has_gone_is_not_asked_for_again(store: Store, tmp_path: Path) -> None:
