@@ -290,8 +290,9 @@ class Archive:
         return True
 
     def files_before(self, part: str, moment: datetime) -> Iterator[str]:
-        """Yield the relative paths of whole files in `part` that were last written before `moment`."""
-        for folder, _, names in os.walk(self.folder / part):
+        """Yield the relative paths of whole files in `part` that were last written before `moment`, by folder."""
+        for folder, folders, names in os.walk(self.folder / part):
+            folders.sort()
             for name in names:
                 path = Path(folder, name)
                 with suppress(FileNotFoundError):

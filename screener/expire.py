@@ -6,9 +6,8 @@ is not there.
 """
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 
 import sqlalchemy as sa
 
@@ -60,18 +59,11 @@ def expire(store: Store, archive: Archive, settings: Retention, now: datetime) -
 def expire_study(store: Store, archive: Archive, table: sa.Table, study_id: int, why: str, now: datetime) -> int:
     """Mark a study's received files, or its results, as expired and remove them; returns how many."""
     paths = store.expire_files(study_id, table, why=why, now=now)
-    remove_files(store, archive, table, paths)
+    for begin in range(0, len(paths), BATCH):
+        store.remove_expired(table, study_id, paths[begin : begin + BATCH], archive.remove)
     if paths:
         logger.info("study=%d expired %s=%d: %s", study_id, table.name, len(paths), why)
     return len(paths)
-
-
-def remove_files(store: Store, archive: Archive, table: sa.Table, paths: Sequence[str]) -> int:
-    """Remove those of `paths` that no live row names; returns how many."""
-    return sum(
-        store.remove_unreferenced(table, paths[begin : begin + BATCH], archive.remove)
-        for begin in range(0, len(paths), BATCH)
-    )
 
 
 def remove_aside(store: Store, archive: Archive, before: datetime, *, taken_before: datetime, why: str) -> int:
@@ -110,12 +102,18 @@ def clean_disk(store: Store, archive: Archive, storage: Storage, retention: Rete
 
 
 def sweep_orphans(store: Store, archive: Archive, now: datetime) -> int:
-    """Remove received files and results that are older than a day and that no row names; returns how many."""
+    """Remove received files and results that are older than a day and that no row names; returns how many.
+
+    A sixteenth of the received files at a time, whose folders are named by digests: their rows are read as often, and
+    only what no row names is looked for again while nobody can commit one.
+    """
     swept = 0
     for part, table in ((RECEIVED, instances), (RESULTS, results)):
         old = archive.files_before(part, now - ORPHAN_AFTER)
-        while batch := list(islice(old, BATCH)):
-            swept += remove_files(store, archive, table, batch)
+        for begin, paths in groupby(old, key=lambda path: path[: path.index("/") + 2]):
+            nameless = store.find_unreferenced(table, begin, list(paths))
+            for first in range(0, len(nameless), BATCH):
+                swept += store.remove_unreferenced(table, nameless[first : first + BATCH], archive.remove)
     if swept:
         logger.info("files that no row names, removed: %d", swept)
     return swept

@@ -12,7 +12,7 @@ from screener.sop_classes import WORKSHEETS
 from screener.store import govern_tables as g
 from screener.store import tables as t
 from screener.store.base import Base, add_step, lock_study
-from screener.store.values import Hold, Kind
+from screener.store.values import Hold
 from screener.study import Side
 from screener.weigh_reports import Standing, Weighed, weigh_reports
 
@@ -108,8 +108,7 @@ class Mentions(Base):
         )
         query = (
             sa.select(t.instances.c.study_id, t.instances.c.path, t.instances.c.sha256, t.instances.c.sop_class_uid)
-            .where(t.instances.c.kind == Kind.DOCUMENT, t.instances.c.sop_class_uid.in_(list(WORKSHEETS)))
-            .where(t.instances.c.expired_at.is_(None), ~known)
+            .where(t.IS_DOCUMENT_HERE, t.instances.c.sop_class_uid.in_(list(WORKSHEETS)), ~known)
             .order_by(t.instances.c.id)
             .limit(limit)
         )

@@ -1,6 +1,7 @@
 """What may go: first the row says so, then the file is removed, and what a crash leaves in between is swept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from screener.journey import Ending
 from screener.store import tables as t
 from screener.store.base import DISCARDED, Base, add_step, end_study, lock_study
+from screener.store.engine import reading
 from screener.store.values import Receipt
 
 EXPIRED = "expired"
@@ -65,7 +67,7 @@ class Retention(Base):
     def expire_files(self, study_id: int, table: sa.Table, *, why: str, now: datetime) -> list[str]:
         """Mark a study's files in `table` as expired; returns their paths, none where the study is not over after all.
 
-        The files are removed afterwards, by `remove_unreferenced`.
+        The files are removed afterwards, by `remove_expired`.
         """
         with self._begin() as connection:
             lock_study(connection, study_id)
@@ -81,24 +83,52 @@ class Retention(Base):
                 add_step(connection, study_id=study_id, run_id=None, at=now, stage=EXPIRED, sentence=sentence)
         return paths
 
-    def remove_unreferenced(self, table: sa.Table, paths: Sequence[str], remove: Callable[[str], bool]) -> int:
+    def remove_expired(
+        self, table: sa.Table, study_id: int, paths: Collection[str], remove: Callable[[str], bool]
+    ) -> int:
+        """Call `remove` for those of `paths` whose rows in `table` are expired still; returns how many it removed.
+
+        An image that has come again since has a live row in the expired one's place, and keeps its file; one whose
+        row is not committed yet misses it, as below. Left is what a row that was forgotten meanwhile named: the sweep
+        finds it.
+        """
+        with self._hold_rows(table) as connection:
+            expired = (_is_of(table, study_id), table.c.expired_at.is_not(None))
+            found = set(connection.execute(sa.select(table.c.path).where(*expired)).scalars())
+            return sum(remove(path) for path in paths if path in found)
+
+    def find_unreferenced(self, table: sa.Table, begin: str, paths: Collection[str]) -> list[str]:
+        """Those of `paths` that no live row of `table` names at this moment; they all begin with `begin`.
+
+        It reads the whole table and keeps nobody from writing: cheap for very many paths, and no index of them has to
+        be kept for every image that comes.
+        """
+        named = (table.c.path.startswith(begin, autoescape=True), table.c.expired_at.is_(None))
+        with reading(self.engine).begin() as connection:
+            return sorted(set(paths).difference(connection.execute(sa.select(table.c.path).where(*named)).scalars()))
+
+    def remove_unreferenced(self, table: sa.Table, paths: Collection[str], remove: Callable[[str], bool]) -> int:
         """Call `remove` for each of `paths` that no live row of `table` names; returns how many it removed.
 
         While it does, no row of `table` can be committed: a file that is
         written anew at this moment is missed by its writer, who looks for it
-        after its row, or its row is seen here.
+        after its row, or its row is seen here. It takes as long as the table is long: meant for the few that
+        `find_unreferenced` gives.
         """
         if not paths:
             return 0
+        with self._hold_rows(table) as connection:
+            named = (table.c.path.in_(paths), table.c.expired_at.is_(None))
+            live = set(connection.execute(sa.select(table.c.path).where(*named)).scalars())
+            return sum(remove(path) for path in paths if path not in live)
+
+    @contextmanager
+    def _hold_rows(self, table: sa.Table) -> Iterator[sa.Connection]:
+        """Begin a transaction beside which no row of `table` can be committed."""
         with self._begin() as connection:  # on SQLite this holds the write lock
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE MODE")
-            live = set(
-                connection.execute(
-                    sa.select(table.c.path).where(table.c.path.in_(paths), table.c.expired_at.is_(None))
-                ).scalars()
-            )
-            return sum(remove(path) for path in paths if path not in live)
+            yield connection
 
     def give_up_aside(self, paths: Sequence[str], taken_before: datetime) -> list[str]:
         """Write down that files kept aside are removed; returns those that may be, which the caller then removes.

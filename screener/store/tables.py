@@ -81,6 +81,18 @@ instances = sa.Table(
     sa.Column("expired_at", Instant, comment="set before the file is removed; null while the file is there"),
 )
 
+IS_DOCUMENT_HERE = sa.and_(
+    instances.c.kind == sa.literal("document", literal_execute=True), instances.c.expired_at.is_(None)
+)
+"""Of `instances`: a document of others whose file is there. SQLite knows the index by the word itself, no parameter."""
+DOCUMENTS_INDEX = sa.Index(
+    "ix_instances_documents",
+    instances.c.sop_class_uid,
+    sqlite_where=IS_DOCUMENT_HERE,
+    postgresql_where=IS_DOCUMENT_HERE,
+)
+"""New documents are asked for every few seconds: a few of very many instances. Images cost nothing here."""
+
 oddities = sa.Table(
     "oddities",
     metadata,

@@ -267,7 +267,7 @@ def test_an_image_that_comes_while_its_old_file_is_removed_is_there_in_the_end(
     record = Store.record_instance
 
     def late(*arguments: object) -> object:
-        assert world.store.remove_unreferenced(t.instances, paths, world.archive.remove) == 1
+        assert world.store.remove_expired(t.instances, study_id, paths, world.archive.remove) == 1
         return record(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Store, "record_instance", late)
@@ -281,7 +281,7 @@ def test_an_old_file_whose_row_is_live_again_is_not_removed(world: World) -> Non
     study_id = world.set_aside(ds)
     paths = world.store.expire_files(study_id, t.instances, why="a test", now=START)
     world.receive(ds)
-    assert world.store.remove_unreferenced(t.instances, paths, world.archive.remove) == 0
+    assert world.store.remove_expired(t.instances, study_id, paths, world.archive.remove) == 0
     assert world.files("received") == 1
 
 
