@@ -504,7 +504,6 @@ class Config(Section):
             settings["broker_transport_options"] = {
                 "data_folder_in": str(self.broker_folder / "messages"),
                 "data_folder_out": str(self.broker_folder / "messages"),
-                "control_folder": str(self.broker_folder / "control"),
                 "polling_interval": 0.2,
             }
         return settings
