@@ -343,6 +343,15 @@ def test_forgetting_a_study_leaves_no_row_of_it(world: World) -> None:
                     assert set(owners) <= {kept, None}, table.name
 
 
+def test_the_number_of_a_forgotten_study_is_never_anothers(world: World) -> None:
+    """A mail that names it, its link and the audit trail outlive it."""
+    forgotten = [world.screen(make_ct(StudyInstanceUID=generate_uid())) for _ in range(2)]
+    world.expire(31)
+    world.expire(91)
+    assert world.store.study_numbers() == []
+    assert world.screen(make_ct(StudyInstanceUID=generate_uid())) > max(forgotten)
+
+
 Free = Callable[[int], None]
 
 

@@ -57,6 +57,28 @@ def test_rows_of_every_table_come_through_from_every_version(tmp_path: Path, rev
     engine.dispose()
 
 
+@pytest.mark.parametrize(("newest_seen", "next_number"), [(1, 3), (17, 18), (None, 3)])
+def test_no_number_is_given_out_again_that_the_audit_trail_knows(
+    tmp_path: Path, newest_seen: int | None, next_number: int
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/screener.sqlite")
+    migrate(engine, "0023")
+    fill(engine)
+    another = (
+        "INSERT INTO studies (id, study_instance_uid, stage, code, reason, received_at, reprocess_number)"
+        " SELECT 2, '1.2', stage, code, reason, received_at, reprocess_number FROM studies"
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE audit SET study_id = ?", (newest_seen,))
+        connection.exec_driver_sql(another)
+    migrate(engine)
+    values = {"study_instance_uid": "1.3", "stage": "received", "received_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    with engine.begin() as connection:
+        connection.execute(t.studies.delete().where(t.studies.c.id == 2))
+        assert connection.execute(t.studies.insert().values(values)).inserted_primary_key == (next_number,)
+    engine.dispose()
+
+
 @pytest.mark.parametrize("revision", ["0010", "0016"])
 def test_rows_of_every_table_come_through_on_a_server(postgresql: str, revision: str) -> None:
     engine = open_engine(postgresql)
