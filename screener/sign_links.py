@@ -38,7 +38,7 @@ class Claim:
     recipient: str
     """What `digest_address` gives."""
     owed_since: datetime
-    """To the second: where a database gives the numbers of forgotten studies out again, the link fits no other's."""
+    """To the second: where a database gave the numbers of a forgotten study out again, the link fits no other's."""
     expires_at: datetime
     """To the second."""
 

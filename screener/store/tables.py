@@ -60,6 +60,7 @@ studies = sa.Table(
     sa.Column(
         "reprocess_number", sa.Integer, nullable=False, default=0, comment="raised by a person's `screener reprocess`"
     ),
+    sqlite_autoincrement=True,  # a number is never another's: mails and the audit trail outlive the study
 )
 
 instances = sa.Table(

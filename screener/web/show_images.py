@@ -133,7 +133,7 @@ def _decided(visit: Visit, study_id: int, shown: int | None) -> RunReport:
 
 
 def _identify(study_id: int, run: RunReport) -> tuple[object, ...]:
-    """Name a run by the UIDs of what it screened and made too: a database may give a study's number out again."""
+    """Name a run by the UIDs of what it screened and made too: a database put back from a copy gives them again."""
     chosen = (series.series_instance_uid for series in run.series if series.is_chosen)
     return (study_id, run.number, *chosen, *(result.sop_instance_uid for result in run.results))
 

@@ -27,7 +27,7 @@ def token_of(store: Store, folder: Path) -> str:
 
 
 def give_numbers_out_again(store: Store, now: datetime) -> None:
-    """As where the newest study was forgotten, and the next one got its numbers: SQLite gives them out again."""
+    """As where the newest study was forgotten, and the next one got its numbers: SQLite gave them out again."""
     with store.engine.begin() as connection:
         connection.execute(t.notices.update().values(owed_since=now))
 
