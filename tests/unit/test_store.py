@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 
 from screener.decide import decide
 from screener.dispatch import dispatch_study
+from screener.explain import describe_study
 from screener.journey import Ending, Queue, Stage
 from screener.store import (
     Kind,
@@ -337,6 +338,27 @@ def test_a_study_that_was_set_aside_for_what_never_came_is_not_done_by_a_mail_on
     deliver_and_notify(store, late + QUIET)
     report = store.study_report(1)
     assert (report.ending, report.code) == (Ending.SET_ASIDE, "incomplete")
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_a_study_that_is_set_aside_takes_its_unfinished_run_along(store: Store, *, is_claimed: bool) -> None:
+    """That run saw a part of the images only, and what it finds would be told."""
+    store.record_instance(an_instance(), START)
+    dispatch(store, START + QUIET)
+    run = claimed(store) if is_claimed else None
+    late = START + timedelta(hours=1)
+    store.record_instance(an_instance(2), late)
+    (study,) = store.quiet_studies(late + QUIET, quiet=QUIET, max_wait=MAX_WAIT)
+    assert store.set_aside_study(study, code="incomplete", reason="slices are missing", now=late + QUIET)
+    assert store.claim_run(Queue.CT, "worker", late + QUIET, LEASE) is None
+    if run is not None:
+        with pytest.raises(LeaseLostError):
+            finish(store, run)
+    report = store.study_report(1)
+    assert (report.ending, report.code) == (Ending.SET_ASIDE, "incomplete")
+    story = describe_study(report)
+    assert "superseded: the study was set aside" in story
+    assert "by a later run" not in story
 
 
 def test_a_sender_that_died_leaves_its_delivery_to_the_next(store: Store) -> None:
