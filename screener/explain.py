@@ -185,7 +185,7 @@ def _run_lines(run: RunReport) -> list[str]:
     if run.is_flagged is not None:
         lines.append(f"  {tell_verdict(is_flagged=run.is_flagged)}")
     if run.state == "superseded":
-        lines.append("  superseded by a later run")
+        lines.append("  superseded by a later run" if run.ending else f"  {run.reason}")
     if run.model_identity:
         lines.append(f"  models: device UID {run.model_identity}")
     for series in run.series:

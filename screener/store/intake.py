@@ -175,11 +175,7 @@ class Intake(Base):
                 ).scalar()
                 or 0
             )
-            connection.execute(
-                t.runs.update()
-                .where(t.runs.c.study_id == study.study_id, t.runs.c.state.in_(["waiting", "running"]))
-                .values(state="superseded", ended_at=now, reason=f"superseded by run {number}", owner=None)
-            )
+            _supersede_runs(connection, study.study_id, reason=f"superseded by run {number}", now=now)
             # Numbers grow with the arrivals of a study, whose row every writer of them holds.
             newest = sa.select(sa.func.max(t.instances.c.id)).where(
                 t.instances.c.study_id == study.study_id, t.instances.c.expired_at.is_(None)
@@ -217,10 +213,14 @@ class Intake(Base):
         return number
 
     def set_aside_study(self, study: QuietStudy, *, code: str, reason: str, now: datetime) -> bool:
-        """End a study that no queue reads; False when an image came meanwhile."""
+        """End a study that no queue reads, or that is not whole; False when an image came meanwhile.
+
+        A run that is not yet finished saw a part of it only: it is superseded, and nobody is told what it finds.
+        """
         with self._begin() as connection:
             if lock_study(connection, study.study_id).news_at != study.news_at:
                 return False
+            _supersede_runs(connection, study.study_id, reason="superseded: the study was set aside", now=now)
             self._without_news(connection, study, now, None, study.signal)
             add_step(connection, study_id=study.study_id, run_id=None, at=now, stage=Ending.SET_ASIDE, sentence=reason)
             end_study(connection, study_id=study.study_id, ending=Ending.SET_ASIDE, code=code, reason=reason, now=now)
@@ -255,6 +255,15 @@ class Intake(Base):
             sentence = "a person asked for another run"
             add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
         return number
+
+
+def _supersede_runs(connection: sa.Connection, study_id: int, *, reason: str, now: datetime) -> None:
+    """Take the study's runs that are not yet finished from whoever has them; its row must be held."""
+    connection.execute(
+        t.runs.update()
+        .where(t.runs.c.study_id == study_id, t.runs.c.state.in_(["waiting", "running"]))
+        .values(state="superseded", ended_at=now, reason=reason, owner=None)
+    )
 
 
 def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime) -> Receipt:
