@@ -159,6 +159,60 @@ def test_file_and_folder_are_synced_after_the_name_and_before_the_return(archive
     assert steps == ["name", "file", "folder"]
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the folders that are synced, in their order."""
+    done: list[str] = []
+    sync_folder = archive_module._sync_folder
+
+    def note(folder: Path | str) -> None:
+        sync_folder(folder)
+        done.append(Path(folder).name)
+
+    monkeypatch.setattr(archive_module, "_sync_folder", note)
+    return done
+
+
+def test_a_folder_that_another_has_made_is_used_once_its_own_name_is_durable(
+    archive: Archive, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made it may not have come so far as to sync it, or have failed at that."""
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    archive.begin(is_known=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_module, "_sync_folder", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            write(archive, b"slice")
+    for use in (archive, Archive(archive.folder, 0, is_begun=True)):  # another thread, and another process
+        synced.clear()
+        kept = write(use, b"slice")
+        assert synced == ["received", archive.path(kept.path).parent.name]
+        synced.clear()
+        write(use, b"another slice")
+        assert "received" not in synced
+
+
+def test_the_parts_are_durable_once_the_archive_has_begun_whoever_made_them(
+    archive: Archive, synced: list[str]
+) -> None:
+    archive.begin(is_known=False)
+    synced.clear()
+    Archive(archive.folder, 0).begin(is_known=False)
+    assert synced == ["var"]
+
+
+def test_a_result_is_given_a_folder_whose_own_name_is_durable(archive: Archive, synced: list[str]) -> None:
+    """An earlier attempt at the run may have been killed after it had made the folders."""
+    archive.begin(is_known=False)
+    (archive.folder / "results" / "study-7" / "run-2").mkdir(parents=True)
+    synced.clear()
+    archive.write_result(7, 2, "seg", b"bytes", attempt=2)
+    assert synced == ["results", "study-7", "run-2"]
+
+
 def test_what_takes_the_place_of_a_file_is_synced_before(archive: Archive, steps: list[str]) -> None:
     write(archive, b"slice")
     steps.clear()
