@@ -141,7 +141,7 @@ class Arriving:
             self._descriptor = -1
 
     def _open(self) -> tuple[int, str | None]:
-        folder = f"{self._archive.folder}/{RECEIVED}/{self._name[:2]}"
+        folder = self._archive.find_received_folder(self._name[:2])
         unfinished = f"{folder}/.{self._name}.{_PROCESS}{next(_NUMBERS):x}{_UNFINISHED}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         try:
@@ -200,6 +200,8 @@ class Archive:
         self.folder = folder.resolve()
         self._reserve_bytes = reserve_bytes
         self._is_begun = is_begun
+        self._durable: set[str] = set()
+        """Folders of received files whose names are known to be durable."""
         if not is_begun:
             _make_folder(self.folder)
 
@@ -212,14 +214,33 @@ class Archive:
             _find(self.folder / RECEIVED)
         for part in (RECEIVED, ASIDE, RESULTS):
             _make_folder(self.folder / part)
+        _sync_folder(self.folder)  # who made them may have been killed before
         self._is_begun = True
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder in a part of the archive; FileNotFoundError where the part is on a disk that is away."""
-        part = self.folder / folder.relative_to(self.folder).parts[0]
+        """Make a folder in a part of the archive; FileNotFoundError where the part is on a disk that is away.
+
+        What leads to it from there is durable on return, even where it is there already: who made it may not have
+        come so far, or have failed at that.
+        """
+        part, *names = folder.relative_to(self.folder).parts
+        parent = self.folder / part
         if self._is_begun:
-            _find(part)
-        _make_folder(folder)
+            _find(parent)
+        else:
+            _make_folder(parent)
+        for name in names:
+            (parent / name).mkdir(_FOLDER_MODE, exist_ok=True)
+            _sync_folder(parent)
+            parent /= name
+
+    def find_received_folder(self, name: str) -> str:
+        """Give the path of a folder of received files, made and durable; only the first time does it cost anything."""
+        folder = f"{self.folder}/{RECEIVED}/{name}"
+        if name not in self._durable:
+            self.make_folder(Path(folder))
+            self._durable.add(name)
+        return folder
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether the reserve stays free after another `size_bytes`."""
