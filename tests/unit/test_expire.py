@@ -25,8 +25,10 @@ from screener.read_reports import add_report
 from screener.receive import Listener
 from screener.store import Run, Store, open_store
 from screener.store import tables as t
+from screener.store.values import Kind
 from screener.study import Thresholds
 from tests.peers.scanner import Raw, Scanner, make_ct
+from tests.peers.values import an_instance
 from tests.unit.query_plans import plan_lines, watch_statements
 from tests.unit.test_store import a_screening
 
@@ -208,6 +210,61 @@ def test_a_study_that_comes_again_after_its_expiry_is_received_like_a_new_one(wo
     story = describe_study(world.store.study_report(study_id))
     assert "1 received file(s) are removed" in story
     assert "run 1" in story
+
+
+def test_a_study_that_is_sent_again_in_time_is_kept_as_if_it_had_ended_then(world: World) -> None:
+    slices = [make_ct() for _ in range(4)]
+    study_id = world.set_aside(*slices)
+    world.now = START + timedelta(days=31)
+    world.receive(*slices[:2])
+    assert world.expire(31) == 0
+    world.receive(*slices[2:])
+    assert len(world.store.images_of(study_id, world.archive.folder)) == world.files("received") == 4
+    assert world.ending(study_id) is Ending.SET_ASIDE
+    assert world.expire(60) == 0
+    assert world.expire(62) == 1
+
+
+def test_other_content_that_comes_under_known_uids_keeps_a_study_like_the_same(world: World) -> None:
+    """A PACS may have mended a name: the rest of its study is on its way."""
+    first = make_ct()
+    study_id = world.set_aside(first)
+    world.now = START + timedelta(days=31)
+    world.receive(make_ct(Rows=8, SOPInstanceUID=first.SOPInstanceUID))
+    assert world.expire(31) == 0
+    assert world.store.has_images(study_id)
+
+
+def test_a_document_that_comes_late_is_kept_with_its_study(world: World) -> None:
+    study_id = world.set_aside(make_ct())
+    world.now = START + timedelta(days=31)
+    world.store.record_instance(
+        an_instance(2, study_instance_uid=make_ct().StudyInstanceUID, kind=Kind.DOCUMENT), world.now
+    )
+    assert world.ending(study_id) is Ending.SET_ASIDE
+    assert world.expire(31) == 0
+
+
+def test_an_image_that_comes_again_between_the_question_and_the_expiry_is_there_in_the_end(world: World) -> None:
+    ds = make_ct()
+    study_id = world.set_aside(ds)
+    world.now = START + timedelta(days=31)
+    assert world.store.expirable_studies(t.instances, START) == [study_id]
+    world.receive(ds)
+    assert world.store.expire_files(study_id, t.instances, why="a test", now=world.now) == []
+
+
+def test_a_study_that_comes_again_image_by_image_is_written_once_a_minute(world: World) -> None:
+    """A whole archive may be sent again."""
+    ds = make_ct()
+    world.set_aside(ds)
+    last_came = []
+    for seconds in (0, 59, 60):
+        world.now = START + timedelta(days=1, seconds=seconds)
+        world.receive(ds)
+        with world.store.engine.connect() as connection:
+            last_came.append(connection.execute(sa.select(t.studies.c.last_came_at)).scalar_one())
+    assert last_came == [START + timedelta(days=1)] * 2 + [world.now]
 
 
 def test_a_crash_between_the_row_and_the_file_leaves_an_orphan_that_the_sweep_removes(world: World) -> None:
@@ -396,6 +453,27 @@ def test_a_filling_disk_is_cleaned_oldest_first_and_no_further_than_needed(world
     free(198)
     assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 2
     assert [world.store.study_report(study_id).expired for study_id in ids] == [1, 1, 0]
+
+
+def test_a_filling_disk_costs_no_images_that_come_again_at_the_time(world: World, free: Free) -> None:
+    slices = [make_ct(StudyInstanceUID=generate_uid()) for _ in range(2)]
+    again, other = [world.set_aside(ds) for ds in slices]
+    world.now = START + timedelta(days=1)
+    world.receive(slices[0])
+    free(1)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 1
+    assert [world.store.study_report(study_id).expired for study_id in (again, other)] == [0, 1]
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now + timedelta(hours=1)) == 1
+
+
+def test_a_filling_disk_costs_a_study_that_came_again_after_those_that_ended_before(world: World, free: Free) -> None:
+    slices = [make_ct(StudyInstanceUID=generate_uid()) for _ in range(2)]
+    again, other = [world.set_aside(ds) for ds in slices]
+    world.now = START + timedelta(days=1)
+    world.receive(slices[0])
+    free(199)
+    assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, START + timedelta(days=9)) == 1
+    assert [world.store.study_report(study_id).expired for study_id in (again, other)] == [0, 1]
 
 
 def test_a_filling_disk_costs_refused_files_before_any_study(world: World, free: Free) -> None:
