@@ -27,7 +27,7 @@ def _insertion(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Inse
 
 # Made once: to make a statement anew costs more than to run it, and these run for every image.
 _HOLD_STUDY = (
-    sa.select(t.studies.c.id, t.studies.c.news_since_at, t.studies.c.news_at)
+    sa.select(t.studies.c.id, t.studies.c.news_since_at, t.studies.c.news_at, t.studies.c.last_came_at)
     .where(t.studies.c.study_instance_uid == sa.bindparam("uid"))
     .with_for_update()
 )
@@ -36,6 +36,9 @@ _NEW_IMAGE = (
     .where(t.studies.c.id == sa.bindparam("study"))
     .values(news_since_at=sa.bindparam("since"), news_at=sa.bindparam("newest"), stage=Stage.RECEIVED, **IN_FLIGHT)
 )
+_CAME = t.studies.update().where(t.studies.c.id == sa.bindparam("study")).values(last_came_at=sa.bindparam("now"))
+_CAME_EVERY = timedelta(minutes=1)
+"""So often is the row of a study written of which image by image comes again: a whole archive may be sent again."""
 
 
 def _insert_new(connection: sa.Connection, table: sa.Table, **values: object) -> bool:
@@ -56,7 +59,8 @@ class Intake(Base):
         A new image reopens its study, and so does a structured report that
         comes to ultrasound: it may tell what a reader found. Other documents
         and our own results never do; they only begin a study that nobody knew.
-        What comes again after it has expired is new. The file must be looked for afterwards: until the
+        What comes again while it is there has its study kept from then on. What
+        comes again after it has expired is new. The file must be looked for afterwards: until the
         row is committed, it may be taken for one that has expired.
         """
         return self._record_all([(received, now)])[0]
@@ -290,6 +294,8 @@ def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime
         ).one()
         if is_new_study:  # the UID belongs to another study: this row must not begin one
             connection.execute(t.studies.delete().where(t.studies.c.id == study.id))
+        else:
+            _note_coming(connection, study.id, study.last_came_at, now)
         is_same = (held.sha256, held.transfer_syntax_uid) == (received.sha256, received.transfer_syntax_uid)
         return Receipt.RESENT if is_same else Receipt.CONFLICT
     if is_new_study:
@@ -302,7 +308,18 @@ def _record(connection: sa.Connection, received: ReceivedInstance, now: datetime
             add_step(connection, study_id=study.id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
         newest = max(study.news_at or now, now)  # rows of several associations are not committed in order
         connection.execute(_NEW_IMAGE, {"study": study.id, "since": study.news_since_at or now, "newest": newest})
+    else:
+        _note_coming(connection, study.id, study.last_came_at, now)
     return Receipt.NEW
+
+
+def _note_coming(connection: sa.Connection, study_id: int, last_came_at: datetime | None, now: datetime) -> None:
+    """Note that something of a study came that opens no run: it is kept from now on, and more of it may be on its way.
+
+    Its row must be held, so that it has not expired by the time that Success is said.
+    """
+    if last_came_at is None or abs(now - last_came_at) >= _CAME_EVERY:
+        connection.execute(_CAME, {"study": study_id, "now": now})
 
 
 def _may_tell_findings(connection: sa.Connection, received: ReceivedInstance, study_id: int) -> bool:

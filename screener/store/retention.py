@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -13,6 +13,8 @@ from screener.store.engine import reading
 from screener.store.values import Receipt
 
 EXPIRED = "expired"
+ARRIVING = timedelta(minutes=15)
+"""So long after something came of a study it is not removed for want of room: the rest may be on its way."""
 REMOVED_SINCE = " The file has been removed since."
 
 
@@ -35,6 +37,17 @@ def _owes_nothing() -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
+def _nothing_came_since(moment: datetime) -> sa.ColumnElement[bool]:
+    """True: of the study, which is over, nothing has come again since."""
+    return sa.or_(t.studies.c.last_came_at.is_(None), t.studies.c.last_came_at <= moment)
+
+
+_KEPT_SINCE = sa.case(
+    (t.studies.c.last_came_at > t.studies.c.ended_at, t.studies.c.last_came_at), else_=t.studies.c.ended_at
+)
+"""When the time of a study to be kept began."""
+
+
 def _has_files(table: sa.Table) -> sa.ColumnElement[bool]:
     """True: the study has files of this kind (instances or results) that have not expired."""
     return sa.exists().where(_is_of(table, t.studies.c.id), table.c.expired_at.is_(None))
@@ -55,12 +68,16 @@ class Retention(Base):
     """Expiry of received files, of results and of history; never of unfinished work, nor of what failed."""
 
     def expirable_studies(self, table: sa.Table, ended_before: datetime, limit: int = 100) -> list[int]:
-        """Studies that ended by then and owe nothing, with files in `table` (instances or results); oldest first."""
+        """Studies that ended by then and owe nothing, with files in `table` (instances or results); oldest first.
+
+        One that was sent again counts as if it had ended then, and not before the rest of it may have come.
+        """
+        is_long_over = t.studies.c.ended_at <= ended_before, _nothing_came_since(ended_before - ARRIVING)
         with self._begin() as connection:
             query = (
                 sa.select(t.studies.c.id)
-                .where(t.studies.c.ended_at <= ended_before, *_owes_nothing(), _has_files(table))
-                .order_by(t.studies.c.ended_at, t.studies.c.id)
+                .where(*is_long_over, *_owes_nothing(), _has_files(table))
+                .order_by(_KEPT_SINCE, t.studies.c.id)
             )
             return list(connection.execute(query.limit(limit)).scalars())
 
@@ -71,7 +88,8 @@ class Retention(Base):
         """
         with self._begin() as connection:
             lock_study(connection, study_id)
-            is_over = sa.select(t.studies.c.id).where(t.studies.c.id == study_id, *_owes_nothing())
+            is_calm = _nothing_came_since(now - ARRIVING)
+            is_over = sa.select(t.studies.c.id).where(t.studies.c.id == study_id, is_calm, *_owes_nothing())
             if connection.execute(is_over).first() is None:
                 return []
             live = (_is_of(table, study_id), table.c.expired_at.is_(None))
@@ -159,6 +177,7 @@ class Retention(Base):
                 sa.select(t.studies.c.id, t.studies.c.study_instance_uid)
                 .where(
                     t.studies.c.ended_at <= ended_before,
+                    _nothing_came_since(ended_before),
                     *_owes_nothing(),
                     ~_has_files(t.instances),
                     ~_has_files(t.results),

@@ -54,6 +54,11 @@ studies = sa.Table(
         "ended_at", Instant, index=True, comment="when it last reached an ending; its time to be kept runs from here"
     ),
     sa.Column(
+        "last_came_at",
+        Instant,
+        comment="when something last came that reopens nothing, to the minute; kept as if it had ended then",
+    ),
+    sa.Column(
         "news_since_at", Instant, index=True, comment="first image that no run has seen; null when there is none"
     ),
     sa.Column("news_at", Instant, comment="newest image that no run has seen"),
