@@ -267,6 +267,15 @@ def test_a_study_that_comes_again_image_by_image_is_written_once_a_minute(world:
     assert last_came == [START + timedelta(days=1)] * 2 + [world.now]
 
 
+def test_what_has_expired_is_not_counted_with_what_is_here(world: World) -> None:
+    """What a PACS holds beside the half of a study that came again is missing here."""
+    first, second = make_ct(), make_ct()
+    study_id = world.set_aside(first, second)
+    world.expire(31)
+    world.receive(second)
+    assert world.store.instances_by_series(study_id) == {second.SeriesInstanceUID: frozenset({second.SOPInstanceUID})}
+
+
 def test_a_crash_between_the_row_and_the_file_leaves_an_orphan_that_the_sweep_removes(world: World) -> None:
     study_id = world.set_aside(make_ct())
     paths = world.store.expire_files(study_id, t.instances, why="a test", now=START)  # and then the power goes
