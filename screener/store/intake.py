@@ -152,11 +152,11 @@ class Intake(Base):
                 add_step(connection, study_id=study_id, run_id=None, at=now, stage=Stage.RECEIVED, sentence=sentence)
 
     def instances_by_series(self, study_id: int) -> dict[str, frozenset[str]]:
-        """SOP Instance UIDs of a study by Series Instance UID, whatever was received; expired ones too."""
+        """SOP Instance UIDs of a study by Series Instance UID, whatever was received and has not expired."""
         with self._begin() as connection:
             rows = connection.execute(
                 sa.select(t.instances.c.series_instance_uid, t.instances.c.sop_instance_uid).where(
-                    t.instances.c.study_id == study_id
+                    t.instances.c.study_id == study_id, t.instances.c.expired_at.is_(None)
                 )
             ).all()
         series: dict[str, set[str]] = {}
