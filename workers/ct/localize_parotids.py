@@ -155,8 +155,9 @@ def find_glands(sides: Floats, body: Bools, volume: Volume, grid: Grid) -> dict[
     """
     labels, count = ndimage.label(sides.sum(axis=0) > 0.5)
     best: dict[Side, Found] = {}
+    field_mm = find_round_field_mm(volume) if count else None
     for number in range(1, count + 1):
-        candidate = plausible(labels == number, sides, body, volume, grid)
+        candidate = plausible(labels == number, sides, body, volume, grid, field_mm)
         if candidate is None:
             continue
         side = candidate.side
@@ -171,8 +172,13 @@ def find_glands(sides: Floats, body: Bools, volume: Volume, grid: Grid) -> dict[
     return best
 
 
-def plausible(voxels: Bools, sides: Floats, body: Bools, volume: Volume, grid: Grid) -> Found | None:
-    """Return the component with its measures, or None where it cannot be a parotid."""
+def plausible(
+    voxels: Bools, sides: Floats, body: Bools, volume: Volume, grid: Grid, field_mm: float | None
+) -> Found | None:
+    """Return the component with its measures, or None where it cannot be a parotid.
+
+    `field_mm` is the radius of the round field that the images show, None where they show none.
+    """
     volume_mm3 = float(voxels.sum()) * grid.step_mm**3
     right, left = (float(probability[voxels].mean()) for probability in sides)
     mean = right + left
@@ -195,7 +201,7 @@ def plausible(voxels: Bools, sides: Floats, body: Bools, volume: Volume, grid: G
         right_share=right / mean,
         is_cut_below=below_mm < 1.5 * grid.step_mm,
         is_cut_above=above_mm < 1.5 * grid.step_mm,
-        is_cut_beside=is_cut_by_image(places_mm, volume, 1.5 * grid.step_mm),
+        is_cut_beside=is_cut_by_image(places_mm, volume, 1.5 * grid.step_mm, field_mm),
     )
     return None if abs(found.center_mm[2] - found.middle_mm) < MIN_OFF_CENTER_MM else found
 
@@ -222,10 +228,12 @@ def part_of_body(body: Bools, center: NDArray[np.float64]) -> tuple[int, tuple[i
     return int(part[level - first].sum()), ends
 
 
-def is_cut_by_image(places_mm: NDArray[np.float64], volume: Volume, reach_mm: float) -> bool:
+def is_cut_by_image(
+    places_mm: NDArray[np.float64], volume: Volume, reach_mm: float, field_mm: float | None = None
+) -> bool:
     """Tell whether a side of the image, within `reach_mm` of one of `places_mm` (n, 3), (z, y, x), cuts the body.
 
-    Where the images show a round field, its edge is their side.
+    Where the images show a round field, of the radius `field_mm`, its edge is a side of theirs, too.
     """
     matrix, offset = affine_zyx(volume)
     index = np.linalg.solve(matrix, (places_mm - offset).T)  # (3, n)
@@ -237,8 +245,7 @@ def is_cut_by_image(places_mm: NDArray[np.float64], volume: Volume, reach_mm: fl
             at_edge[axis] = edge
             if volume.body[tuple(at_edge)].any():
                 return True
-    radius_mm = find_round_field_mm(volume)
-    return radius_mm is not None and _is_cut_by_field(index, volume, radius_mm, reach_mm)
+    return field_mm is not None and _is_cut_by_field(index, volume, field_mm, reach_mm)
 
 
 def _is_cut_by_field(index: NDArray[np.floating], volume: Volume, radius_mm: float, reach_mm: float) -> bool:
