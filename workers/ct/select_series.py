@@ -62,9 +62,9 @@ OTHER_STEMS = (
     "LSPINE", "TSPINE", "EXTREM", "KNEE", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "COLON", "KIDNEY", "RENAL", "UROG",
     "AORT", "PROSTAT", "FEMUR", "BREAST",
 )  # fmt: skip
+OTHER_WORDS = frozenset({"HIP", "LEG", "ARM", "FOOT", "HAND", "CAP", "KUB"})
 WIDE_WORDS = frozenset({"PET", "PETCT", "FDG", "PSMA"})
 """Of a study: its description names what the patient has; what its CT covers, it does not."""
-OTHER_WORDS = frozenset({"HIP", "LEG", "ARM", "FOOT", "HAND", "CAP", "KUB"})
 _PARTED = (
     (re.compile(r"\b([CTL])[\s.-]+SPINE\b"), r"\1SPINE"),
     (re.compile(r"SUPRA[\s-]+AORT"), "SUPRAAORT"),
