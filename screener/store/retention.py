@@ -64,6 +64,13 @@ def _runs_of(study_id: int | sa.Column[int]) -> sa.Select[tuple[int]]:
     return sa.select(t.runs.c.id).where(t.runs.c.study_id == study_id).correlate(t.studies)
 
 
+def _named(
+    connection: sa.Connection, table: sa.Table, paths: Collection[str], *where: sa.ColumnElement[bool]
+) -> set[str]:
+    """Those of `paths` that a row of `table` names for which `where` holds."""
+    return set(connection.execute(sa.select(table.c.path).where(table.c.path.in_(paths), *where)).scalars())
+
+
 class Retention(Base):
     """Expiry of received files, of results and of history; never of unfinished work, nor of what failed."""
 
@@ -111,8 +118,7 @@ class Retention(Base):
         finds it.
         """
         with self._hold_rows(table) as connection:
-            expired = (_is_of(table, study_id), table.c.expired_at.is_not(None))
-            found = set(connection.execute(sa.select(table.c.path).where(*expired)).scalars())
+            found = _named(connection, table, paths, _is_of(table, study_id), table.c.expired_at.is_not(None))
             return sum(remove(path) for path in paths if path in found)
 
     def find_unreferenced(self, table: sa.Table, begin: str, paths: Collection[str]) -> list[str]:
@@ -136,8 +142,7 @@ class Retention(Base):
         if not paths:
             return 0
         with self._hold_rows(table) as connection:
-            named = (table.c.path.in_(paths), table.c.expired_at.is_(None))
-            live = set(connection.execute(sa.select(table.c.path).where(*named)).scalars())
+            live = _named(connection, table, paths, table.c.expired_at.is_(None))
             return sum(remove(path) for path in paths if path not in live)
 
     @contextmanager
