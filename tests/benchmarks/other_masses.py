@@ -83,10 +83,12 @@ def put_in(case: Case, side: Side, rng: np.random.Generator) -> Made | None:
     spacing = np.array(case.volume.spacing_mm[::-1])
     places = np.argwhere(gland)
     tissue = float(np.median(hu[gland]))
+    steps = [np.arange(count) * step for count, step in zip(gland.shape, spacing, strict=True)]
+    grid = np.stack(np.meshgrid(*steps, indexing="ij"), -1)
     for _ in range(TRIES):
         diameter = float(np.exp(rng.normal(np.log(20.0), 0.4)).clip(9, 45))
         center = places[rng.integers(len(places))] * spacing
-        inside = surface(gland.shape, spacing, center, diameter / 2, rng)
+        inside = surface(grid, spacing, center, diameter / 2, rng)
         mask = (inside > 0) & (hu > -600)
         if not mask.any() or (mask & gland).sum() < LEAST_IN_GLAND * mask.sum():
             continue
@@ -102,11 +104,9 @@ def put_in(case: Case, side: Side, rng: np.random.Generator) -> Made | None:
     return None
 
 
-def surface(shape: tuple[int, ...], spacing: Floats, center: Floats, radius: float, rng: np.random.Generator) -> Floats:
-    """Return how deep each voxel lies inside the mass in mm, negative outside."""
-    grid = np.stack(
-        np.meshgrid(*(np.arange(n) * step for n, step in zip(shape, spacing, strict=True)), indexing="ij"), -1
-    )
+def surface(grid: Floats, spacing: Floats, center: Floats, radius: float, rng: np.random.Generator) -> Floats:
+    """Return how deep each voxel of `grid` (z, y, x, 3), places in mm, lies inside the mass in mm, negative outside."""
+    shape = grid.shape[:-1]
     if rng.random() < 0.5:
         stretch = np.exp(rng.normal(0, 0.2, 3))
         away = np.linalg.norm((grid - center) / (stretch / np.prod(stretch) ** (1 / 3)), axis=-1)
