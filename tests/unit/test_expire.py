@@ -464,11 +464,17 @@ def test_a_filling_disk_is_cleaned_oldest_first_and_no_further_than_needed(world
     assert [world.store.study_report(study_id).expired for study_id in ids] == [1, 1, 0]
 
 
-def test_a_filling_disk_costs_no_images_that_come_again_at_the_time(world: World, free: Free) -> None:
+def set_aside_two_and_send_one_again(world: World) -> list[int]:
+    """Two studies that have ended; the images of the first come again a day later."""
     slices = [make_ct(StudyInstanceUID=generate_uid()) for _ in range(2)]
-    again, other = [world.set_aside(ds) for ds in slices]
+    ended = [world.set_aside(ds) for ds in slices]
     world.now = START + timedelta(days=1)
     world.receive(slices[0])
+    return ended
+
+
+def test_a_filling_disk_costs_no_images_that_come_again_at_the_time(world: World, free: Free) -> None:
+    again, other = set_aside_two_and_send_one_again(world)
     free(1)
     assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, world.now) == 1
     assert [world.store.study_report(study_id).expired for study_id in (again, other)] == [0, 1]
@@ -476,10 +482,7 @@ def test_a_filling_disk_costs_no_images_that_come_again_at_the_time(world: World
 
 
 def test_a_filling_disk_costs_a_study_that_came_again_after_those_that_ended_before(world: World, free: Free) -> None:
-    slices = [make_ct(StudyInstanceUID=generate_uid()) for _ in range(2)]
-    again, other = [world.set_aside(ds) for ds in slices]
-    world.now = START + timedelta(days=1)
-    world.receive(slices[0])
+    again, other = set_aside_two_and_send_one_again(world)
     free(199)
     assert clean_disk(world.store, world.archive, STORAGE, SETTINGS, START + timedelta(days=9)) == 1
     assert [world.store.study_report(study_id).expired for study_id in (again, other)] == [0, 1]

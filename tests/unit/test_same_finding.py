@@ -135,14 +135,19 @@ def test_a_finding_that_grows_escalates_still(store: Store, *, is_taken: bool) -
     assert "mass in the right and the left" in dict(box.told)["chief@x"].subject
 
 
-def test_a_change_of_what_was_acknowledged_escalates_by_the_rule_that_told_it(store: Store) -> None:
-    first = rule("first", "a@x", hours="07:00-12:05", escalate_after_minutes=30, escalate_to="second")
-    notices, box = settings(first, rule("second", "chief@x", otherwise=True, min_voxels=5000)), Box()
+def tell_left_and_acknowledge(store: Store, notices: Notices, box: Box) -> None:
+    """Find a mass in the left gland, tell it at noon, and let a@x take note of it a minute later."""
     rules.find(store, notices, *LEFT)
     tell(store, notices, box, NOON)
     run_id = store.flagged_run(1)
     assert run_id is not None
     store.acknowledge(run_id, by="a@x", how="mail", now=NOON + MINUTE)
+
+
+def test_a_change_of_what_was_acknowledged_escalates_by_the_rule_that_told_it(store: Store) -> None:
+    first = rule("first", "a@x", hours="07:00-12:05", escalate_after_minutes=30, escalate_to="second")
+    notices, box = settings(first, rule("second", "chief@x", otherwise=True, min_voxels=5000)), Box()
+    tell_left_and_acknowledge(store, notices, box)
     tell(store, notices, box, NOON + 31 * MINUTE)
     assert box.recipients == ["a@x"]
     rules.find(store, notices, *BOTH, now=NOON + 40 * MINUTE)
@@ -154,11 +159,7 @@ def test_a_change_of_what_was_acknowledged_escalates_by_the_rule_that_told_it(st
 def test_a_change_of_what_was_acknowledged_has_a_time_of_its_own(store: Store) -> None:
     first = rule("first", "a@x", escalate_after_minutes=30, escalate_to="second")
     notices, box = settings(first, rule("second", "chief@x", otherwise=True, min_voxels=5000)), Box()
-    rules.find(store, notices, *LEFT)
-    tell(store, notices, box, NOON)
-    run_id = store.flagged_run(1)
-    assert run_id is not None
-    store.acknowledge(run_id, by="a@x", how="mail", now=NOON + MINUTE)
+    tell_left_and_acknowledge(store, notices, box)
     rules.find(store, notices, *BOTH, now=NOON + 20 * MINUTE)
     for minutes in (21, 31, 49):
         tell(store, notices, box, NOON + minutes * MINUTE)
