@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from screener import read_file
+from screener import know_segments, read_file
 from workers import ct
 from workers.training.read_cases import list_cases
 
@@ -32,14 +32,22 @@ def digest_case(folder: Path) -> str:
 def digest_code(training: Sequence[str], stages: Sequence[str] | None = None) -> str:
     """Digest modules by their text: those of this folder called `training` and of `workers/ct` (all where None).
 
-    And `screener/read_file.py`, which reads every DICOM file for them.
+    And what reads every DICOM file for them, and what says what a segment means (`digest_readers`).
     """
-    digest = hashlib.sha256(Path(read_file.__file__).read_bytes())
+    digest = hashlib.sha256(digest_readers())
     for folder, names in ((Path(__file__).parent, training), (Path(ct.__path__[0]), stages)):
         for path in sorted(folder.glob("*.py")):
             if names is None or path.stem in names:
                 digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def digest_readers() -> bytes:
+    """Digest the modules outside of `workers` that say how a file is read and what a segment means."""
+    digest = hashlib.sha256()
+    for module in (read_file, know_segments):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.digest()
 
 
 def _list_files(folder: Path) -> list[tuple[str, int, int]]:

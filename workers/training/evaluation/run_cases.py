@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from screener import read_file
 from screener.outcomes import Outcome
 from screener.phantom import make_phantom
 from screener.study import Side, Thresholds, Volume
@@ -25,6 +24,7 @@ from workers.models.candidate_machines import load_machines
 from workers.models.device import choose_device
 from workers.models.networks import PREPROCESSING_VERSION
 from workers.models.weights import load_bundle
+from workers.training.digest_cases import digest_readers
 from workers.training.evaluation.case_result import FAILED, CaseResult, read_result, write_result
 from workers.training.evaluation.draw_case import cut_slice, keep_slice
 from workers.training.evaluation.screen_case import Models, Truth, screen_case
@@ -208,10 +208,10 @@ def make_key(source: Source, models: Models, thresholds: Thresholds) -> str:
 @functools.cache
 def digest_code() -> str:
     """Digest the stages' code, and what measures them: a result of other code is made anew."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(digest_readers())
     here = Path(__file__).parent
     measuring = [here / f"{name}.py" for name in ("case_result", "screen_case", "run_cases")]
     read = [*Path(ct.__path__[0]).glob("*.py"), *Path(models.__path__[0]).glob("*.py"), *here.parent.glob("read_*.py")]
-    for path in sorted([*read, *measuring, Path(read_file.__file__)]):
+    for path in sorted([*read, *measuring]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
