@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.training.train_segmenter import dice_and_cross_entropy
+from workers.training.train_segmenter import dice_and_cross_entropy, main, tversky_and_cross_entropy
 
 LARGE, SMALL = 20, 4
 """Voxels of 2 mm along a side: 40 and 8 mm."""
@@ -17,10 +17,10 @@ def mark(*sides):
     return classes
 
 
-def loss_of(answer, truth):
+def loss_of(answer, truth, loss=dice_and_cross_entropy):
     """The loss where the network is sure of `answer`."""
     logits = torch.nn.functional.one_hot(answer, 2).movedim(-1, 1) * 20.0
-    return float(dice_and_cross_entropy(logits, truth))
+    return float(loss(logits, truth))
 
 
 def test_a_perfect_answer_costs_nothing():
@@ -41,3 +41,33 @@ def test_a_small_thing_found_where_nothing_is_costs_as_much_as_a_small_mass_miss
 def test_the_samples_of_a_batch_are_judged_in_any_order():
     answer, truth = mark(LARGE, 0, SMALL), mark(LARGE, SMALL, 0)
     assert loss_of(answer, truth) == pytest.approx(loss_of(answer.flip(0), truth.flip(0)), rel=1e-6)
+
+
+def test_with_a_beta_above_a_half_a_mass_marked_too_small_costs_more_than_one_marked_too_large():
+    small, large = mark(LARGE - 2), mark(LARGE + 2)
+    middle = mark(LARGE)
+    costs = [
+        loss_of(answer, middle, tversky_and_cross_entropy(0.8)) - loss_of(answer, middle) for answer in (small, large)
+    ]
+    assert costs[0] > 0 > costs[1]
+
+
+def test_a_beta_of_a_half_weighs_both_as_the_dice_does():
+    for answer in (mark(LARGE - 2, 0), mark(LARGE, SMALL)):
+        truth = mark(LARGE, 0)
+        dice = loss_of(answer, truth)
+        assert loss_of(answer, truth, tversky_and_cross_entropy(0.5)) == pytest.approx(dice, rel=0.05)
+
+
+def test_what_is_invented_where_no_mass_is_costs_no_less_with_any_beta():
+    """Alone in its batch: what is missed beside it counts in the batch's part alone."""
+    truth = mark(0)
+    alike = [loss_of(mark(SMALL), truth, tversky_and_cross_entropy(beta)) for beta in (0.5, 0.9)]
+    assert alike[1] == pytest.approx(alike[0], rel=0.2)
+
+
+@pytest.mark.parametrize("beta", ["0", "1", "-0.3", "nan"])
+def test_a_beta_that_is_no_share_is_refused(beta, capsys):
+    with pytest.raises(SystemExit):
+        main(["--data", "x", "--out", "y", "--tversky-beta", beta])
+    assert "between 0 and 1" in capsys.readouterr().err

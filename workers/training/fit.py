@@ -45,7 +45,7 @@ MOST_LOADERS: Final = 16
 
 PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing", "pretrained", "fixed", "harder", "mild")
+_MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing", "pretrained", "fixed", "harder", "mild", "tversky_beta")
 """Of the options that only some trainings have, those that a checkpoint must share to be gone on from."""
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -7,11 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-from monai.losses import DiceLoss
+from monai.losses import DiceLoss, TverskyLoss
 from numpy.typing import NDArray
 
 from workers.models.device import choose_device
@@ -20,7 +20,7 @@ from workers.models.weights import load_bundle
 from workers.training.cache_samples import write_samples
 from workers.training.digest_cases import READING, digest_cases, digest_code
 from workers.training.find_hard_samples import find_hard_samples, repeat_hard_samples
-from workers.training.fit import Sample, add_options, fit
+from workers.training.fit import Loss, Sample, add_options, fit
 from workers.training.read_cases import no_outlined_gland
 from workers.training.sample_segmenter import FULL_VARIETY, MILD_VARIETY, draw_patch
 from workers.training.show_progress import start_log
@@ -33,9 +33,11 @@ GENERATOR: Final = (
 """Modules of this folder that samples are made by; they are made anew when one changes."""
 GENERATOR_STAGES: Final = ("check_values", "load_volume", "mask_body", "segment_masses", "select_series")
 
-_DICE_OF_BATCH: Final = DiceLoss(batch=True, smooth_nr=50, smooth_dr=50)
-_DICE_OF_EACH: Final = DiceLoss(smooth_nr=10, smooth_dr=10)
-"""Smoothed by voxels of 2 mm: where there is no mass, a few that look like one cost little, and many nearly 1."""
+_SMOOTH_BATCH: Final[dict[str, Any]] = {"batch": True, "smooth_nr": 50, "smooth_dr": 50}
+_SMOOTH_EACH: Final[dict[str, Any]] = {"smooth_nr": 10, "smooth_dr": 10}
+"""By voxels of 2 mm: where there is no mass, a few that look like one cost little, and many nearly 1."""
+_DICE_OF_BATCH: Final = DiceLoss(**_SMOOTH_BATCH)
+_DICE_OF_EACH: Final = DiceLoss(**_SMOOTH_EACH)
 
 
 def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -49,6 +51,29 @@ def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch
     entropy = torch.nn.functional.cross_entropy(logits, classes)
     loss: torch.Tensor = 3 * entropy + _DICE_OF_BATCH(share, truth) / 2 + _DICE_OF_EACH(share, truth)
     return loss
+
+
+def tversky_and_cross_entropy(beta: float) -> Loss:
+    """Return a loss like `dice_and_cross_entropy` that counts a missed voxel of a mass `beta`, another 1 - `beta`.
+
+    Salehi et al. 2017, Tversky loss function for image segmentation using 3D
+    fully convolutional deep networks. A sample without a mass costs what it
+    does there.
+    """
+    of_batch = TverskyLoss(alpha=1 - beta, beta=beta, **_SMOOTH_BATCH)
+    of_each = TverskyLoss(alpha=1 - beta, beta=beta, reduction="none", **_SMOOTH_EACH)
+    dice_of_each = DiceLoss(reduction="none", **_SMOOTH_EACH)
+
+    def loss_of(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        share = logits.softmax(1)[:, 1:2]
+        truth = classes[:, None].to(share.dtype)
+        holds_mass = classes.flatten(1).any(1)
+        each = torch.where(holds_mass, of_each(share, truth).flatten(), dice_of_each(share, truth).flatten())
+        entropy = torch.nn.functional.cross_entropy(logits, classes)
+        loss: torch.Tensor = 3 * entropy + of_batch(share, truth) / 2 + each.mean()
+        return loss
+
+    return loss_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="change the samples less, and how masses stand out from their gland: for the last of several trainings",
     )
+    parser.add_argument(
+        "--tversky-beta",
+        type=float,
+        metavar="BETA",
+        help="what a missed voxel of a mass counts, a falsely marked one counting 1 - BETA; "
+        "above 0.5 masses are found larger; default the Dice, which weighs them alike",
+    )
     options = parser.parse_args(argv)
+    if options.tversky_beta is not None and not 0 < options.tversky_beta < 1:
+        parser.error(f"--tversky-beta is between 0 and 1, not {options.tversky_beta:g}")
     if options.harder and options.init is None:
         parser.error("--harder needs --init: what is hard is hard for a network")
     start_log()
@@ -91,7 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = order[rng.integers(0, len(order))]
         return draw_patch(hu[chosen], marks[chosen], rng, variety)
 
-    fit("parotid_mass_segmenter", draw, dice_and_cross_entropy, options)
+    beta = options.tversky_beta
+    loss_of = dice_and_cross_entropy if beta is None else tversky_and_cross_entropy(beta)
+    fit("parotid_mass_segmenter", draw, loss_of, options)
     return 0
 
 
