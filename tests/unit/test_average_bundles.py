@@ -9,8 +9,8 @@ import torch
 from screener.outcomes import NeedsPerson
 from workers.__main__ import main
 from workers.models.networks import NETWORKS, average_definition, build_network
-from workers.models.weights import load_bundle, read_definition
-from workers.training.average_bundles import average_bundles
+from workers.models.weights import load_bundle, read_definition, read_weights
+from workers.training.average_bundles import average_bundles, average_weights
 from workers.training.calibrate_segmenter import main as calibrate
 from workers.training.check_bundle import check_bundle
 from workers.training.train_segmenter import dice_and_cross_entropy
@@ -75,6 +75,39 @@ def test_it_can_be_trained_on(averaged):
     assert len(reached) == 2
 
 
+@pytest.fixture(scope="module")
+def relatives(tmp_path_factory):
+    """Networks of one kind, as two trainings from the same weights leave them."""
+    folder = tmp_path_factory.mktemp("relatives")
+    return make(folder / "a", "unet", 1), make(folder / "b", "unet", 2, data="our_cases")
+
+
+def test_the_mean_of_weights_is_one_network(relatives, tmp_path):
+    assert average_weights(relatives, tmp_path / NAME) == 2
+    first, second, mean = (read_weights(folder) for folder in (*relatives, tmp_path / NAME))
+    assert list(mean) == list(first)
+    kernels = [key for key, values in first.items() if values.ndim > 1]
+    assert not torch.equal(first[kernels[0]], second[kernels[0]])
+    for key in kernels:
+        torch.testing.assert_close(mean[key], (first[key] + second[key]) / 2)
+    assert [finding.problem for finding in check_bundle(tmp_path / NAME) if finding.problem] == []
+    said = json.loads((tmp_path / NAME / "configs" / "metadata.json").read_text())
+    assert said["data_source"].endswith("cases in the folder our_cases")
+
+
+def test_the_mean_of_weights_is_stored_in_half_where_one_of_them_is(relatives, tmp_path):
+    definition, state = read_definition(relatives[0]), read_weights(relatives[0])
+    write_bundle(NAME, tmp_path / "half", definition, state, training={"data": []}, is_half=True)
+    average_weights([tmp_path / "half", relatives[1]], tmp_path / NAME)
+    assert {values.dtype for values in read_weights(tmp_path / NAME).values() if values.ndim > 1} == {torch.float16}
+
+
+def test_the_weights_of_different_networks_have_no_mean(members, tmp_path):
+    with pytest.raises(NeedsPerson, match="different networks"):
+        average_weights(members, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_kinds_are_refused(members, tmp_path):
     localizer = make(tmp_path, "study", 3, name="parotid_localizer")
     with pytest.raises(NeedsPerson, match="localizer, segmenter"):
@@ -123,3 +156,12 @@ def test_the_command_says_what_it_wrote(members, tmp_path, capsys):
         main(["bundle", "average", str(tmp_path / "out"), *map(str, members)])
     assert stop.value.code == 0
     assert "2 networks" in capsys.readouterr().out
+    assert len(read_definition(tmp_path / "out")["members"]) == 2
+
+
+def test_the_command_takes_the_mean_of_weights(relatives, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bundle", "average", str(tmp_path / "out"), *map(str, relatives), "--weights"])
+    assert stop.value.code == 0
+    assert "2 networks" in capsys.readouterr().out
+    assert "members" not in read_definition(tmp_path / "out")

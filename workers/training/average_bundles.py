@@ -1,4 +1,8 @@
-"""Put several networks of one kind into a bundle that answers with their mean: `python -m workers bundle average`."""
+"""Make one bundle of several networks of one kind: `python -m workers bundle average`.
+
+Either it holds all and answers with the mean of their probabilities, or it
+holds one, whose weights are the mean of theirs.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +39,39 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
         is_half=any(is_stored_in_half(state) for _, state in starts),
     )
     return len(states)
+
+
+def average_weights(folders: Sequence[Path], out: Path) -> int:
+    """Write one network with the mean of the weights of the CT bundles in `folders` to `out`; how many they are.
+
+    It answers in the time of one. For networks that were trained on from the same weights: those of
+    others have nothing in common (Wortsman et al. 2022, Model soups, ICML). Half precision is kept as by
+    `average_bundles`. Raises NeedsPerson (`bad_bundle`) where one cannot be read, or they are not the same network.
+    """
+    described = [_read_metadata(folder) for folder in folders]
+    name = _find_name({str(metadata.get("kind")) for metadata in described})
+    starts = [read_start(name, folder) for folder in folders]
+    definition = starts[0][0]
+    if any(other != definition for other, _ in starts):
+        reason = "The bundles hold different networks: only weights of the same one have a mean."
+        raise NeedsPerson(reason, code="bad_bundle")
+    states = [state for _, state in starts]
+    write_bundle(
+        name,
+        out,
+        definition,
+        {key: _mean([state[key] for state in states]) for key in states[0]},
+        training=_describe([metadata.get("training") or {} for metadata in described]),
+        is_half=any(is_stored_in_half(state) for state in states),
+    )
+    return len(states)
+
+
+def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean, in single precision, or the first where they are counts."""
+    if not values[0].is_floating_point():
+        return values[0]
+    return torch.stack([value.float() for value in values]).mean(0)
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from workers.models.networks import (
 from workers.models.us_networks import LESION_SEGMENTER
 from workers.models.us_weights import load_us_bundle
 from workers.models.weights import bundle_digest, read_definition, read_weights
-from workers.training.average_bundles import average_bundles
+from workers.training.average_bundles import average_bundles, average_weights
 from workers.training.golden_case import TOLERANCE, compare_golden
 from workers.training.record_figures import record_figures
 from workers.training.us_describe_bundle import US_KINDS
@@ -226,11 +226,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     record.add_argument("summary", type=Path, metavar="SUMMARY_JSON", help="as `python -m workers evaluate` wrote it")
     average = verbs.add_parser("average", help="write a bundle that answers with the mean of several CT networks")
     average.add_argument("folder", type=Path, metavar="OUT", help="the folder to write")
+    average.add_argument(
+        "--weights",
+        action="store_true",
+        help="one network with the mean of their weights instead; they were trained on from the same weights",
+    )
     average.add_argument("members", type=Path, metavar="DIR", nargs="+", help="the bundles' folders")
     options = parser.parse_args(argv)
     folder = options.folder.resolve()
     if options.verb == "average":
-        print(f"{average_bundles(options.members, folder)} networks: {folder}")
+        put_together = average_weights if options.weights else average_bundles
+        print(f"{put_together(options.members, folder)} networks: {folder}")
         return 0
     if options.verb == "record":
         for name, value in flatten(record_figures(folder, options.summary)):
