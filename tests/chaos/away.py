@@ -27,13 +27,13 @@ from screener.journey import Ending, Queue
 from screener.notify import send_owed_notices
 from screener.receive import Listener
 from screener.recover import recover_expired_deliveries, recover_expired_leases
-from screener.store import open_store
 from tests.chaos.small_study import SmallStudy, write_studies
 from tests.chaos.stand_in_worker import SECONDS_VARIABLE, make_models, put_stand_ins_in_place
 from tests.peers.mailbox import Mailbox, open_mailbox
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 from tests.peers.scanner import Scanner
+from tests.peers.stores import open_new_store
 from workers.bench import Bench
 
 START = datetime(2026, 1, 1, 8, 0, tzinfo=UTC)
@@ -74,7 +74,7 @@ class World:
         self.mailbox, self.mail_port = Mailbox(), free_port()
         self.clock = Clock()
         self.config = self._make_config(folder)
-        self.store = open_store(self.config.database_url, is_migrating=True)
+        self.store = open_new_store(self.config.database_url)
         stack.callback(self.store.engine.dispose)
         archive = Archive(self.config.storage_folder, 0)
         self.listener = Listener(self.config.listener, archive, self.store, self.clock)

@@ -42,11 +42,12 @@ from screener.dispatch import dispatch_study
 from screener.outcomes import NeedsPerson, Outcome, SetAside
 from screener.receive import Listener
 from screener.sop_classes import CT, ULTRASOUND
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.study import Instance, Thresholds
 from tests.peers.hospital import Hospital, open_hospital, wait_until
 from tests.peers.mailbox import open_mailbox
 from tests.peers.scanner import Answer, AssociationFailed, Raw, Scanner, read_data_set_bytes
+from tests.peers.stores import open_new_store
 from tests.unit.ct_study import describe
 from workers.ct.decode_slice import SliceDecoder
 from workers.ct.list_frames import ENHANCED_CT
@@ -201,7 +202,7 @@ def try_case(case: Case) -> Found:
 @contextmanager
 def _open_door(folder: Path) -> Iterator[tuple[Listener, Archive, Store]]:
     archive = Archive(folder, 0)
-    store = open_store(f"sqlite:///{folder / 'screener.sqlite'}", is_migrating=True)
+    store = open_new_store(f"sqlite:///{folder / 'screener.sqlite'}")
     settings = ListenerSettings(port=0, peers=[_any_peer()])
     listener = Listener(settings, archive, store, lambda: NOW)
     listener.start()

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from screener.archive import Archive
 from screener.config import Listener as ListenerSettings
 from screener.receive import Listener
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.tables import instances
 from tests.peers.scanner import Scanner
+from tests.peers.stores import open_new_store
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ class Door:
         self, folder: Path, settings: ListenerSettings, reserve_bytes: int = 0, tls: ssl.SSLContext | None = None
     ) -> None:
         self.archive = Archive(folder / "var", reserve_bytes)
-        self.store: Store = open_store(f"sqlite:///{folder / 'screener.sqlite'}", is_migrating=True)
+        self.store: Store = open_new_store(f"sqlite:///{folder / 'screener.sqlite'}")
         self.listener = Listener(settings, self.archive, self.store, lambda: NOW, tls=tls)
 
     @property

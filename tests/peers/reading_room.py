@@ -22,13 +22,14 @@ from screener.link_secret import load_link_secret
 from screener.phantom import Phantom, make_phantom
 from screener.phantom_us import UltrasoundPhantom
 from screener.sign_links import Claim, digest_address, sign_claim
-from screener.store import Kind, ReceivedInstance, Result, Run, Screening, Store, open_store
+from screener.store import Kind, ReceivedInstance, Result, Run, Screening, Store
 from screener.store.web_accounts import Role
 from screener.study import Mass, Parotid, SeriesChoice, Side, Thresholds, Volume
 from screener.web.passwords import hash_password
 from tests.conformance.studies import identify
 from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port, is_open
+from tests.peers.stores import open_new_store
 from tests.peers.values import a_candidate
 from workers.bench import Bench
 from workers.results.draw_key_image import draw_key_image
@@ -242,7 +243,7 @@ def open_reading_room(folder: Path, web: str = "", port: int = 0) -> Iterator[Re
     (folder / "config.toml").write_text(settings)
     config = load_config(folder / "config.toml")
     archive = Archive(config.storage_folder, 0)
-    store = open_store(config.database_url, is_migrating=True)
+    store = open_new_store(config.database_url)
     for name, role in PEOPLE.items():
         store.add_account(name, role, hash_password(PASSWORD), datetime.now(UTC))
     command = [sys.executable, "-m", "screener", "web", "--config", str(folder / "config.toml")]

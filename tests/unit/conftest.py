@@ -1,13 +1,13 @@
 """Databases that more than one file of tests asks for."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from screener.store import Store, open_store
+from screener.store import Store
 from tests.peers.servers import open_postgresql
+from tests.peers.stores import open_new_store
 
 
 @pytest.fixture(scope="module")
@@ -17,19 +17,10 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite database, so that the migrations run once."""
-    path = tmp_path_factory.mktemp("template") / "screener.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
 @pytest.fixture
-def store(tmp_path: Path, template: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[Store]:
     """A store of the test's own, in SQLite."""
-    shutil.copy(template, tmp_path / "screener.sqlite")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     yield opened
     opened.engine.dispose()
 

@@ -13,8 +13,9 @@ from screener.config import make_config
 from screener.decide import decide
 from screener.dispatch import dispatch_study
 from screener.journey import Queue
-from screener.store import Result, Screening, Store, open_store
+from screener.store import Result, Screening, Store
 from screener.store.values import DeliveryLine
+from tests.peers.stores import open_new_store
 from tests.peers.values import BOTH_ASSESSED, an_instance
 from tests.unit.test_send_results import write_result
 from workers.bench import Bench
@@ -51,7 +52,7 @@ def open_world(folder: Path, destination: dict[str, Any]) -> World:
     """A run whose SEG and SR are files, owed to `destination`."""
     results = {"destinations": [destination], "retry_seconds": RETRY_SECONDS, "give_up_hours": GIVE_UP_HOURS}
     config = make_config({"results": results}, base=folder, environment={})
-    store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
+    store = open_new_store(f"sqlite:///{folder}/screener.sqlite")
     archive = Archive(config.storage_folder, 0)
     world = World(store, Bench(config=config, store=store, archive=archive))
     world.bench.clock = lambda: world.now

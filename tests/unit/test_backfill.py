@@ -16,6 +16,7 @@ from screener.pull.backfill import (
     make_order,
 )
 from screener.store import BackfillReport, open_store
+from tests.peers.stores import open_new_store
 
 SOURCES = [Source(name=name, ae_title=name.upper(), host="127.0.0.1", port=104) for name in ("pacs", "vna")]
 SOURCE = '[[pull.sources]]\nname = "pacs"\nae_title = "PACS"\nhost = "10.0.0.5"\nport = 104\nhow = "move"\n'
@@ -27,7 +28,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
     path.write_text(f'[storage]\nfolder = "var"\n{SOURCE}')
     (tmp_path / "var").mkdir()
-    store = open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True)
+    store = open_new_store(f"sqlite:///{tmp_path}/var/screener.sqlite")
     store.engine.dispose()
     return path
 

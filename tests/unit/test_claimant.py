@@ -9,7 +9,7 @@ from pathlib import Path
 from screener.claimant import is_alive_here, name_claim
 from screener.journey import Queue
 from screener.recover import SLOW, recover_expired_leases
-from screener.store import open_store
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, dispatch
 
@@ -55,7 +55,7 @@ def test_names_of_other_shapes_are_of_nobody_alive() -> None:
 
 
 def test_a_slow_worker_keeps_its_study_and_a_hanging_one_does_not(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    store = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     store.record_instance(an_instance(), START)
     dispatch(store, START + QUIET)
     claimed = store.claim_run(Queue.CT, name_claim(), START + QUIET, LEASE)

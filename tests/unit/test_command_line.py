@@ -14,9 +14,10 @@ import pytest
 
 from screener.__main__ import main
 from screener.journey import CT_JOURNEY
-from screener.store import Store, open_store
+from screener.store import Store
 from tests.peers.pacs import Pacs
 from tests.peers.scanner import make_ct
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 
 # A connection that its receiver closes is dropped by the library, its socket open.
@@ -40,7 +41,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(config: Path) -> Iterator[Store]:
     (config.parent / "var").mkdir()
-    opened = open_store(f"sqlite:///{config.parent}/var/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{config.parent}/var/screener.sqlite")
     yield opened
     opened.engine.dispose()
 

@@ -1,6 +1,5 @@
 """A config.toml that is wrong takes no command away that only reads: the last good settings stand in for it."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +10,9 @@ from sqlalchemy.exc import ArgumentError, ProgrammingError
 
 from screener.__main__ import main
 from screener.config import load_config
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.watch_config import SettingsInForce
+from tests.peers.stores import open_new_store
 from tests.unit.test_command_line import record_study
 
 FOLDER = '[storage]\nfolder = "data"\n'
@@ -60,15 +60,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config.toml"
 
 
-def lay_database(folder: Path, template: Path) -> Store:
+def lay_database(folder: Path) -> Store:
     folder.mkdir()
-    shutil.copy(template, folder / "screener.sqlite")
-    return open_store(f"sqlite:///{folder}/screener.sqlite")
+    return open_new_store(f"sqlite:///{folder}/screener.sqlite")
 
 
 @pytest.fixture
-def store(path: Path, template: Path) -> Iterator[Store]:
-    opened = lay_database(path.parent / "data", template)
+def store(path: Path) -> Iterator[Store]:
+    opened = lay_database(path.parent / "data")
     record_study(opened)
     path.write_text(GOOD, encoding="utf-8")
     SettingsInForce(load_config(path, {}), path, opened).begin(datetime.now(UTC))
@@ -111,9 +110,9 @@ def test_a_study_is_explained_by_the_last_good_settings(
 )
 @pytest.mark.usefixtures("store")
 def test_no_other_database_is_read_where_the_wrong_key_names_it(
-    path: Path, template: Path, capsys: pytest.CaptureFixture[str], text: str
+    path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    lay_database(path.parent / "var", template).engine.dispose()
+    lay_database(path.parent / "var").engine.dispose()
     path.write_text(f"{text}[listener]\nprot = 1\n", encoding="utf-8")
     assert main(["config", "history", "--config", str(path)]) == 1
     told = capsys.readouterr()

@@ -7,8 +7,9 @@ import pytest
 
 from screener.__main__ import main
 from screener.config import ConfigError, load_config
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.daemon_lock import open_daemon_lock
+from tests.peers.stores import open_new_store
 from tests.unit.test_command_line import record_study
 
 SETTINGS = """[web]
@@ -47,7 +48,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
     (path.parent / "var").mkdir()
-    opened = open_store(f"sqlite:///{path.parent}/var/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{path.parent}/var/screener.sqlite")
     record_study(opened)
     yield opened
     opened.engine.dispose()

@@ -35,12 +35,13 @@ from screener.storage_commitment import (
     make_request,
     read_report,
 )
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.values import OwedReport
 from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port
 from tests.peers.raw_peer import ACCEPT, RawPeer, action_request, associate_request, call, data_pdu
 from tests.peers.scanner import Scanner, make_ct
+from tests.peers.stores import open_new_store
 from tests.unit.test_receive import broken
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -72,7 +73,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[[int], Door]]:
     doors: list[Door] = []
 
     def open_one(report_port: int = 0) -> Door:
-        store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+        store = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
         archive = Archive(tmp_path / "var", 0)
         peer = Peer(ae_title="*", hosts=["127.0.0.1"], port=report_port)
         listener = Listener(ListenerSettings(port=0, peers=[peer]), archive, store, lambda: NOW)

@@ -1,6 +1,5 @@
 """When a study counts as whole: silence, rows without holes, and what a PACS says it holds."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +14,9 @@ from screener.config import Config, make_config
 from screener.find_gaps import find_gaps
 from screener.journey import Ending
 from screener.read_place import read_place
-from screener.store import QuietStudy, Store, open_store
+from screener.store import QuietStudy, Store
 from tests.peers.scanner import make_ct
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -25,21 +25,12 @@ SECOND = timedelta(seconds=1)
 STUDY = "1.2.3"
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database whose schema is up to date: made once, copied by every test."""
-    path = tmp_path_factory.mktemp("store") / "empty.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
 class World:
     """A store and an archive that images come into, and the look at them."""
 
-    def __init__(self, folder: Path, empty: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copy(empty, folder / "screener.sqlite")
-        self.store: Store = open_store(f"sqlite:///{folder}/screener.sqlite")
+        self.store: Store = open_new_store(f"sqlite:///{folder}/screener.sqlite")
         self.max_wait = timedelta(hours=1)
         self.begin()
 
@@ -77,8 +68,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, empty: Path) -> Iterator[World]:
-    opened = World(tmp_path, empty)
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = World(tmp_path)
     yield opened
     opened.store.engine.dispose()
 

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from screener.__main__ import main
 from screener.explain import describe_daemon
-from screener.store import open_store
 from screener.store.daemon_lock import is_taken, open_daemon_lock
+from tests.peers.stores import open_new_store
 
 
 @pytest.fixture(params=["file", "session"])
@@ -39,7 +39,7 @@ def test_the_first_line_of_status_says_whether_a_daemon_runs(
     config.write_text('[storage]\nfolder = "var"\n')
     (tmp_path / "var").mkdir()
     url = f"sqlite:///{tmp_path}/var/screener.sqlite"
-    open_store(url, is_migrating=True).engine.dispose()
+    open_new_store(url).engine.dispose()
     lock = open_daemon_lock(url)
     assert lock.take()
     assert main(["status", "--config", str(config)]) == 0

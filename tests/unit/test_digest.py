@@ -11,8 +11,9 @@ from screener.journey import Ending, Queue
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.outcomes import TryAgain
-from screener.store import BackfillOrder, ListedStudy, Store, open_store
+from screener.store import BackfillOrder, ListedStudy, Store
 from tests.conftest import PATIENT
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_pull import FIRST, LEASE, NIGHT, QUIET, a_series, dispatch, receive
 from tests.unit.test_store import a_screening
@@ -38,7 +39,7 @@ class Box:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     opened.add_backfill(BackfillOrder(sources=("old",), from_date=FIRST, to_date=FIRST), NIGHT)
     yield opened
     opened.engine.dispose()

@@ -23,11 +23,12 @@ from screener.journey import Ending, Queue
 from screener.match_rules import Recipient
 from screener.read_reports import add_report
 from screener.receive import Listener
-from screener.store import Run, Store, open_store
+from screener.store import Run, Store
 from screener.store import tables as t
 from screener.store.values import Kind
 from screener.study import Thresholds
 from tests.peers.scanner import Raw, Scanner, make_ct
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.query_plans import plan_lines, watch_statements
 from tests.unit.test_store import a_screening
@@ -44,7 +45,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.archive = Archive(folder / "var", 0)
-        self.store: Store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
+        self.store: Store = open_new_store(f"sqlite:///{folder}/screener.sqlite")
         self.now = START
         self.listener = Listener(ListenerSettings(port=0), self.archive, self.store, lambda: self.now)
         self.listener.start()

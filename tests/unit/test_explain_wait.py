@@ -10,7 +10,8 @@ import pytest
 from screener.__main__ import main
 from screener.config import Completeness
 from screener.explain import describe_wait
-from screener.store import Store, open_store
+from screener.store import Store
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_store import dispatch
 
@@ -21,7 +22,7 @@ SETTINGS = Completeness(quiet_seconds=60, max_wait_seconds=900)
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "var").mkdir()
-    opened = open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/var/screener.sqlite")
     yield opened
     opened.engine.dispose()
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from screener.__main__ import main
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.web_accounts import Role
 from screener.web import passwords
 from screener.web.ask_provider import KEPT
@@ -20,6 +20,7 @@ from screener.web.passwords import is_password
 from screener.web.sign_in_openid import COOKIE as UNDER_WAY
 from tests.peers.openid_provider import CLIENT_ID, OpenIdProvider
 from tests.peers.servers import open_postgresql
+from tests.peers.stores import open_new_store
 from tests.unit import openid_desk
 from tests.unit import test_web_gate as gate
 from tests.unit.openid_desk import BACK, Desk, open_desk
@@ -281,7 +282,7 @@ def test_one_person_who_comes_in_by_two_windows_has_one_account(store: Store) ->
 
 def test_on_postgresql_too_one_person_has_one_account_and_no_name_of_another() -> None:
     with open_postgresql() as url:
-        opened = open_store(url, is_migrating=True)
+        opened = open_new_store(url)
         opened.add_account("local", Role.READER, gate.HASH, NOW)
 
         def enter(number: int) -> Any:
@@ -329,7 +330,7 @@ def test_an_account_is_left_to_the_provider_from_the_command_line(
     (tmp_path / "var").mkdir()
     with_provider = tmp_path / "with_provider.toml"
     with_provider.write_text(PROVIDER, encoding="utf-8")
-    opened = open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/var/screener.sqlite")
     opened.add_account("alice", Role.READER, gate.HASH, NOW)
     assert main(["users", "openid", "alice", "--config", str(tmp_path / "config.toml")]) == 1
     assert "web.openid.issuer is empty" in capsys.readouterr().err

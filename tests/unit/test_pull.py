@@ -1,7 +1,6 @@
 """The night list against a source that does as it is told, and the store as it is."""
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from screener.outcomes import TryAgain
 from screener.pull.ask_pacs import AWAY, MOST_CONTEXTS, _contexts_for
 from screener.pull.match import Series, is_wanted_series, is_wanted_study
 from screener.pull.night_list import NightList
-from screener.store import BackfillOrder, BackfillReport, Store, open_store
+from screener.store import BackfillOrder, BackfillReport, Store
 from screener.store import pull_tables as p
 from screener.store import tables as t
 from tests.peers.scanner import make_ct
@@ -31,22 +30,6 @@ NIGHT = datetime(2031, 3, 4, 23, 0).astimezone()
 QUIET, MAX_WAIT, LEASE = timedelta(seconds=60), timedelta(hours=1), timedelta(minutes=2)
 AXIAL = [1, 0, 0, 0, 1, 0]
 FIRST, LAST = date(2019, 1, 1), date(2019, 1, 3)
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database whose schema is up to date: made once, copied by every test."""
-    path = tmp_path_factory.mktemp("store") / "empty.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
-@pytest.fixture
-def store(empty: Path, tmp_path: Path) -> Iterator[Store]:
-    shutil.copy(empty, tmp_path / "screener.sqlite")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite")
-    yield opened
-    opened.engine.dispose()
 
 
 def a_series(number: int, images: int | None = 2, **changes: object) -> Series:

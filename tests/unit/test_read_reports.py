@@ -21,11 +21,12 @@ from screener.explain import describe_study
 from screener.mentions import Mention, Verdict, read_report
 from screener.read_oru import Status
 from screener.read_reports import add_report, read_document, read_new_documents
-from screener.store import Kind, Store, open_store
+from screener.store import Kind, Store
 from screener.store import tables as t
 from screener.store.mentions import NOT_READ
 from screener.store.sent_reports import SentReport
 from screener.study import Side
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.query_plans import plan_lines, watch_statements
 
@@ -36,7 +37,7 @@ TEXT = "CANARY^DONOTLOG was seen.\nThe left parotid holds a mass of 2 cm.\n"
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "config.toml").write_text('[storage]\nfolder = "."\n', encoding="utf-8")
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     opened.record_instance(an_instance(), NOW)
     yield opened
     opened.engine.dispose()

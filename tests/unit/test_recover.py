@@ -9,7 +9,8 @@ import pytest
 from screener.config import Results
 from screener.journey import Ending
 from screener.recover import recover_expired_deliveries
-from screener.store import Store, open_store
+from screener.store import Store
+from tests.peers.stores import open_new_store
 from tests.unit.test_store import LEASE, QUIET, START, an_instance, claimed, dispatch, finish
 
 SETTINGS = Results(retry_seconds=30, max_retry_seconds=3600, give_up_hours=2)
@@ -17,7 +18,7 @@ SETTINGS = Results(retry_seconds=30, max_retry_seconds=3600, give_up_hours=2)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     opened.record_instance(an_instance(), START)
     dispatch(opened, START + QUIET)
     finish(opened, claimed(opened), voxels=1)

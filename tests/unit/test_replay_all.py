@@ -15,13 +15,14 @@ from screener.decide_us import decide_ultrasound
 from screener.dispatch import dispatch_study
 from screener.journey import Queue
 from screener.replay import count_reviews, replay
-from screener.store import Screening, Store, open_store
+from screener.store import Screening, Store
 from screener.store import tables as t
 from screener.store.feedback import Judgment
 from screener.store.reviews import Opinion
 from screener.store.values import LesionLine, UltrasoundOutcome
 from screener.study import GAMMAS, Candidate, GlandAssessment, Presence, Side, Thresholds
 from screener.us_study import Answer, Combination, FrameChoice
+from tests.peers.stores import open_new_store
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_assessment, an_instance
 
 START = datetime.now(UTC) - timedelta(days=30)
@@ -57,7 +58,7 @@ class Measured:
 def open_fast(folder: Path) -> Store:
     """A store that need not survive a power cut."""
     folder.mkdir(exist_ok=True)
-    store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
+    store = open_new_store(f"sqlite:///{folder}/screener.sqlite")
     sa.event.listen(store.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
     store.engine.dispose()
     return store

@@ -17,9 +17,10 @@ from pynetdicom import build_context
 
 from screener.config import ConfigError, load_config
 from screener.run_listeners import ListenerProcesses, _Child, _is_ready
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.tables import instances
 from tests.peers.scanner import AssociationFailed, Scanner, make_ct
+from tests.peers.stores import open_new_store
 
 DEADLINE_SECONDS = 240.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ class Doors:
         self.path.write_text("\n".join(lines))
         self.config = load_config(self.path, {})
         (self.config.storage_folder / "received").mkdir(parents=True)  # as a daemon begins it
-        self.store: Store = open_store(self.config.database_url, is_migrating=True)
+        self.store: Store = open_new_store(self.config.database_url)
         self.listener = ListenerProcesses(self.config)
 
     @property

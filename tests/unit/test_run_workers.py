@@ -17,7 +17,8 @@ from screener.dispatch import dispatch_study
 from screener.hints import Hints
 from screener.journey import Queue
 from screener.run_workers import Workers
-from screener.store import ReceivedInstance, Store, open_store
+from screener.store import ReceivedInstance, Store
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.slow_worker import MODULE
 
@@ -36,7 +37,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def store(config: Config) -> Iterator[Store]:
     config.storage_folder.mkdir(parents=True, exist_ok=True)
-    opened = open_store(config.database_url, is_migrating=True)
+    opened = open_new_store(config.database_url)
     dispatch(opened, config, an_instance())
     yield opened
     opened.engine.dispose()

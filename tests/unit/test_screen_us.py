@@ -13,8 +13,9 @@ from screener.archive import Archive
 from screener.config import make_config
 from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue
-from screener.store import Kind, ReceivedInstance, StudyReport, open_store
+from screener.store import Kind, ReceivedInstance, StudyReport
 from screener.us_study import MODEL_NAME_US, Answer, Box, Frame, Lesion
+from tests.peers.stores import open_new_store
 from workers.bench import Bench, UltrasoundModels
 from workers.models.networks import build_network
 from workers.models.us_networks import LESION_CLASSIFIER, US_NETWORKS
@@ -102,7 +103,7 @@ class Clinic:
              "models": {} if models else {"us_segmenter": ""}},
             base=folder, environment={},
         )  # fmt: skip
-        self.store = open_store(f"sqlite:///{folder}/screener.sqlite", is_migrating=True)
+        self.store = open_new_store(f"sqlite:///{folder}/screener.sqlite")
         archive = Archive(config.storage_folder, 0)
         self.ds = an_object(folder, radius_px)
         (folder / "us.dcm").rename(archive.folder / "us.dcm")

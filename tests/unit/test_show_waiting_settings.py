@@ -9,8 +9,9 @@ import pytest
 
 from screener.__main__ import main
 from screener.config import load_config
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.watch_config import SettingsInForce
+from tests.peers.stores import open_new_store
 
 GOOD = "[listener]\nport = 104\n"
 
@@ -24,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
     (path.parent / "var").mkdir()
-    opened = open_store(f"sqlite:///{path.parent}/var/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{path.parent}/var/screener.sqlite")
     SettingsInForce(load_config(path, {}), path, opened).begin(datetime.now(UTC))
     yield opened
     opened.engine.dispose()

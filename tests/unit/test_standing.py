@@ -14,11 +14,12 @@ from screener.escalate import escalate_unacknowledged
 from screener.journey import Ending, Queue
 from screener.match_rules import find_on_ct, match_rules
 from screener.notice_settings import Notices
-from screener.store import OwedDigest, Run, Screening, Store, open_store
+from screener.store import OwedDigest, Run, Screening, Store
 from screener.store import tables as t
 from screener.store.web_worklist import Wish
 from screener.study import SeriesChoice, Side
 from screener.us_study import FrameChoice
+from tests.peers.stores import open_new_store
 from tests.peers.values import a_candidate, an_assessment, an_instance
 from tests.unit import test_store_ultrasound as ultrasound
 from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, claimed, dispatch
@@ -33,7 +34,7 @@ RESULT = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     yield opened
     opened.engine.dispose()
 

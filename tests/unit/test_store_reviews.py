@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from screener.journey import Queue
-from screener.store import Run, Store, open_store
+from screener.store import Run, Store
 from screener.store import tables as t
 from screener.store.feedback import Judgment
 from screener.store.reviews import Opinion
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, deliver_and_notify, dispatch, finish
 
@@ -21,7 +22,7 @@ LATER = START + timedelta(hours=1)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     is_server = request.param == "postgresql"
     url = request.getfixturevalue("postgresql") if is_server else f"sqlite:///{tmp_path}/screener.sqlite"
-    opened = open_store(url, is_migrating=True)
+    opened = open_new_store(url)
     yield opened
     if is_server:
         with opened.engine.begin() as connection:

@@ -12,9 +12,10 @@ from screener.explain import describe_study
 from screener.journey import Ending, Queue
 from screener.recover import recover_expired_leases
 from screener.replay import describe_replay, replay
-from screener.store import LeaseLostError, Result, Run, Store, open_store
+from screener.store import LeaseLostError, Result, Run, Store
 from screener.store.values import LesionLine, OwedNotice, UltrasoundOutcome
 from screener.us_study import Answer, FrameChoice
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, MAX_WAIT, QUIET, START, THRESHOLDS
 
@@ -26,7 +27,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path}/screener.sqlite"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql")
-    opened = open_store(url, is_migrating=True)
+    opened = open_new_store(url)
     yield opened
     with opened.engine.begin() as connection:
         if request.param == "postgresql":

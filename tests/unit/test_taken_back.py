@@ -14,8 +14,9 @@ from screener.link_notices import make_linker
 from screener.notice_settings import Notices
 from screener.notify import send_owed_digests, send_owed_notices
 from screener.outcomes import NeedsPerson, TryAgain
-from screener.store import BackfillOrder, OwedNotice, Screening, Store, open_store
+from screener.store import BackfillOrder, OwedNotice, Screening, Store
 from screener.study import Side
+from tests.peers.stores import open_new_store
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit import test_digest as digests
 from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, a_screening, claimed, dispatch
@@ -72,7 +73,7 @@ def _summarize(text: str) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     opened.record_instance(an_instance(1), START)
     dispatch(opened, START + QUIET)
     yield opened
@@ -308,7 +309,7 @@ def test_what_is_taken_back_at_the_last_moment_does_not_leave(store: Store, monk
 
 @pytest.fixture
 def nights(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path}/nights.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/nights.sqlite")
     order = BackfillOrder(sources=("old",), from_date=digests.FIRST, to_date=digests.FIRST)
     opened.add_backfill(order, digests.NIGHT)
     yield opened

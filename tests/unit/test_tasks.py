@@ -15,8 +15,9 @@ from screener.config import make_config
 from screener.dispatch import dispatch_study
 from screener.journey import Ending, Queue
 from screener.outcomes import NeedsPerson, SetAside, TryAgain
-from screener.store import Run, Store, StudyReport, open_store
+from screener.store import Run, Store, StudyReport
 from screener.study import Instance
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from workers import screen_ct, tasks
 from workers.bench import Bench
@@ -50,7 +51,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     config = make_config({"queue": {"max_attempts": 3, "retry_seconds": 10}}, base=tmp_path, environment={})
-    store = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    store = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     clock = Clock()
     store.record_instance(
         an_instance(),

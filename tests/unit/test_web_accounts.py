@@ -8,6 +8,7 @@ from screener.__main__ import main
 from screener.config import ConfigError, make_config
 from screener.store import Store, open_store
 from screener.web.passwords import is_password
+from tests.peers.stores import open_new_store
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - no test listens there
 
@@ -17,7 +18,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
     path.write_text("")
     (tmp_path / "var").mkdir()
-    open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True).engine.dispose()
+    open_new_store(f"sqlite:///{tmp_path}/var/screener.sqlite").engine.dispose()
     return path
 
 

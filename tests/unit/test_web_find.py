@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from screener.config import make_config
 from screener.phantom import make_phantom
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.values import Kind
 from screener.store.web_accounts import Role
 from screener.web import know_patients
@@ -19,6 +19,7 @@ from screener.web.gate import COOKIE, digest_token
 from screener.web.know_patients import know_new_patients
 from screener.web.read_patient import Patient, PatientReader, _fold
 from screener.web.site import make_site
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
@@ -34,7 +35,7 @@ PATIENTS = {
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "var").mkdir()
-    opened = open_store(f"sqlite:///{tmp_path}/var/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/var/screener.sqlite")
     opened.add_account("rita", Role.READER, "", NOW)
     account = opened.find_account("rita")
     assert account is not None

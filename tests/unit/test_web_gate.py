@@ -22,6 +22,7 @@ from screener.web.headers import MAX_BODY_BYTES, POLICY
 from screener.web.passwords import hash_password
 from screener.web.routes import ROUTES, Route
 from screener.web.site import make_site
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, dispatch, finish
 from tests.unit.test_store_ultrasound import claimed as us_claimed
@@ -52,7 +53,7 @@ def clock() -> Clock:
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with its people, made once and copied for each test."""
     path = tmp_path_factory.mktemp("empty") / "screener.sqlite"
-    made = open_store(f"sqlite:///{path}", is_migrating=True)
+    made = open_new_store(f"sqlite:///{path}")
     for role in Role:
         made.add_account(role.value, role, HASH, NOW)
     made.engine.dispose()

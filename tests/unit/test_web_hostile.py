@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from screener.config import make_config
 from screener.journey import Queue
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.store.web_accounts import Role
 from screener.web import passwords
 from screener.web.csrf import csrf_token
@@ -27,6 +27,7 @@ from screener.web.routes import ROUTES, Route
 from screener.web.site import make_site
 from tests.peers.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, open_provider
 from tests.peers.servers import open_postgresql
+from tests.peers.stores import open_new_store
 from tests.peers.values import an_instance
 from tests.unit.test_store import LEASE, QUIET, START, dispatch, finish
 from tests.unit.test_store_ultrasound import ULTRASOUND
@@ -102,7 +103,7 @@ def serve_with(provider: OpenIdProvider, folder: Path, url: str) -> Iterator[Ser
     openid = {"issuer": provider.issuer, "client_id": CLIENT_ID, "readers": ["reader"], "timeout_seconds": 60.0}
     web = {"max_failures": 1000, "url": "https://screener.test", "openid": openid}
     config = make_config({"web": web}, base=folder, environment={"SCREENER_OPENID_SECRET": CLIENT_SECRET})
-    store = open_store(url, is_migrating=True)
+    store = open_new_store(url)
     store.add_account("adam", Role.ADMINISTRATOR, "", NOW)
     store.record_instance(an_instance(1), START)
     dispatch(store, START + QUIET)

@@ -14,12 +14,13 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from screener.config import make_config
-from screener.store import Store, open_store
+from screener.store import Store
 from screener.web import hurry_connections, manage_accounts, passwords, sign_in
 from screener.web.passwords import AT_ONCE, hash_password, is_password
 from screener.web.refusals import Refusals
 from screener.web.serve import _make_settings
 from tests.peers.servers import open_postgresql
+from tests.peers.stores import open_new_store
 from tests.unit import test_web_gate as gate
 from tests.unit.test_web_gate import NOW, PASSWORD
 
@@ -53,7 +54,7 @@ def test_guesses_at_the_same_time_are_counted_before_any_of_them_is_looked_at(
 
 def test_attempts_at_the_same_time_see_each_other_on_postgresql() -> None:
     with open_postgresql() as url:
-        opened = open_store(url, is_migrating=True)
+        opened = open_new_store(url)
         with ThreadPoolExecutor(4) as pool:
             begun = list(pool.map(lambda _: opened.begin_sign_in({"key": 2}, NOW, WINDOW), range(GUESSES)))
         assert sum(bool(rows) for rows in begun) == opened.failed_sign_ins("key", NOW - WINDOW) <= 2

@@ -16,10 +16,10 @@ import pytest
 from screener import run_web
 from screener.config import Config, load_config
 from screener.run_web import WebProcess
-from screener.store import open_store
 from tests.peers.certificates import make_certificate
 from tests.peers.hospital import wait_until
 from tests.peers.ports import free_port, is_open
+from tests.peers.stores import open_new_store
 
 SECONDS = 120
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
@@ -29,7 +29,7 @@ def write_config(folder: Path, web: str = "") -> Path:
     path = folder / "config.toml"
     path.write_text(f"[web]\nenabled = true\nport = {free_port()}\n{web}")
     (folder / "var").mkdir(exist_ok=True)
-    open_store(f"sqlite:///{folder}/var/screener.sqlite", is_migrating=True).engine.dispose()
+    open_new_store(f"sqlite:///{folder}/var/screener.sqlite").engine.dispose()
     return path
 
 

@@ -11,11 +11,12 @@ from screener.channels.message import compose_digest, compose_message
 from screener.decide import decide
 from screener.decide_us import decide_again
 from screener.dispatch import dispatch_study
-from screener.store import OwedDigest, OwedNotice, Screening, Store, open_store
+from screener.store import OwedDigest, OwedNotice, Screening, Store
 from screener.store.values import LesionLine
 from screener.store.why_withdrawn import _would_flag_lesion
 from screener.study import Candidate, Side, Thresholds
 from screener.us_study import Answer
+from tests.peers.stores import open_new_store
 from tests.peers.values import BOTH_ASSESSED, a_candidate, an_instance
 from tests.unit.test_store import MAX_WAIT, QUIET, START, THRESHOLDS, claimed
 from tests.unit.test_taken_back import ENT, LATER, Mail, tell
@@ -27,7 +28,7 @@ SENTENCE = "The settings have changed meanwhile (min_voxels 1000 instead of 500)
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """One study in which a mass of 900 voxels was found, flagged and told."""
-    opened = open_store(f"sqlite:///{tmp_path}/screener.sqlite", is_migrating=True)
+    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
     find(opened, 1, 900, THRESHOLDS, START + QUIET)
     assert tell(opened, Mail(), START + QUIET) == 1
     yield opened

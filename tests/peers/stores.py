@@ -1,0 +1,32 @@
+"""Stores for tests: a process runs the migrations once for SQLite, and every store after that begins as a copy."""
+
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from screener.store import Store, open_store
+
+
+@cache
+def _empty_database() -> Path:
+    """An SQLite database with all tables and no rows, removed when the process ends."""
+    folder = tempfile.TemporaryDirectory()
+    _kept.append(folder)
+    path = Path(folder.name) / "screener.sqlite"
+    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
+    return path
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def open_new_store(url: str) -> Store:
+    """Open a store with all its tables at `url`, where an SQLite database may not exist yet."""
+    database = sa.make_url(url).database
+    if not url.startswith("sqlite") or database is None or Path(database).exists():
+        return open_store(url, is_migrating=True)
+    shutil.copy(_empty_database(), database)
+    return open_store(url)
