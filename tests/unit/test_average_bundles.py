@@ -93,6 +93,7 @@ def test_the_mean_of_weights_is_one_network(relatives, tmp_path):
     assert [finding.problem for finding in check_bundle(tmp_path / NAME) if finding.problem] == []
     said = json.loads((tmp_path / NAME / "configs" / "metadata.json").read_text())
     assert said["data_source"].endswith("cases in the folder our_cases")
+    assert (said["training"]["mean_of"], len(said["training"]["members"])) == ("weights", 2)
 
 
 def test_the_mean_of_weights_is_stored_in_half_where_one_of_them_is(relatives, tmp_path):

@@ -61,7 +61,7 @@ def average_weights(folders: Sequence[Path], out: Path) -> int:
         out,
         definition,
         {key: _mean([state[key] for state in states]) for key in states[0]},
-        training=_describe([metadata.get("training") or {} for metadata in described]),
+        training=_describe([metadata.get("training") or {} for metadata in described]) | {"mean_of": "weights"},
         is_half=any(is_stored_in_half(state) for state in states),
     )
     return len(states)
