@@ -48,6 +48,9 @@ PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": tor
 _MORE_ORIGIN: Final = ("side", "healthy_share", "smoothing", "pretrained", "fixed", "harder", "mild", "tversky_beta")
 """Of the options that only some trainings have, those that a checkpoint must share to be gone on from."""
 
+_HOW: Final = ("harder", "mild", "tversky_beta")
+"""Of those, what the model card needs to know."""
+
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Channels (c, z, y, x) and classes (z, y, x); of ultrasound (1, y, x) and (y, x), or () for a whole picture."""
 Draw = Callable[[np.random.Generator], Sample]
@@ -385,4 +388,4 @@ def _describe_training(
         "seed": options.seed,
         "device": device.type,
         "precision": str(precision or torch.float32).removeprefix("torch."),
-    }
+    } | {name: getattr(options, name) for name in _HOW if getattr(options, name, None)}
