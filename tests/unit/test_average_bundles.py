@@ -103,9 +103,12 @@ def test_the_mean_of_weights_is_stored_in_half_where_one_of_them_is(relatives, t
     assert {values.dtype for values in read_weights(tmp_path / NAME).values() if values.ndim > 1} == {torch.float16}
 
 
-def test_the_weights_of_different_networks_have_no_mean(members, tmp_path):
-    with pytest.raises(NeedsPerson, match="different networks"):
-        average_weights(members, tmp_path / "out")
+def test_the_weights_of_different_or_several_networks_have_no_mean(members, averaged, tmp_path):
+    for folders in (members, [averaged, averaged]):
+        with pytest.raises(NeedsPerson, match="the same network"):
+            average_weights(folders, tmp_path / "out")
+    with pytest.raises(NeedsPerson, match="two bundles"):
+        average_weights(members[:1], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -44,16 +44,19 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
 def average_weights(folders: Sequence[Path], out: Path) -> int:
     """Write one network with the mean of the weights of the CT bundles in `folders` to `out`; how many they are.
 
-    It answers in the time of one. For networks that were trained on from the same weights: those of
-    others have nothing in common (Wortsman et al. 2022, Model soups, ICML). Half precision is kept as by
-    `average_bundles`. Raises NeedsPerson (`bad_bundle`) where one cannot be read, or they are not the same network.
+    It answers in the time of one. For networks that were trained on from the same weights, which is not checked:
+    those of others have nothing in common (Wortsman et al. 2022, Model soups, ICML). Half precision is kept as by
+    `average_bundles`. Raises NeedsPerson (`bad_bundle`) where one cannot be read, there is only one, or they are not
+    one and the same network.
     """
+    if len(folders) < 2:
+        raise NeedsPerson("The mean of weights is that of two bundles or more.", code="bad_bundle")
     described = [_read_metadata(folder) for folder in folders]
     name = _find_name({str(metadata.get("kind")) for metadata in described})
     starts = [read_start(name, folder) for folder in folders]
     definition = starts[0][0]
-    if any(other != definition for other, _ in starts):
-        reason = "The bundles hold different networks: only weights of the same one have a mean."
+    if "members" in definition or any(other != definition for other, _ in starts):
+        reason = "Only weights of one and the same network have a mean; these bundles hold different ones or several."
         raise NeedsPerson(reason, code="bad_bundle")
     states = [state for _, state in starts]
     write_bundle(

@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     average.add_argument(
         "--weights",
         action="store_true",
-        help="one network with the mean of their weights instead; they were trained on from the same weights",
+        help="one network with the mean of their weights instead; they must have been trained on from the same weights",
     )
     average.add_argument("members", type=Path, metavar="DIR", nargs="+", help="the bundles' folders")
     options = parser.parse_args(argv)
