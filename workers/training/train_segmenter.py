@@ -57,8 +57,9 @@ def tversky_and_cross_entropy(beta: float) -> Loss:
     """Return a loss like `dice_and_cross_entropy` that counts a missed voxel of a mass `beta`, another 1 - `beta`.
 
     Salehi et al. 2017, Tversky loss function for image segmentation using 3D
-    fully convolutional deep networks. A sample without a mass costs what it
-    does there.
+    fully convolutional deep networks. In the part of each sample, one without
+    a mass costs what it does there; in that of the batch, what it invents
+    counts 1 - `beta` as well.
     """
     of_batch = TverskyLoss(alpha=1 - beta, beta=beta, **_SMOOTH_BATCH)
     of_each = TverskyLoss(alpha=1 - beta, beta=beta, reduction="none", **_SMOOTH_EACH)
