@@ -24,9 +24,9 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def open_new_store(url: str) -> Store:
-    """Open a store with all its tables at `url`, where an SQLite database may not exist yet."""
+    """Open a store with all its tables at `url`; an SQLite file that is not there begins as a copy."""
     database = sa.make_url(url).database
-    if not url.startswith("sqlite") or database is None or Path(database).exists():
+    if not url.startswith("sqlite") or database in {None, ":memory:"} or Path(str(database)).exists():
         return open_store(url, is_migrating=True)
-    shutil.copy(_empty_database(), database)
+    shutil.copy(_empty_database(), str(database))
     return open_store(url)
