@@ -15,6 +15,9 @@ from workers.models.bundle_files import read_json
 from workers.models.networks import NETWORKS, average_definition
 from workers.training.write_bundle import KINDS, is_stored_in_half, read_start, write_bundle
 
+Start = tuple[dict[str, Any], dict[str, torch.Tensor]]
+"""A network's definition and its weights."""
+
 
 def average_bundles(folders: Sequence[Path], out: Path) -> int:
     """Write the average of the CT bundles in `folders` to `out`; the number of networks in it.
@@ -22,9 +25,7 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
     Kernels that one of them stores in half precision are stored so by all. Raises NeedsPerson (`bad_bundle`) where one
     cannot be read, or they are not of one kind.
     """
-    described = [_read_metadata(folder) for folder in folders]
-    name = _find_name({str(metadata.get("kind")) for metadata in described})
-    starts = [read_start(name, folder) for folder in folders]
+    name, starts, training = _read_bundles(folders)
     try:
         definition = average_definition([definition for definition, _ in starts])
     except ValueError as problem:
@@ -35,7 +36,7 @@ def average_bundles(folders: Sequence[Path], out: Path) -> int:
         out,
         definition,
         {f"members.{number}.{key}": values for number, state in enumerate(states) for key, values in state.items()},
-        training=_describe([metadata.get("training") or {} for metadata in described]),
+        training=training,
         is_half=any(is_stored_in_half(state) for _, state in starts),
     )
     return len(states)
@@ -51,9 +52,7 @@ def average_weights(folders: Sequence[Path], out: Path) -> int:
     """
     if len(folders) < 2:
         raise NeedsPerson("The mean of weights is that of two bundles or more.", code="bad_bundle")
-    described = [_read_metadata(folder) for folder in folders]
-    name = _find_name({str(metadata.get("kind")) for metadata in described})
-    starts = [read_start(name, folder) for folder in folders]
+    name, starts, training = _read_bundles(folders)
     definition = starts[0][0]
     if "members" in definition or any(other != definition for other, _ in starts):
         reason = "Only weights of one and the same network have a mean; these bundles hold different ones or several."
@@ -64,10 +63,18 @@ def average_weights(folders: Sequence[Path], out: Path) -> int:
         out,
         definition,
         {key: _mean([state[key] for state in states]) for key in states[0]},
-        training=_describe([metadata.get("training") or {} for metadata in described]) | {"mean_of": "weights"},
+        training=training | {"mean_of": "weights"},
         is_half=any(is_stored_in_half(state) for state in states),
     )
     return len(states)
+
+
+def _read_bundles(folders: Sequence[Path]) -> tuple[str, list[Start], dict[str, Any]]:
+    """Return the name of the bundle of which all are a kind, the network of each, and how they were trained."""
+    described = [_read_metadata(folder) for folder in folders]
+    name = _find_name({str(metadata.get("kind")) for metadata in described})
+    starts = [read_start(name, folder) for folder in folders]
+    return name, starts, _describe([metadata.get("training") or {} for metadata in described])
 
 
 def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
