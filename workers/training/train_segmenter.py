@@ -46,11 +46,7 @@ def dice_and_cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch
     `logits` are (n, 2, z, y, x), `classes` (n, z, y, x). The Dice of the batch
     is that of its large masses; that of each sample counts a small one as much.
     """
-    share = logits.softmax(1)[:, 1:2]
-    truth = classes[:, None].to(share.dtype)
-    entropy = torch.nn.functional.cross_entropy(logits, classes)
-    loss: torch.Tensor = 3 * entropy + _DICE_OF_BATCH(share, truth) / 2 + _DICE_OF_EACH(share, truth)
-    return loss
+    return _add_up(logits, classes, _DICE_OF_BATCH, _DICE_OF_EACH)
 
 
 def tversky_and_cross_entropy(beta: float) -> Loss:
@@ -65,16 +61,19 @@ def tversky_and_cross_entropy(beta: float) -> Loss:
     of_each = TverskyLoss(alpha=1 - beta, beta=beta, reduction="none", **_SMOOTH_EACH)
     dice_of_each = DiceLoss(reduction="none", **_SMOOTH_EACH)
 
-    def loss_of(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        share = logits.softmax(1)[:, 1:2]
-        truth = classes[:, None].to(share.dtype)
-        holds_mass = classes.flatten(1).any(1)
-        each = torch.where(holds_mass, of_each(share, truth).flatten(), dice_of_each(share, truth).flatten())
-        entropy = torch.nn.functional.cross_entropy(logits, classes)
-        loss: torch.Tensor = 3 * entropy + of_batch(share, truth) / 2 + each.mean()
-        return loss
+    def of_each_by_kind(share: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        holds_mass = truth.flatten(1).any(1)
+        return torch.where(holds_mass, of_each(share, truth).flatten(), dice_of_each(share, truth).flatten()).mean()
 
-    return loss_of
+    return lambda logits, classes: _add_up(logits, classes, of_batch, of_each_by_kind)
+
+
+def _add_up(logits: torch.Tensor, classes: torch.Tensor, of_batch: Loss, of_each: Loss) -> torch.Tensor:
+    """Return the cross-entropy plus both losses of the shares of the mass against the truth, each (n, 1, z, y, x)."""
+    share = logits.softmax(1)[:, 1:2]
+    truth = classes[:, None].to(share.dtype)
+    entropy = torch.nn.functional.cross_entropy(logits, classes)
+    return 3 * entropy + of_batch(share, truth) / 2 + of_each(share, truth)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
