@@ -1,6 +1,5 @@
 """Stores for tests: a process runs the migrations once for SQLite, and every store after that begins as a copy."""
 
-import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -11,16 +10,12 @@ from screener.store import Store, open_store
 
 
 @cache
-def _empty_database() -> Path:
-    """An SQLite database with all tables and no rows, removed when the process ends."""
-    folder = tempfile.TemporaryDirectory()
-    _kept.append(folder)
-    path = Path(folder.name) / "screener.sqlite"
-    open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
-    return path
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
+def _empty_database() -> bytes:
+    """The file of an SQLite database with all tables and no rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "screener.sqlite"
+        open_store(f"sqlite:///{path}", is_migrating=True).engine.dispose()
+        return path.read_bytes()
 
 
 def open_new_store(url: str) -> Store:
@@ -28,5 +23,5 @@ def open_new_store(url: str) -> Store:
     database = sa.make_url(url).database
     if not url.startswith("sqlite") or database in {None, ":memory:"} or Path(str(database)).exists():
         return open_store(url, is_migrating=True)
-    shutil.copy(_empty_database(), str(database))
+    Path(str(database)).write_bytes(_empty_database())
     return open_store(url)

@@ -1,9 +1,8 @@
 """What a later run has not looked at again stands: it is not withdrawn, owed still, and in force on the pages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from screener.store import tables as t
 from screener.store.web_worklist import Wish
 from screener.study import SeriesChoice, Side
 from screener.us_study import FrameChoice
-from tests.peers.stores import open_new_store
 from tests.peers.values import a_candidate, an_assessment, an_instance
 from tests.unit import test_store_ultrasound as ultrasound
 from tests.unit.test_store import LEASE, QUIET, START, THRESHOLDS, claimed, dispatch
@@ -30,13 +28,6 @@ HOUR = timedelta(hours=1)
 RESULT = {
     "role": "sr", "sop_class_uid": "1.2", "sop_instance_uid": "1.2.3.4", "path": "results/1/sr.dcm", "sha256": "0" * 64,
 }  # fmt: skip
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_new_store(f"sqlite:///{tmp_path}/screener.sqlite")
-    yield opened
-    opened.engine.dispose()
 
 
 def screening(seen: Mapping[Side, str]) -> Screening:
