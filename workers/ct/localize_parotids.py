@@ -228,9 +228,7 @@ def part_of_body(body: Bools, center: NDArray[np.float64]) -> tuple[int, tuple[i
     return int(part[level - first].sum()), ends
 
 
-def is_cut_by_image(
-    places_mm: NDArray[np.float64], volume: Volume, reach_mm: float, field_mm: float | None = None
-) -> bool:
+def is_cut_by_image(places_mm: NDArray[np.float64], volume: Volume, reach_mm: float, field_mm: float | None) -> bool:
     """Tell whether a side of the image, within `reach_mm` of one of `places_mm` (n, 3), (z, y, x), cuts the body.
 
     Where the images show a round field, of the radius `field_mm`, its edge is a side of theirs, too.
